@@ -1,0 +1,158 @@
+//! How an engine writes SQL and types: pure, sync, no connection. SQL text is made behind this
+//! trait only; every identifier is quoted there and nowhere else.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Catalog, Check, Column, Expr, Extension, ForeignKey, Index, Key, Name, Probe, Schema, Sequence, Table,
+    Type, UserType,
+};
+
+/// Facts about an engine that decide how a graph is built.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// Keys and foreign keys can be added to a table that exists. Else they are created with it.
+    pub alter_adds_constraints: bool,
+    /// A foreign key can be added unchecked and validated later.
+    pub validates_later: bool,
+    /// DDL is part of a transaction.
+    pub transactional_ddl: bool,
+    /// There are named schemas beyond one fixed one.
+    pub schemas: bool,
+    /// There are sequence objects.
+    pub sequences: bool,
+    /// Rows carry statistics that want an ANALYZE after a load.
+    pub analyze: bool,
+    /// Sessions that may write at once.
+    pub writers_max: usize,
+    /// Longest identifier in bytes; none: no limit that matters.
+    pub identifier_bytes_max: Option<usize>,
+    /// Names that differ only in case are the same name.
+    pub folds_case: bool,
+    /// Index names share one space per schema (else per table).
+    pub index_names_per_schema: bool,
+    /// Constraints carry names.
+    pub named_constraints: bool,
+    /// A table emptied or created in the transaction that loads it is loaded cheaper
+    /// (PostgreSQL: COPY FREEZE).
+    pub frozen_load: bool,
+}
+
+/// Why an object cannot be written in a dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unspeakable {
+    /// What has no counterpart, for a human: `index method gin`.
+    pub what: String,
+}
+
+/// How names change on their way to the target, for texts that the source printed.
+#[derive(Clone, Debug, Default)]
+pub struct Renames {
+    /// Columns of the table the text belongs to, where they are renamed.
+    pub columns: BTreeMap<String, String>,
+    /// Tables, sequences and types by old name, where they move.
+    pub objects: BTreeMap<Name, Name>,
+    /// Schemas that move as a whole.
+    pub schemas: BTreeMap<String, String>,
+}
+
+impl Renames {
+    /// Where an object goes: its own rename, else its schema's.
+    pub fn object(&self, name: &Name) -> Name {
+        if let Some(to) = self.objects.get(name) {
+            return to.clone();
+        }
+        match self.schemas.get(&name.schema) {
+            Some(schema) => Name::new(schema, &name.name),
+            None => name.clone(),
+        }
+    }
+}
+
+/// How one engine writes things down. All methods are pure.
+pub trait Dialect: Send + Sync {
+    /// `postgres`, `sqlite`.
+    fn name(&self) -> &'static str;
+    fn features(&self) -> &Features;
+
+    fn quote(&self, identifier: &str) -> String;
+    fn quote_name(&self, name: &Name) -> String;
+    /// A string literal.
+    fn literal(&self, text: &str) -> String;
+    /// Why the engine cannot hold an identifier (too long, reserved, empty, NUL), if so.
+    fn bad_identifier(&self, identifier: &str) -> Option<String>;
+    /// Why a table cannot have a column of that name (clash with a system column), if so.
+    fn bad_column(&self, _name: &str) -> Option<String> {
+        None
+    }
+    /// True for schemas that belong to the engine itself.
+    fn system_schema(&self, name: &str) -> bool;
+
+    /// The neutral meaning of a native type; `Type::Native` where there is none.
+    fn parse_type(&self, native: &str) -> Type;
+    /// The native spelling of exactly this type; none where the engine has no such type.
+    fn spell_type(&self, ty: &Type) -> Option<String>;
+    /// The canonical spelling of a native type as written by a user (`int8` is `bigint`); none
+    /// where the engine does not know it (user types of the catalog count as known).
+    fn normal_type(&self, native: &str, catalog: Option<&Catalog>) -> Option<String>;
+
+    /// Reads an expression of this dialect into the neutral subset, if it lies within it.
+    fn parse_expr(&self, native: &str) -> Option<Expr>;
+    /// Writes a neutral expression.
+    fn spell_expr(&self, expr: &Expr) -> Result<String, Unspeakable>;
+    /// Renames inside a native text that this dialect printed (expression, type, bound).
+    fn rename(&self, native: &str, renames: &Renames) -> Result<String, Unspeakable>;
+    /// True where two native texts mean the same by their form alone (white space, outer
+    /// parentheses, redundant casts).
+    fn same_expr(&self, a: &str, b: &str) -> bool;
+    /// Is `text` one scalar condition of this dialect: no `;`, no comment, no sub-select, balanced?
+    fn check_condition(&self, text: &str) -> Result<(), String>;
+
+    // DDL: statements in order, each complete, without a closing semicolon.
+    fn create_schema(&self, schema: &Schema) -> Vec<String>;
+    fn create_extension(&self, extension: &Extension) -> Vec<String>;
+    fn create_type(&self, user_type: &UserType) -> Vec<String>;
+    /// A sequence that stands alone or belongs to a `serial` column; identity ones come with the
+    /// table. Ownership is set by [`Self::own_sequence`] once the table is there.
+    fn create_sequence(&self, sequence: &Sequence) -> Vec<String>;
+    fn own_sequence(&self, sequence: &Sequence) -> Vec<String>;
+    /// The table with columns, defaults, checks, generated columns, comments, options, parents
+    /// and partition bound; with `identity` the sequences of its identity columns. Keys and
+    /// foreign keys only where `inline` asks for them.
+    fn create_table(&self, table: &Table, identity: &[&Sequence], inline: Inline) -> Vec<String>;
+    fn add_check(&self, table: &Table, check: &Check) -> Vec<String>;
+    fn add_key(&self, table: &Table, key: &Key) -> Vec<String>;
+    fn create_index(&self, table: &Table, index: &Index) -> Vec<String>;
+    /// `validate`: check the rows at once; else as [`Features::validates_later`].
+    fn add_foreign_key(&self, table: &Table, key: &ForeignKey, validate: bool) -> Vec<String>;
+    /// Checks rows against a foreign key that was added unchecked or created with the table.
+    /// For engines that cannot, a query that must return no row.
+    fn validate_foreign_key(&self, table: &Table, key: &ForeignKey) -> Vec<String>;
+    fn analyze(&self, table: &Name) -> Vec<String>;
+    fn empty_table(&self, table: &Name) -> Vec<String>;
+
+    /// Why this engine cannot have such an object at all; none when it can. Called with the
+    /// object in this engine's own terms, before any DDL is asked for.
+    fn refuse_key(&self, _table: &Table, _key: &Key) -> Option<Unspeakable> {
+        None
+    }
+    fn refuse_index(&self, _table: &Table, _index: &Index) -> Option<Unspeakable> {
+        None
+    }
+    fn refuse_foreign_key(&self, _table: &Table, _key: &ForeignKey) -> Option<Unspeakable> {
+        None
+    }
+    fn refuse_column(&self, _table: &Table, _column: &Column) -> Option<Unspeakable> {
+        None
+    }
+
+    /// The read-only query that answers a probe with one row: count, and two extremes or nulls.
+    fn probe(&self, probe: &Probe) -> Option<String>;
+}
+
+/// What is created together with a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inline {
+    pub keys: bool,
+    pub foreign_keys: bool,
+}

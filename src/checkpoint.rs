@@ -1,0 +1,83 @@
+//! Floor 2: what a target remembers of a plan. A [`Checkpoint`] commits in the transaction that
+//! wrote the data it describes; [`Progress`] is all of them read back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Name;
+use crate::change::Position;
+
+/// One durable mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checkpoint {
+    /// A step is done.
+    Step(StepMark),
+    /// A chunk of a table is in the target.
+    Chunk(ChunkMark),
+    /// The marks of this table's chunks, and of its copy step, are void: it is copied again.
+    Recopy { table: Name, step: String },
+}
+
+/// A finished step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMark {
+    pub step: String,
+    /// Hash of what the step was made from; a finished step with other inputs is never reused.
+    pub inputs: String,
+    /// Rows copied, for a copy step.
+    pub rows: u64,
+    pub bytes: u64,
+    pub millis: u64,
+    /// UTC, RFC 3339; set by the target when it is read back, ignored when it is written.
+    pub at: String,
+}
+
+/// A finished chunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkMark {
+    /// The table on the target.
+    pub table: Name,
+    pub number: u32,
+    /// Chunks the table was cut into.
+    pub of: u32,
+    /// The source engine's own words for the range.
+    pub bounds: String,
+    /// The snapshot the chunk was read in.
+    pub position: Position,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// Everything the target remembers of one plan. Empty before the first apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The goal digest that the first apply recorded.
+    pub digest: Option<String>,
+    pub steps: Vec<StepMark>,
+    pub chunks: Vec<ChunkMark>,
+    pub runs: Vec<RunRecord>,
+}
+
+/// One run of apply, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub run: String,
+    pub started_at: String,
+    pub finished_at: Option<String>,
+    /// `done`, `partial`, `failed`; none while it runs or when it was killed.
+    pub outcome: Option<String>,
+    /// `user@host pid 123`.
+    pub by: String,
+    pub tool: String,
+}
+
+impl Progress {
+    /// The mark of a step, if it is done.
+    pub fn step(&self, id: &str) -> Option<&StepMark> {
+        self.steps.iter().find(|mark| mark.step == id)
+    }
+
+    /// The finished chunks of a table, in their order.
+    pub fn chunks_of<'a>(&'a self, table: &'a Name) -> impl Iterator<Item = &'a ChunkMark> {
+        self.chunks.iter().filter(move |mark| mark.table == *table)
+    }
+}

@@ -1,0 +1,140 @@
+//! The reading end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::EngineError;
+use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
+use crate::change::Position;
+
+/// A database that rows come from. All sessions are read-only.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Its structure, by a fixed number of queries whatever the number of tables.
+    async fn inspect(&self) -> Result<Catalog, EngineError>;
+    /// Which database this is.
+    async fn place(&self) -> Result<Place, EngineError>;
+    /// Answers probes in one read-only snapshot; one that exceeds `each` is answered `Not`.
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError>;
+    /// A consistent read point of the rows, shared by all readers for as long as it lives.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
+    /// Present values of sequences. Read after the rows: sequences are outside any snapshot.
+    async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError>;
+    /// The change log, where the engine has one that Towpath follows.
+    fn capture(&self) -> Option<&dyn Capture> {
+        None
+    }
+}
+
+/// The change log of a source.
+#[async_trait]
+pub trait Capture: Send + Sync {
+    /// The newest position.
+    async fn head(&self) -> Result<Position, EngineError>;
+    /// Whether `at` has come to `goal`. Positions have no other order.
+    fn reached(&self, at: &Position, goal: &Position) -> bool;
+}
+
+/// A held snapshot.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    fn position(&self) -> &Position;
+    /// Cuts a table into pieces of about `chunk_bytes`, from one catalog lookup. A table without
+    /// a way to cut it, or with a filter, may be one chunk. Pieces are disjoint and cover all
+    /// rows, the last being open-ended. Deterministic for the same snapshot.
+    async fn chunks(&self, projection: &Projection, chunk_bytes: u64) -> Result<Vec<Chunk>, EngineError>;
+    /// Opens a stream over one chunk in this snapshot, in the projection's form. A table that was
+    /// rewritten or emptied since the snapshot is `Cause::Stale`, never zero rows.
+    async fn read(&self, read: &Read<'_>) -> Result<Box<dyn BatchStream>, EngineError>;
+    /// True when the rows of these chunks, read at `position`, are exactly what this snapshot
+    /// shows of them: then a half-copied table may go on. False when in doubt.
+    async fn unchanged(
+        &self,
+        projection: &Projection,
+        position: &Position,
+        chunks: &[(Chunk, u64)],
+    ) -> Result<bool, EngineError>;
+    /// Summaries for verification, computed by the server: rows fall into `buckets` buckets by
+    /// the hash of their key (of the whole row, where there is none).
+    async fn summary(&self, projection: &Projection, buckets: u32) -> Result<Summary, EngineError>;
+    /// Key text and row hash of every row in one of `buckets` of `of`, as the summary hashed
+    /// them; at most `limit` rows.
+    async fn bucket_rows(
+        &self,
+        projection: &Projection,
+        buckets: &[u32],
+        of: u32,
+        limit: usize,
+    ) -> Result<Vec<(String, i128)>, EngineError>;
+    /// Exact number of rows that the projection selects.
+    async fn count(&self, projection: &Projection) -> Result<u64, EngineError>;
+    /// Lets go of it. Dropping without closing is allowed and may take until the server notices.
+    async fn close(self: Box<Self>) -> Result<(), EngineError>;
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    pub projection: &'a Projection,
+    pub chunk: &'a Chunk,
+    /// Bytes of one batch, as near as whole rows allow (native bytes are cut anywhere).
+    pub batch_bytes: usize,
+}
+
+/// A range of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub number: u32,
+    pub of: u32,
+    /// The engine's own words for it; no other engine reads them. `whole` for a whole table.
+    pub bounds: String,
+    /// Estimates for progress display.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// Rows of one chunk, in pieces.
+#[async_trait]
+pub trait BatchStream: Send {
+    /// The next piece. After [`Batch::End`] the stream is over; a stream that stops without it
+    /// was cut, and is an error here, never a silent end.
+    async fn next(&mut self) -> Result<Batch, EngineError>;
+    /// Gives an emptied batch back for reuse.
+    fn recycle(&mut self, _rows: RowBatch) {}
+}
+
+/// A piece of a chunk.
+#[derive(Debug)]
+pub enum Batch {
+    Rows(RowBatch),
+    /// Bytes that the target half of the same engine understands.
+    Native(Bytes),
+    /// The chunk is complete and had this many rows, by the source's own count.
+    End {
+        rows: u64,
+    },
+}
+
+/// Where a sequence stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceValue {
+    pub name: Name,
+    pub last: i64,
+    /// False: `last` itself is the next value.
+    pub called: bool,
+}
+
+/// Order-independent sums over rows: equal tables have equal summaries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Count of rows and sum of row hashes, by bucket. Sums add and never cancel in pairs.
+    pub buckets: Vec<(u64, i128)>,
+}
+
+impl Summary {
+    pub fn rows(&self) -> u64 {
+        self.buckets.iter().map(|(rows, _)| rows).sum()
+    }
+}

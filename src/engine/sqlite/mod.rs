@@ -1,0 +1,41 @@
+//! The sqlite engine: the door.
+
+use async_trait::async_trait;
+
+use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
+use crate::catalog::Dialect;
+
+/// The door.
+pub struct Sqlite;
+
+#[async_trait]
+impl Engine for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["sqlite"]
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        unimplemented!()
+    }
+
+    fn check_url(&self, _url: &Url) -> Result<(), UrlError> {
+        Ok(())
+    }
+
+    async fn source(&self, _url: &Url, _limits: &Limits) -> Result<Box<dyn Source>, EngineError> {
+        unimplemented!()
+    }
+
+    async fn target(
+        &self,
+        _url: &Url,
+        _limits: &Limits,
+        _read_only: bool,
+    ) -> Result<Box<dyn Target>, EngineError> {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,94 @@
+//! The writing end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::source::SequenceValue;
+use super::{BatchStream, EngineError, Snapshot};
+use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
+use crate::checkpoint::{Checkpoint, Progress};
+
+/// A database that rows go to.
+#[async_trait]
+pub trait Target: Send + Sync {
+    async fn inspect(&self) -> Result<Catalog, EngineError>;
+    async fn place(&self) -> Result<Place, EngineError>;
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError>;
+    /// What this target remembers of the plan; empty when it never heard of it. Writes nothing.
+    async fn progress(&self, plan: &str) -> Result<Progress, EngineError>;
+    /// Names of all plans it remembers.
+    async fn plans(&self) -> Result<Vec<String>, EngineError>;
+    /// Makes the state tables where they are missing, takes the plan's lock, raises its fence
+    /// and records the run with the goal `digest`. Waits up to `wait` for another holder, then
+    /// `Cause::Locked` naming it.
+    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError>;
+    /// Who holds the plan's lock now.
+    async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError>;
+    /// A snapshot for verification: the same answers as the source's.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
+}
+
+/// The right to write for one plan. Released when dropped or closed.
+#[async_trait]
+pub trait Lock: Send + Sync {
+    /// Opens a writing session whose every commit checks the fence: a run that lost its lock
+    /// cannot commit.
+    async fn session(&self) -> Result<Box<dyn Session>, EngineError>;
+    /// Fails with `Cause::Locked` once the lock is lost. Called every few seconds.
+    async fn heartbeat(&self) -> Result<(), EngineError>;
+    /// Records the outcome of the run (`done`, `partial`, `failed`), makes everything before it
+    /// durable, and lets go.
+    async fn close(self: Box<Self>, outcome: &str) -> Result<(), EngineError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// `user@host pid 123`.
+    pub by: String,
+    pub since: String,
+}
+
+/// One connection that writes. Everything between `begin` and `commit` is one transaction,
+/// the marks included; an error or a drop in between rolls all of it back.
+#[async_trait]
+pub trait Session: Send {
+    async fn begin(&mut self) -> Result<(), EngineError>;
+    /// Runs DDL as the dialect wrote it. Outside a transaction each statement is its own.
+    async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError>;
+    /// Runs a query that must return no row; returns how many it did return.
+    async fn violations(&mut self, query: &str) -> Result<u64, EngineError>;
+    /// Takes the stream to its end; the rows are in when it returns. Checks the stream's own
+    /// count against what arrived. `frozen`: the table was emptied or created in this transaction.
+    async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError>;
+    /// Sets a sequence so that its next value is one the source has not used, `margin` further
+    /// on in its own direction; never backwards. Returns the value set, none when nothing was to do.
+    async fn set_sequence(
+        &mut self,
+        sequence: &Sequence,
+        value: &SequenceValue,
+        margin: u64,
+    ) -> Result<Option<i64>, EngineError>;
+    /// Writes a mark in the open transaction.
+    async fn mark(&mut self, plan: &str, mark: &Checkpoint) -> Result<(), EngineError>;
+    /// Checks the fence, then commits.
+    async fn commit(&mut self) -> Result<(), EngineError>;
+    async fn rollback(&mut self) -> Result<(), EngineError>;
+    /// Rows in a table now, for `load: copy` into a table that must be empty. 0 or 1.
+    async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError>;
+}
+
+/// What to load.
+#[derive(Clone, Copy)]
+pub struct Load<'a> {
+    pub projection: &'a Projection,
+    pub frozen: bool,
+    /// Told after each batch with the bytes and rows that have gone in since the last call.
+    pub gauge: &'a (dyn Fn(u64, u64) + Send + Sync),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub rows: u64,
+    pub bytes: u64,
+}
