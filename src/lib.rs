@@ -2,4 +2,9 @@
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;
+pub mod cli;
+pub mod diff;
 pub mod engine;
+pub mod graph;
+pub mod plan;
+pub mod runtime;
