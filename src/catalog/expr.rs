@@ -2,6 +2,8 @@
 //! predicates and expressions are translated through. What is not in it is refused, not guessed.
 //! [`parse`] reads one in an engine's [`Syntax`], [`spell`] writes it; neither knows an engine.
 
+mod literal;
+mod normal;
 mod parse;
 mod spell;
 #[cfg(test)]
@@ -11,7 +13,8 @@ use std::collections::BTreeSet;
 
 use super::token::Rules;
 
-pub use parse::{parse, parse_of, type_end, type_text};
+pub use literal::{type_end, type_text};
+pub use parse::{parse, parse_of};
 pub use spell::spell;
 
 /// A neutral expression. Comparisons of text are assumed to be by bytes.

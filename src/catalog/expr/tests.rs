@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::parse::{and, not, or};
+use super::normal::{and, not, or};
 use super::*;
 use crate::catalog::{Column, Table, Type};
 
