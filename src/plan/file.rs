@@ -1,0 +1,1 @@
+//! The plan file as written: serde types with places.
