@@ -1,6 +1,7 @@
 //! The face: commands, one file each. Opens no database itself and decides nothing about data.
 
 pub mod args;
+pub mod card;
 pub mod escape;
 pub mod exit;
 pub mod look;
@@ -8,3 +9,4 @@ pub mod number;
 pub mod review;
 #[cfg(test)]
 mod sample;
+pub mod text;

@@ -246,9 +246,8 @@ mod tests {
     fn a_hazard_finds_its_table_in_every_spelling() {
         let graph = sample::graph();
         let mut hazard = sample::hazard("D105", Level::Block, "users.legacy_flags");
-        let found = |hazard: &Hazard| {
-            place(&graph, hazard).map(|(card, column)| (card.target.to_string(), column))
-        };
+        let found =
+            |hazard: &Hazard| place(&graph, hazard).map(|(card, column)| (card.target.to_string(), column));
         assert_eq!(found(&hazard), Some(("app.accounts".into(), Some("legacy_flags".into()))));
         hazard.at = "public.users".into();
         assert_eq!(found(&hazard), Some(("app.accounts".into(), None)));

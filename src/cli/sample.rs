@@ -3,9 +3,9 @@
 
 use crate::catalog::probe::Measured;
 use crate::catalog::{ColumnMap, Form, Name, Place, Projection, Type};
+use crate::diff::LeftBehind;
 use crate::diff::difference::{Change, Difference};
 use crate::diff::hazard::{Hazard, Level, Standing};
-use crate::diff::LeftBehind;
 use crate::graph::{Action, EndFacts, Estimate, Graph, Phase, Step, TableCard};
 
 pub fn graph() -> Graph {
@@ -40,7 +40,11 @@ pub fn hostile() -> Graph {
         after: evil.into(),
         note: Some(evil.into()),
     });
-    graph.hazards.push(Hazard { what: evil.into(), ways: vec![evil.into()], ..hazard("V215", Level::Block, evil) });
+    graph.hazards.push(Hazard {
+        what: evil.into(),
+        ways: vec![evil.into()],
+        ..hazard("V215", Level::Block, evil)
+    });
     graph.left_behind.push(left("view", evil, evil));
     let name = Name::new("app", evil);
     let mut step = sql(&format!("{name}/create"), Phase::Schema, &[], 1.0, "create table x ()");
@@ -143,7 +147,11 @@ fn orders() -> TableCard {
 
 fn steps() -> Vec<Step> {
     vec![
-        of("app", "accounts", sql("app.accounts/create", Phase::Schema, &[], 1.0, "create table app.accounts ()")),
+        of(
+            "app",
+            "accounts",
+            sql("app.accounts/create", Phase::Schema, &[], 1.0, "create table app.accounts ()"),
+        ),
         of("app", "orders", sql("app.orders/create", Phase::Schema, &[], 1.0, "create table app.orders ()")),
         copy("accounts", "users", 4_100_000, 140.0),
         copy("orders", "orders", 30_200_000, 1800.0),
