@@ -4,9 +4,14 @@ pub mod args;
 pub mod card;
 pub mod escape;
 pub mod exit;
+pub mod init;
 pub mod look;
 pub mod number;
+pub mod problem;
 pub mod review;
 #[cfg(test)]
 mod sample;
+pub mod schema;
+pub mod source_text;
 pub mod text;
+pub mod validate;
