@@ -2,16 +2,22 @@
 
 pub mod args;
 pub mod card;
+pub mod dot;
 pub mod escape;
 pub mod exit;
 pub mod init;
+pub mod json;
 pub mod look;
+pub mod markdown;
+pub mod mermaid;
 pub mod number;
+pub mod picture;
 pub mod problem;
 pub mod review;
 #[cfg(test)]
 mod sample;
 pub mod schema;
 pub mod source_text;
+pub mod sql;
 pub mod text;
 pub mod validate;
