@@ -19,7 +19,7 @@ const LINE_MAX: usize = 400;
 /// Problems of one file as text, in the order given, with their lines underlined. `text` is the
 /// file's content.
 pub fn render(path: &str, text: &[u8], problems: &[Problem], color: bool) -> String {
-    let text = readable(text);
+    let text = &masked(text, problems);
     let mut out = String::new();
     for problem in problems.iter().take(SHOWN_MAX) {
         out.push_str(&render_one(problem, path, text, color));
@@ -43,12 +43,23 @@ pub fn render_github(path: &str, problems: &[Problem]) -> String {
     problems.iter().map(|problem| annotation(problem, path)).collect()
 }
 
-/// The part of a file that is text.
-fn readable(bytes: &[u8]) -> &str {
-    match std::str::from_utf8(bytes) {
+/// The part of a file that is text, with secrets masked and all offsets kept.
+fn masked(bytes: &[u8], problems: &[Problem]) -> String {
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    if problems.is_empty() {
+        return String::new();
     }
+    // A password that was written with escapes or over several lines is known by its problem only.
+    let inline = problems.iter().filter(|problem| problem.code == "E114").filter_map(|problem| problem.span);
+    let whole = |span: Span| {
+        let range = floor(text, span.offset)..floor(text, span.offset + span.length);
+        let scheme = text[range.clone()].find("://").map_or(0, |at| at + 3);
+        range.start + scheme..range.end
+    };
+    secret::mask(text, &inline.map(whole).collect::<Vec<_>>())
 }
 
 /// `2 errors, 1 warning`.
@@ -123,14 +134,14 @@ impl Excerpt {
         for (index, line) in lines.iter().enumerate() {
             out.text.push_str(&between(&text[at..line.start]));
             let begin = out.text.len();
-            let masked = secret::mask(&text[line.clone()]);
+            let whole = &text[line.clone()];
             if index + 1 < lines.len() {
-                out.text.push_str(&clean_line(cut(&masked, 0..0).0));
+                out.text.push_str(&clean_line(cut(whole, 0..0).0));
                 out.above.push(begin..out.text.len());
             } else {
                 let place =
                     offset - start..floor(text, (span.offset + span.length).min(end)).max(offset) - start;
-                let (shown, place) = cut(&masked, place);
+                let (shown, place) = cut(whole, place);
                 let before = clean_line(&shown[..place.start]);
                 let inside = clean_line(&shown[place.clone()]);
                 out.mark = begin + before.len()..begin + before.len() + inside.len();
@@ -151,7 +162,7 @@ fn between(text: &str) -> String {
     if breaks > 3 {
         return "\n".repeat(breaks);
     }
-    let shown = |line: &str| clean_line(cut(&secret::mask(line), 0..0).0);
+    let shown = |line: &str| clean_line(cut(line, 0..0).0);
     text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
@@ -215,7 +226,7 @@ fn clean(text: &str) -> String {
 
 /// `{ problems: [...], errors, warnings }`; ranges are those of the file.
 pub fn problems_json(path: &str, bytes: &[u8], problems: &[Problem]) -> Value {
-    let text = readable(bytes);
+    let text = &masked(bytes, problems);
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let list: Vec<Value> = problems.iter().map(|problem| one_json(problem, path, text)).collect();
     json!({ "problems": list, "errors": errors, "warnings": problems.len() - errors })
