@@ -5,6 +5,8 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod bad_url;
 mod scenario;
+mod selection;
 mod support;
 mod tidy;

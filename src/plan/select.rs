@@ -3,7 +3,7 @@
 
 mod check;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use check::quoted;
 
@@ -84,6 +84,8 @@ struct Selector<'a> {
     /// By rule: how many tables it matches, and how many it decides.
     matched: Vec<usize>,
     wins: Vec<usize>,
+    /// Pairs of rules that have been reported.
+    ties: HashSet<(usize, usize)>,
     positions: HashMap<&'a Name, usize>,
     problems: Vec<Problem>,
 }
@@ -98,6 +100,7 @@ impl<'a> Selector<'a> {
             decided: vec![None; source.tables.len()],
             matched: vec![0; plan.rules.len()],
             wins: vec![0; plan.rules.len()],
+            ties: HashSet::new(),
             positions: source.tables.iter().enumerate().map(|(at, table)| (&table.name, at)).collect(),
             problems: Vec::new(),
         }
@@ -149,22 +152,27 @@ impl<'a> Selector<'a> {
         let (first, rest) = best.split_first()?;
         let says = |rule: usize| Said::of(&self.plan.rules[rule], &self.plan.defaults);
         if let Some(other) = rest.iter().find(|other| says(**other) != says(*first)) {
-            let (one, two) = (&self.plan.rules[*first], &self.plan.rules[*other]);
-            let what = format!(
-                "{} and {} both decide about table {}",
-                quoted(&one.pattern),
-                quoted(&two.pattern),
-                table.name
-            );
-            self.problems.push(
-                Problem::error("E120", what)
-                    .at(two.span)
-                    .label("neither is more specific")
-                    .note(format!("the other one is at {}:{}", one.span.line, one.span.column))
-                    .help(format!("add an entry for {} alone", table.name)),
-            );
+            // Both are at fault; neither is to be called useless as well.
+            self.wins[*other] += 1;
+            if self.ties.insert((*first, *other)) {
+                self.problems.push(self.tie(*first, *other, table));
+            }
         }
         Some(*first)
+    }
+
+    fn tie(&self, first: usize, second: usize, table: &Table) -> Problem {
+        let (one, two) = (&self.plan.rules[first], &self.plan.rules[second]);
+        let (left, right) = (quoted(&one.pattern), quoted(&two.pattern));
+        let help = match self.is_wild(second) {
+            true => format!("add an entry for {} alone", table.name),
+            false => "they are one table: remove one of them".into(),
+        };
+        Problem::error("E120", format!("{left} and {right} both decide about table {}", table.name))
+            .at(two.span)
+            .label("neither is more specific")
+            .note(format!("the other one is at {}:{}", one.span.line, one.span.column))
+            .help(help)
     }
 
     /// True where `a` is strictly narrower than `b`. A name without wildcards is narrower than

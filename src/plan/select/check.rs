@@ -10,6 +10,9 @@ use crate::plan::nearest::nearest;
 use crate::plan::pattern::Pattern;
 use crate::plan::{Accept, ColumnRule, Problem, Rule, Span};
 
+/// Problems with a hint at a nearest name.
+const NEAREST_MAX: usize = 50;
+
 impl Selector<'_> {
     /// Patterns that match nothing, or that others leave nothing to decide.
     pub(super) fn check_patterns(&mut self) {
@@ -49,6 +52,10 @@ impl Selector<'_> {
 
     /// The nearest table, as the plan would spell it.
     fn near_table(&self, wanted: &Name) -> Option<String> {
+        // Nobody reads that many, and each looks at all tables.
+        if self.problems.len() > NEAREST_MAX {
+            return None;
+        }
         let elsewhere = self.source.tables.iter().find(|table| table.name.name == wanted.name);
         if let Some(table) = elsewhere {
             return Some(self.spell(&table.name));
