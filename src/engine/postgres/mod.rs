@@ -2,9 +2,11 @@
 
 mod ddl;
 pub mod dialect;
+pub mod inspect;
 mod keys;
 mod probe;
 mod quote;
+mod same;
 mod text;
 mod types;
 

@@ -224,65 +224,6 @@ pub fn parse_nextval(native: &str) -> Option<Name> {
     }
 }
 
-/// True where two texts mean the same by their form: equal but for white space and redundant
-/// parentheses, or equal neutral expressions.
-pub fn same(a: &str, b: &str) -> bool {
-    if a == b {
-        return true;
-    }
-    let cut = |text| token::tokenize(text, &SYNTAX.tokens).ok();
-    let (Some(left), Some(right)) = (cut(a), cut(b)) else { return false };
-    if bared(&left) == bared(&right) {
-        return true;
-    }
-    matches!((expr::parse(a, &SYNTAX), expr::parse(b, &SYNTAX)), (Some(a), Some(b)) if a == b)
-}
-
-/// The tokens, words in lower case, without parentheses around what is one operand or all.
-fn bared(tokens: &[Token<'_>]) -> Vec<String> {
-    let mut partner = vec![usize::MAX; tokens.len()];
-    let mut open = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        if token.is("(") {
-            open.push(at);
-        } else if token.is(")")
-            && let Some(start) = open.pop()
-        {
-            partner[start] = at;
-            partner[at] = start;
-        }
-    }
-    let redundant = |at: usize| {
-        let close = partner[at];
-        if close == usize::MAX {
-            return false;
-        }
-        let called = at > 0 && tokens[at - 1].name().is_some() && !is_operator_word(&tokens[at - 1]);
-        let whole = at == 0 && close + 1 == tokens.len();
-        let single = close == at + 2 || tokens[at + 1].is("(") && partner[at + 1] == close.wrapping_sub(1);
-        whole || !called && single
-    };
-    let dropped: Vec<bool> = (0..tokens.len())
-        .map(|at| match () {
-            () if tokens[at].is("(") => redundant(at),
-            () if tokens[at].is(")") && partner[at] != usize::MAX => redundant(partner[at]),
-            () => false,
-        })
-        .collect();
-    let kept = tokens.iter().zip(dropped).filter(|(token, dropped)| !dropped && token.kind != Kind::Comment);
-    let text = |token: &Token<'_>| match token.kind {
-        Kind::Word => token.text.to_ascii_lowercase(),
-        _ => token.text.to_string(),
-    };
-    kept.map(|(token, _)| text(token)).collect()
-}
-
-fn is_operator_word(token: &Token<'_>) -> bool {
-    ["and", "or", "not", "when", "then", "else", "case", "between", "like", "is"]
-        .iter()
-        .any(|word| token.is_word(word))
-}
-
 /// Is a text one scalar condition? Says what is wrong with it.
 pub fn check_condition(text: &str) -> Result<(), String> {
     let tokens = token::tokenize(text, &SYNTAX.tokens).map_err(|error| error.to_string())?;
