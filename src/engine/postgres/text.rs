@@ -207,6 +207,19 @@ pub fn is_operation(native: &str) -> bool {
     })
 }
 
+/// A text in parentheses, once.
+pub fn group(native: &str) -> String {
+    let grouped = token::tokenize(native, &SYNTAX.tokens).is_ok_and(|tokens| {
+        let mut depth = 0_i32;
+        let ends = tokens.iter().position(|token| {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth <= 0
+        });
+        tokens.len() > 1 && ends == Some(tokens.len() - 1) && native.starts_with('(') && native.ends_with(')')
+    });
+    if grouped { native.to_string() } else { format!("({native})") }
+}
+
 /// The sequence that a default draws from, where it does nothing else.
 pub fn parse_nextval(native: &str) -> Option<Name> {
     let tokens = token::tokenize(native, &SYNTAX.tokens).ok()?;
@@ -398,6 +411,15 @@ mod tests {
             "'public.t'::regclass",
         ] {
             assert_eq!(expr::parse_of(printed, &SYNTAX, &empty), None, "{printed}");
+        }
+    }
+
+    #[test]
+    fn parentheses_are_put_once() {
+        for (text, grouped) in
+            [("a", "(a)"), ("(a > 1)", "(a > 1)"), ("(a) > (b)", "((a) > (b))"), ("f(a)", "(f(a))")]
+        {
+            assert_eq!(group(text), grouped);
         }
     }
 

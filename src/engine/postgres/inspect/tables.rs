@@ -165,9 +165,11 @@ async fn columns(
          AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum",
         unproved = reader.since(18, unproved, "false")
     );
+    // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
+    let of_root = reader.has(17);
     for row in reader.rows(&sql).await? {
         let Some(entry) = tables.get(row.oid("attrelid")?) else { continue };
-        let column = column(&row, types, entry.is_partition)?;
+        let column = column(&row, types, entry.is_partition && of_root)?;
         let number: i16 = row.need("attnum")?;
         if row.truth("unproved")? {
             let name = Name::new(&entry.table.name.schema, &column.name);
@@ -181,7 +183,7 @@ async fn columns(
     Ok(())
 }
 
-fn column(row: &Fields, types: &Types, is_partition: bool) -> Result<Column, EngineError> {
+fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column, EngineError> {
     let native = row.text("native")?;
     let oid = row.oid("atttypid")?;
     let expression = row.maybe("expression")?;
@@ -194,9 +196,8 @@ fn column(row: &Fields, types: &Types, is_partition: bool) -> Result<Column, Eng
         (Some(native), how) => (None, Some(Generated { native, stored: how == "s" })),
         (None, _) => (None, None),
     };
-    // Partitions draw from the root's identity and say so since PostgreSQL 17; they own nothing.
     let identity = match row.text("identity")?.as_str() {
-        _ if is_partition => None,
+        _ if identity_of_root => None,
         "a" => Some(Identity::Always),
         "d" => Some(Identity::ByDefault),
         _ => None,
