@@ -71,7 +71,7 @@ pub struct Limits {
     pub probe_seconds: u64,
 }
 
-impl std::default::Default for Limits {
+impl Default for Limits {
     fn default() -> Self {
         Self {
             readers: 4,

@@ -22,6 +22,14 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod ddl;
+pub mod dialect;
+mod keys;
+mod probe;
+mod quote;
+mod text;
+mod types;
+
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor, Row};

@@ -1,0 +1,78 @@
+//! Floor 5: in what order the differences are put right. The only user of petgraph.
+
+pub mod build;
+pub mod digest;
+pub mod schedule;
+pub mod step;
+
+use serde::{Deserialize, Serialize};
+
+pub use build::build;
+pub use step::{Action, Estimate, Phase, Step};
+
+use crate::catalog::{Answer, Name, Place, Probe};
+use crate::diff::{Difference, Hazard, LeftBehind};
+
+/// The whole goal of a plan, ready to review and to execute. Serialized, it is the plan file's
+/// core; nothing in it is a secret or a row value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    pub name: String,
+    pub source: EndFacts,
+    pub target: EndFacts,
+    /// In the order of execution on one worker; every step after those it needs.
+    pub steps: Vec<Step>,
+    pub tables: Vec<TableCard>,
+    pub hazards: Vec<Hazard>,
+    pub probes: Vec<ProbeResult>,
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// One end as the plan saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndFacts {
+    pub engine: String,
+    pub version: String,
+    pub database: String,
+    pub place: Place,
+    /// Every object in scope by its name, with the hash of its definition (estimates excluded):
+    /// what a stale plan is compared by. Target: as first seen, without what this plan created.
+    pub objects: std::collections::BTreeMap<String, String>,
+    /// The definitions behind the hashes, one line per attribute, for saying what changed.
+    pub definitions: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+/// What a reviewer sees of one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableCard {
+    pub source: Name,
+    pub target: Name,
+    /// `create`, `reuse`.
+    pub create: bool,
+    /// `copy`, `replace`, `none`.
+    pub load: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub columns: usize,
+    /// `binary`, `text`, `values`: how rows travel, in words for the reader.
+    pub form: String,
+    pub filter: Option<String>,
+    pub differences: Vec<Difference>,
+    pub primary_key: Option<String>,
+    pub keys: Vec<String>,
+    pub indexes: Vec<String>,
+    pub foreign_keys: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeResult {
+    pub probe: Probe,
+    pub sql: Option<String>,
+    pub answer: Answer,
+}
+
+impl Graph {
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+}

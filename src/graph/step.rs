@@ -1,0 +1,69 @@
+//! Acts. A step is self-contained data: what runs is what was rendered and reviewed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Name, Projection, Sequence};
+
+/// One act.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Stable and readable: `app.orders/copy`, `app.orders/index/orders_created_idx`.
+    pub id: String,
+    pub phase: Phase,
+    /// Ids of steps that come first, sorted.
+    pub needs: Vec<String>,
+    pub action: Action,
+    /// The target table it works on, if it works on one.
+    pub table: Option<Name>,
+    /// Tables that it locks strongly while it runs: two steps that share one never run together.
+    pub locks: Vec<Name>,
+    pub estimate: Estimate,
+    /// Hash of everything the step was made from.
+    pub inputs: String,
+    /// Steps of the same unit run in one transaction on one session, in their order.
+    pub unit: String,
+}
+
+/// Phases, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Schema,
+    Load,
+    Index,
+    Key,
+    Sequence,
+    Finish,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Runs statements as they stand. `index_build`: counts against that budget.
+    Sql { statements: Vec<String>, index_build: bool },
+    /// Copies a table.
+    Copy {
+        projection: Box<Projection>,
+        /// Statements that empty the target table first: `load: replace`, a resumed copy, or
+        /// what a frozen load of a table made by an earlier step needs.
+        empty: Vec<String>,
+        /// Empty it even on the first run (`load: replace`).
+        replace: bool,
+        /// Loaded frozen when it turns out to be one chunk.
+        frozen: bool,
+        chunk_bytes: u64,
+    },
+    /// Runs a query that must return no row (foreign keys of engines that check them late).
+    Check { query: String, message: String },
+    /// Sets a sequence beyond the source's value.
+    SetSequence { source: Name, sequence: Sequence, margin: u64 },
+}
+
+/// What it is thought to cost, from statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    pub rows: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+}

@@ -1,0 +1,88 @@
+//! What happens while a graph runs, for whoever shows it.
+
+use crate::catalog::Name;
+
+/// Told what happens. Called from many tasks; must not block.
+pub trait Reporter: Send + Sync {
+    fn event(&self, event: &Event);
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Steps in the graph, and how many are done already.
+    Started {
+        steps: usize,
+        done: usize,
+        rows: u64,
+        bytes: u64,
+    },
+    StepStarted {
+        step: String,
+    },
+    /// A copy knows its chunks: how many there are, and how many are done already.
+    Chunked {
+        step: String,
+        chunks: u32,
+        done: u32,
+        rows: u64,
+        bytes: u64,
+    },
+    /// Rows and bytes that have gone into the target since the last such event of the step.
+    Moved {
+        step: String,
+        rows: u64,
+        bytes: u64,
+    },
+    ChunkDone {
+        step: String,
+        chunk: u32,
+        of: u32,
+        rows: u64,
+        bytes: u64,
+    },
+    StepDone {
+        step: String,
+        rows: u64,
+        bytes: u64,
+        millis: u64,
+    },
+    /// Done in an earlier run.
+    StepSkipped {
+        step: String,
+    },
+    StepFailed {
+        step: String,
+        error: String,
+    },
+    /// An error that is tried again.
+    Retrying {
+        step: String,
+        attempt: u32,
+        millis: u64,
+        error: String,
+    },
+    /// Rows copied by an earlier run changed on the source since: the table is copied again.
+    Recopying {
+        table: Name,
+        why: String,
+    },
+    SequenceSet {
+        step: String,
+        value: i64,
+    },
+    /// Stopping was asked for: what runs is finished, nothing new starts.
+    Stopping,
+    /// A table's verdict.
+    Verified {
+        table: Name,
+        equal: bool,
+        source_rows: u64,
+        target_rows: u64,
+    },
+    Finished {
+        done: usize,
+        failed: usize,
+        left: usize,
+        millis: u64,
+    },
+}
