@@ -148,6 +148,10 @@ impl Dialect for Sqlite {
         expr::parse(native, &SYNTAX)
     }
 
+    fn parse_expr_of(&self, native: &str, table: &Table) -> Option<Expr> {
+        expr::parse_of(native, &SYNTAX, table)
+    }
+
     fn spell_expr(&self, expr: &Expr) -> Result<String, Unspeakable> {
         expr::spell(expr, &SYNTAX)
     }
