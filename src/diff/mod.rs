@@ -1,6 +1,7 @@
 //! Floor 4: what the target lacks. Pure: a plan, two catalogs and the progress go in, facts come
 //! out. Knows no engine by name: it sees `&dyn Dialect`.
 
+mod against;
 mod columns;
 pub mod definition;
 pub mod difference;
@@ -12,6 +13,7 @@ mod kinds;
 mod naming;
 mod needed;
 mod road;
+mod same;
 mod sequences;
 mod tables;
 pub mod typemap;

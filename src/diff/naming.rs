@@ -201,7 +201,13 @@ fn note_rename(table: &mut TableDiff, old: &str, new: &str, moved: &mut Moved) {
 
 /// Attached indexes and keys name their parents.
 fn follow_parents(table: &mut TableDiff, moved: &Moved) {
+    // An index lives in its table's schema, wherever the plan has put that.
+    let schema = table.want.partition().map(|partition| partition.parent.schema.clone());
     let follow = |parent: &mut Option<Name>| {
+        match (&schema, parent.as_mut()) {
+            (Some(schema), Some(name)) => name.schema.clone_from(schema),
+            _ => *parent = None,
+        }
         if let Some(to) = parent.as_ref().and_then(|name| moved.get(name)) {
             *parent = Some(to.clone());
         }
