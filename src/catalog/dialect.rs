@@ -121,6 +121,11 @@ pub trait Dialect: Send + Sync {
 
     /// Reads an expression of this dialect into the neutral subset, if it lies within it.
     fn parse_expr(&self, native: &str) -> Option<Expr>;
+    /// As [`Self::parse_expr`], for an expression of that table (one without columns for a default):
+    /// the types of the columns decide what may be translated, so this is the safer one.
+    fn parse_expr_of(&self, native: &str, _table: &Table) -> Option<Expr> {
+        self.parse_expr(native)
+    }
     /// Writes a neutral expression.
     fn spell_expr(&self, expr: &Expr) -> Result<String, Unspeakable>;
     /// Renames inside a native text that this dialect printed (expression, type, bound).
