@@ -27,8 +27,6 @@ pub enum Way {
 pub enum Fault {
     /// The connection that first carries this many bytes that way is closed at that byte.
     Cut { way: Way, after: u64 },
-    /// It goes on without any byte arriving.
-    Blackhole { way: Way, after: u64 },
     /// The server's next message of this kind whose body starts so never arrives, and the
     /// connection is closed.
     LoseMessage { kind: u8, body: &'static [u8] },
@@ -56,7 +54,8 @@ struct Shared {
 impl Proxy {
     /// A proxy before the server on this loopback port.
     pub fn before(server: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
@@ -109,7 +108,6 @@ struct Pump {
     closed: Arc<watch::Sender<bool>>,
     bytes: u64,
     rows: u64,
-    silent: bool,
     /// Bytes of a message that is not whole yet.
     rest: Vec<u8>,
 }
@@ -123,7 +121,7 @@ impl Pump {
         closed: &Arc<watch::Sender<bool>>,
     ) -> Self {
         let (shared, closed) = (shared.clone(), closed.clone());
-        Self { way, from, to, shared, closed, bytes: 0, rows: 0, silent: false, rest: Vec::new() }
+        Self { way, from, to, shared, closed, bytes: 0, rows: 0, rest: Vec::new() }
     }
 
     async fn run(mut self, mut hears: watch::Receiver<bool>) {
@@ -144,7 +142,7 @@ impl Pump {
             }
             let (send, close) = self.judge(&piece[..length]);
             self.shared.carried[self.way as usize].fetch_add(send.len() as u64, Ordering::Relaxed);
-            if !self.silent && self.to.write_all(&send).await.is_err() || close {
+            if self.to.write_all(&send).await.is_err() || close {
                 let _ = self.to.flush().await;
                 return;
             }
@@ -162,17 +160,12 @@ impl Pump {
         let upto = self.bytes;
         let way = self.way;
         let reached = |fault: &Fault| match fault {
-            Fault::Cut { way: at, after } | Fault::Blackhole { way: at, after } => *at == way && upto >= *after,
+            Fault::Cut { way: at, after } => *at == way && upto >= *after,
             _ => false,
         };
-        if let Some(fault) = self.strike(reached) {
-            match fault {
-                Fault::Cut { after, .. } => {
-                    send.truncate(after.saturating_sub(from) as usize);
-                    close = true;
-                }
-                _ => self.silent = true,
-            }
+        if let Some(Fault::Cut { after, .. }) = self.strike(reached) {
+            send.truncate(after.saturating_sub(from) as usize);
+            close = true;
         }
         (send, close)
     }
@@ -195,8 +188,7 @@ impl Pump {
             if kind == b'd' {
                 self.rows += 1;
             }
-            let loses =
-                |fault: &Fault| matches!(fault, Fault::LoseMessage { kind: k, body: b } if *k == kind && body.starts_with(b));
+            let loses = |fault: &Fault| matches!(fault, Fault::LoseMessage { kind: k, body: b } if *k == kind && body.starts_with(b));
             if self.strike(loses).is_some() {
                 return (send, true);
             }
