@@ -1,6 +1,7 @@
 //! Floor 4: what the target lacks. Pure: a plan, two catalogs and the progress go in, facts come
 //! out. Knows no engine by name: it sees `&dyn Dialect`.
 
+pub mod definition;
 pub mod difference;
 pub mod hazard;
 pub mod typemap;

@@ -1,5 +1,13 @@
 //! The postgres engine: the door.
 
+mod ddl;
+pub mod dialect;
+mod keys;
+mod probe;
+mod quote;
+mod text;
+mod types;
+
 use async_trait::async_trait;
 
 use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};

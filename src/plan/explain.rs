@@ -1,0 +1,2 @@
+//! Pages for the error codes.
+pub static ERRORS: &[(&str, &str, &str)] = &[];
