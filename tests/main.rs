@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bad_url;
+mod oracle;
 mod scenario;
 mod selection;
 mod support;
