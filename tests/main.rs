@@ -11,3 +11,4 @@ mod scenario;
 mod selection;
 mod support;
 mod tidy;
+mod simulation;
