@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod bad_input;
 mod contract;
 mod oracle;
 mod scenario;
