@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod contract;
 mod oracle;
 mod bad_url;
 mod scenario;
