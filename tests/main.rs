@@ -5,9 +5,12 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod contract;
+mod oracle;
 mod bad_url;
 mod oracle;
 mod scenario;
 mod selection;
 mod support;
 mod tidy;
+mod simulation;
