@@ -4,6 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod bad_input;
+mod contract;
+mod oracle;
+mod bad_url;
 mod scenario;
+mod selection;
 mod support;
 mod tidy;
+mod simulation;
