@@ -1,9 +1,10 @@
 //! All tests that run from outside, in one binary: one build, one server per process.
-//! `tidy` holds the house rules, `scenario` runs whole commands on real databases.
+//! `engines` tries each engine through its traits, `tidy` holds the house rules, `scenario` runs whole commands on real databases.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod engines;
 mod scenario;
 mod support;
 mod tidy;

@@ -106,7 +106,9 @@ fn raw_string(rest: &[char]) -> usize {
     let mut end = vec!['"'];
     end.extend(std::iter::repeat_n('#', hashes));
     let body = &rest[2 + hashes..];
-    body.windows(end.len()).position(|window| window == end).map_or(rest.len(), |at| 2 + hashes + at + end.len())
+    body.windows(end.len())
+        .position(|window| window == end)
+        .map_or(rest.len(), |at| 2 + hashes + at + end.len())
 }
 
 fn is_word(c: char) -> bool {
@@ -118,7 +120,8 @@ fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        !before.is_some_and(|c| is_word(c) || c == '.') && !after.is_some_and(|c| is_word(c) && is_word(word.chars().next_back().unwrap()))
+        !before.is_some_and(|c| is_word(c) || c == '.')
+            && !after.is_some_and(|c| is_word(c) && is_word(word.chars().next_back().unwrap()))
     })
 }
 
@@ -240,7 +243,9 @@ fn layer_offences(file: &File) -> Vec<String> {
             if !may_name(&floor).contains(&first.as_str()) {
                 offences.push(format!("{place}: {floor} must not import {first}"));
             }
-            let Some(engine) = path.get(1).filter(|name| first == "engine" && engines.contains(*name)) else { continue };
+            let Some(engine) = path.get(1).filter(|name| first == "engine" && engines.contains(*name)) else {
+                continue;
+            };
             let door = floor == "engine" && own_engine.is_none_or(|own| SHARED.contains(&own.as_str()));
             if own_engine != Some(engine) && !door {
                 let who = own_engine.map_or(floor.clone(), |own| format!("engine/{own}"));
@@ -264,19 +269,45 @@ fn the_layer_rule_bites() {
         layer_offences(&File { path: path.into(), text: text.into(), code, tests_from })
     };
     let bad = [
-        ("src/engine/postgres/load.rs", "use crate::graph::Step;", "src/engine/postgres/load.rs:1: engine must not import graph"),
-        ("src/engine/postgres/load.rs", "//! x\nuse super::super::sqlite::Sqlite;", "src/engine/postgres/load.rs:2: engine/postgres must not import engine/sqlite"),
-        ("src/engine/sqlite/mod.rs", "use crate::engine::{Engine, postgres::Postgres};", "src/engine/sqlite/mod.rs:1: engine/sqlite must not import engine/postgres"),
-        ("src/catalog/name.rs", "use crate::{\n    change::Position,\n    catalog::Name,\n};", "src/catalog/name.rs:1: catalog must not import change"),
-        ("src/runtime/copy.rs", "fn f() { crate::engine::sqlite::open() }", "src/runtime/copy.rs:1: runtime must not import engine/sqlite"),
+        (
+            "src/engine/postgres/load.rs",
+            "use crate::graph::Step;",
+            "src/engine/postgres/load.rs:1: engine must not import graph",
+        ),
+        (
+            "src/engine/postgres/load.rs",
+            "//! x\nuse super::super::sqlite::Sqlite;",
+            "src/engine/postgres/load.rs:2: engine/postgres must not import engine/sqlite",
+        ),
+        (
+            "src/engine/sqlite/mod.rs",
+            "use crate::engine::{Engine, postgres::Postgres};",
+            "src/engine/sqlite/mod.rs:1: engine/sqlite must not import engine/postgres",
+        ),
+        (
+            "src/catalog/name.rs",
+            "use crate::{\n    change::Position,\n    catalog::Name,\n};",
+            "src/catalog/name.rs:1: catalog must not import change",
+        ),
+        (
+            "src/runtime/copy.rs",
+            "fn f() { crate::engine::sqlite::open() }",
+            "src/runtime/copy.rs:1: runtime must not import engine/sqlite",
+        ),
         ("src/plan/mod.rs", "use super::engine::Url;", "src/plan/mod.rs:1: plan must not import engine"),
     ];
     for (path, text, offence) in bad {
         assert_eq!(offences(path, text), [offence]);
     }
     let good = [
-        ("src/engine/postgres/load.rs", "use super::wire::Wire;\nuse crate::catalog::Name; // not crate::graph\nlet x = \"crate::graph\";"),
-        ("src/engine/mod.rs", "pub static ENGINES: &[&dyn Engine] = &[&postgres::Postgres, &crate::engine::sqlite::Sqlite];"),
+        (
+            "src/engine/postgres/load.rs",
+            "use super::wire::Wire;\nuse crate::catalog::Name; // not crate::graph\nlet x = \"crate::graph\";",
+        ),
+        (
+            "src/engine/mod.rs",
+            "pub static ENGINES: &[&dyn Engine] = &[&postgres::Postgres, &crate::engine::sqlite::Sqlite];",
+        ),
         ("src/runtime/copy.rs", "use crate::engine::{Batch, source::Read};"),
     ];
     for (path, text) in good {
@@ -319,7 +350,8 @@ fn crates_and_the_world_are_named_in_their_places_only() {
                 continue;
             }
             let lines = file.code[..file.tests_from].iter().enumerate().filter(|(_, line)| names(line, word));
-            offences.extend(lines.map(|(at, _)| format!("{}:{}: {word} has no place here", file.path, at + 1)));
+            offences
+                .extend(lines.map(|(at, _)| format!("{}:{}: {word} has no place here", file.path, at + 1)));
         }
     }
     none(offences);
@@ -350,7 +382,8 @@ fn files_say_what_they_are_and_stay_readable() {
             offences.push(format!("{}: {lines} lines; {LINES_MAX} at most", file.path));
         }
         if !file.text.starts_with("//!") {
-            offences.push(format!("{}:1: opens without `//!`: what is it, what does it never do?", file.path));
+            offences
+                .push(format!("{}:1: opens without `//!`: what is it, what does it never do?", file.path));
         }
         let name = Path::new(&file.path).file_stem().unwrap().to_string_lossy().into_owned();
         if ["util", "utils", "common", "helper", "helpers", "misc"].contains(&name.as_str()) {
@@ -369,7 +402,9 @@ fn every_test_file_is_a_module() {
         let folder = path.parent().unwrap();
         let (name, parents) = match name.as_str() {
             "main" => continue,
-            "mod" => (folder.file_name().unwrap().to_string_lossy().into_owned(), homes(folder.parent().unwrap())),
+            "mod" => {
+                (folder.file_name().unwrap().to_string_lossy().into_owned(), homes(folder.parent().unwrap()))
+            }
             _ => (name, homes(folder)),
         };
         let declared = |parent: &PathBuf| {
@@ -395,7 +430,9 @@ fn towpath(directory: &Path) -> Towpath {
 fn listing(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         fs::read_dir(root().join(folder)).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| path.extension().is_some_and(|end| extensions.contains(&end.to_string_lossy().as_ref())));
+    found.retain(|path| {
+        path.extension().is_some_and(|end| extensions.contains(&end.to_string_lossy().as_ref()))
+    });
     found.sort();
     found
 }
@@ -414,7 +451,11 @@ fn every_example_plan_is_valid() {
     for plan in plans {
         let mut towpath = towpath(directory.path());
         for name in variables(&fs::read_to_string(&plan).unwrap()) {
-            let url = if name.contains("TARGET") { "postgres://app@localhost/target" } else { "postgres://app@localhost/source" };
+            let url = if name.contains("TARGET") {
+                "postgres://app@localhost/target"
+            } else {
+                "postgres://app@localhost/source"
+            };
             towpath = towpath.env(&name, url);
         }
         towpath.run(&["validate", plan.to_str().unwrap()]).expect(0);
@@ -441,13 +482,16 @@ fn commands_of_readme() -> BTreeMap<String, BTreeSet<String>> {
             inside = !inside;
             continue;
         }
-        let words: Vec<&str> = line.trim().trim_start_matches("$ ").split('#').next().unwrap().split_whitespace().collect();
+        let words: Vec<&str> =
+            line.trim().trim_start_matches("$ ").split('#').next().unwrap().split_whitespace().collect();
         let rest = match words.as_slice() {
             ["towpath", rest @ ..] => rest,
             ["cargo", "run", "--release", "--", rest @ ..] => rest,
             _ => continue,
         };
-        let Some(command) = rest.iter().find(|word| !word.starts_with('-')).filter(|_| inside) else { continue };
+        let Some(command) = rest.iter().find(|word| !word.starts_with('-')).filter(|_| inside) else {
+            continue;
+        };
         let options = rest.iter().filter(|word| word.starts_with("--") && word.len() > 2);
         let options = options.map(|word| word.split('=').next().unwrap().to_string());
         commands.entry((*command).to_string()).or_default().extend(options);
@@ -471,7 +515,15 @@ fn the_commands_of_the_readme_exist() {
 /// Without these files a clone does not pass its own tests, or may not be used.
 #[test]
 fn the_repository_is_whole() {
-    for name in ["README.md", "LICENSE-APACHE", "LICENSE-MIT", ".ci/run", "tests/run", "Cargo.lock", "benches/README.md"] {
+    for name in [
+        "README.md",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        ".ci/run",
+        "tests/run",
+        "Cargo.lock",
+        "benches/README.md",
+    ] {
         assert!(root().join(name).exists(), "{name} is missing");
     }
 }
@@ -483,7 +535,9 @@ fn no_file_holds_a_path_of_one_machine() {
     for file in files("src").iter().chain(&files("tests")) {
         for (at, line) in file.text.lines().enumerate() {
             // Split, so that this line is not found.
-            for place in [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/tm", "p/")] {
+            for place in
+                [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/tm", "p/")]
+            {
                 if line.contains(place) {
                     offences.push(format!("{}:{}: {place}", file.path, at + 1));
                 }

@@ -131,7 +131,8 @@ pub fn key(key: &Key) -> String {
 
 pub fn index(index: &Index) -> String {
     let unique = if index.unique { "unique index" } else { "index" };
-    let mut line = format!("{unique} {} {}({})", show(&index.name), spaced(&index.method), parts(&index.parts));
+    let mut line =
+        format!("{unique} {} {}({})", show(&index.name), spaced(&index.method), parts(&index.parts));
     include(&mut line, &index.include);
     line.push_str(if index.nulls_not_distinct { " nulls not distinct" } else { "" });
     if let Some(predicate) = &index.predicate {

@@ -105,13 +105,17 @@ pub fn effects(from: &Type, to: &Type, zone: bool) -> Result<Vec<Effect>, String
         (Char { .. } | VarChar { .. } | Text | Any, Native { .. } | Network { .. }) => {
             has("V217", "values pass through the cast to a type known to one engine only")
         }
-        (Char { .. } | VarChar { .. } | Text | Any | Enum { .. }, _) => {
-            asks("V215", Question::NotOfType { ty: to.clone() }, "values that are not of the column's new type")
-        }
+        (Char { .. } | VarChar { .. } | Text | Any | Enum { .. }, _) => asks(
+            "V215",
+            Question::NotOfType { ty: to.clone() },
+            "values that are not of the column's new type",
+        ),
         (Json { binary: false }, Json { binary: true }) => {
             has("V212", "json is stored parsed: duplicate keys, key order and spelling of numbers go")
         }
-        (Timestamp { .. }, TimestampTz { .. }) | (TimestampTz { .. }, Timestamp { .. }) => zones(from, to, zone),
+        (Timestamp { .. }, TimestampTz { .. }) | (TimestampTz { .. }, Timestamp { .. }) => {
+            zones(from, to, zone)
+        }
         (Timestamp { precision: a }, Timestamp { precision: b })
         | (TimestampTz { precision: a }, TimestampTz { precision: b }) => fractions(*a, *b),
         (Time { precision: a, zone: x }, Time { precision: b, zone: y }) if x == y => fractions(*a, *b),

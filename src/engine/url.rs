@@ -123,14 +123,18 @@ fn no_scheme(what: &str) -> UrlError {
 fn parse_sqlite(rest: &str) -> Result<Url, UrlError> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if path.trim().is_empty() {
-        return Err(UrlError::new("E305", "the sqlite URL names no file").help("write sqlite:path/to/file.db"));
+        return Err(
+            UrlError::new("E305", "the sqlite URL names no file").help("write sqlite:path/to/file.db")
+        );
     }
     if path.contains('\0') {
         return Err(UrlError::new("E302", "the sqlite path holds a NUL byte"));
     }
     if path.rsplit_once('?').is_some_and(|(_, after)| after.contains('=')) {
         let what = "a sqlite URL takes no options";
-        return Err(UrlError::new("E306", what).help("remove what follows the ?; the path is taken literally"));
+        return Err(
+            UrlError::new("E306", what).help("remove what follows the ?; the path is taken literally")
+        );
     }
     Ok(Url {
         scheme: "sqlite".into(),
@@ -183,7 +187,8 @@ fn raw(what: &str) -> UrlError {
 
 fn parse_user(user_info: Option<&str>) -> Result<(String, Option<String>), UrlError> {
     let nobody = || {
-        UrlError::new("E305", "the URL names no user").help("write postgres://USER@host/database; no user is guessed")
+        UrlError::new("E305", "the URL names no user")
+            .help("write postgres://USER@host/database; no user is guessed")
     };
     let user_info = user_info.ok_or_else(nobody)?;
     let (user, password) = match user_info.split_once(':') {
@@ -227,10 +232,7 @@ fn decode(text: &str, part: &str) -> Result<String, UrlError> {
 }
 
 /// Host and port; a `host` option (a socket directory) takes the place of an empty host.
-fn parse_place(
-    place: &str,
-    options: &mut Vec<(String, String)>,
-) -> Result<(String, Option<u16>), UrlError> {
+fn parse_place(place: &str, options: &mut Vec<(String, String)>) -> Result<(String, Option<u16>), UrlError> {
     let host_option = options.iter().position(|(key, _)| key == "host").map(|at| options.remove(at).1);
     let (host, port) = split_port(place)?;
     let port = port.map(parse_port).transpose()?;
@@ -239,7 +241,9 @@ fn parse_place(
         (true, Some(host)) if host.starts_with('/') => host,
         (true, Some(_)) => {
             let what = "the option host takes a socket directory, which begins with /";
-            return Err(UrlError::new("E304", what).help("put a host name before the database: //user@HOST/database"));
+            return Err(
+                UrlError::new("E304", what).help("put a host name before the database: //user@HOST/database")
+            );
         }
         (false, Some(_)) => return Err(UrlError::new("E306", "the URL names a host and an option host")),
         (true, None) => {
@@ -268,9 +272,8 @@ fn split_port(place: &str) -> Result<(&str, Option<&str>), UrlError> {
     match place.matches(':').count() {
         0 => Ok((place, None)),
         1 => Ok(place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)))),
-        _ => {
-            Err(UrlError::new("E304", "an IPv6 address stands in brackets").help("write postgres://user@[::1]:5432/db"))
-        }
+        _ => Err(UrlError::new("E304", "an IPv6 address stands in brackets")
+            .help("write postgres://user@[::1]:5432/db")),
     }
 }
 
@@ -278,7 +281,8 @@ fn parse_port(port: &str) -> Result<u16, UrlError> {
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
     number.ok_or_else(|| {
-        UrlError::new("E303", "the port is not a number from 1 to 65535").help("leave the colon out for the usual port")
+        UrlError::new("E303", "the port is not a number from 1 to 65535")
+            .help("leave the colon out for the usual port")
     })
 }
 

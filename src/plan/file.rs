@@ -198,8 +198,8 @@ impl<'a> Builder<'a> {
         let (anchor, value) = match event {
             Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain
-                    && !tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
+                let plain =
+                    style == ScalarStyle::Plain && !tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 (anchor, Value::Scalar { text: text.into_owned(), plain })
             }
             Event::SequenceStart(_, anchor, _) => (anchor, Value::List(self.list(events)?)),

@@ -96,7 +96,8 @@ fn parse_part(text: &str) -> Result<(Part, &str), PatternError> {
     if !after.is_empty() && !after.starts_with('.') {
         return Err(PatternError("after a closing quote comes a dot or nothing"));
     }
-    let bad = PatternError("a quoted name has \"\" for a quote, \\\\ for a backslash, \\u{..} for a character");
+    let bad =
+        PatternError("a quoted name has \"\" for a quote, \\\\ for a backslash, \\u{..} for a character");
     let [literal] = <[String; 1]>::try_from(name::split(whole).map_err(|_| bad.clone())?).map_err(|_| bad)?;
     Ok((Part(literal.chars().map(Token::Char).collect()), after))
 }

@@ -31,11 +31,7 @@ impl Connect {
 
 /// Parses and resolves a plan file. All problems at once, sorted by place; warnings come back
 /// with the plan.
-pub fn resolve(
-    path: &str,
-    text: &[u8],
-    variables: &Variables,
-) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+pub fn resolve(path: &str, text: &[u8], variables: &Variables) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
     resolve_for(path, text, variables, Connect::BOTH)
 }
 
@@ -369,8 +365,14 @@ impl Resolver<'_> {
 
     fn column(&mut self, key: &Key, node: &Node) -> Option<ColumnRule> {
         self.walker.look(&key.text, key.span);
-        let mut rule =
-            ColumnRule { column: key.text.clone(), span: key.span, skip: false, to: None, ty: None, zone: None };
+        let mut rule = ColumnRule {
+            column: key.text.clone(),
+            span: key.span,
+            skip: false,
+            to: None,
+            ty: None,
+            zone: None,
+        };
         if let Some(skip) = self.skip(node) {
             rule.skip = skip?;
             return Some(rule);

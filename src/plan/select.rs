@@ -342,8 +342,7 @@ impl<'a> Selector<'a> {
     /// True where a rule's pattern matches the table itself, not only the root it hangs on.
     fn names_itself(&self, table: &Table, rule: &Rule) -> bool {
         let default = self.source.default_schema.as_str();
-        Pattern::parse(&rule.pattern)
-            .is_ok_and(|pattern| pattern.matches(&table.name, default, self.folds))
+        Pattern::parse(&rule.pattern).is_ok_and(|pattern| pattern.matches(&table.name, default, self.folds))
     }
 
     fn target(&self, source: &Name, to: Option<&str>) -> Name {
@@ -387,7 +386,8 @@ impl<'a> Selector<'a> {
             }
             let to = rule.and_then(|rule| rule.to.as_ref()).map_or(column.name.as_str(), |(to, _)| to);
             let Some(other) = names.insert(to, &column.name) else { continue };
-            let span = rule.or_else(|| rule_of(other)).map(|rule| rule.to.as_ref().map_or(rule.span, |(_, at)| *at));
+            let span =
+                rule.or_else(|| rule_of(other)).map(|rule| rule.to.as_ref().map_or(rule.span, |(_, at)| *at));
             let what = format!("two columns of {} would be called {}", table.name, show(to));
             let problem = Problem::error("E124", what).at(span.unwrap_or_default());
             self.problems.push(problem.note(format!("they are {} and {}", show(other), show(&column.name))));
@@ -435,7 +435,8 @@ impl<'a> Selector<'a> {
         carried: &HashMap<&Name, &TableIntent>,
     ) {
         for key in &table.foreign_keys {
-            let skips = |column: &String| intent.columns.iter().any(|rule| rule.skip && rule.column == *column);
+            let skips =
+                |column: &String| intent.columns.iter().any(|rule| rule.skip && rule.column == *column);
             // A key whose column stays behind does not come.
             let Some(parent) = self.meant(&key.parent).filter(|_| !key.columns.iter().any(skips)) else {
                 continue;

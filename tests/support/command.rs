@@ -99,7 +99,8 @@ impl Running {
 
     /// Sends a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(status.success(), "cannot send {name}");
     }
 
@@ -130,8 +131,7 @@ impl Running {
     fn outcome(&self, status: ExitStatus) -> Outcome {
         let [stdout, stderr] =
             self.files.each_ref().map(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned());
-        let outcome =
-            Outcome { code: status.code(), stdout, stderr, arguments: self.arguments.clone() };
+        let outcome = Outcome { code: status.code(), stdout, stderr, arguments: self.arguments.clone() };
         assert!(!outcome.both().contains(PASSWORD), "the output holds the password:\n{outcome}");
         outcome
     }

@@ -287,7 +287,9 @@ pub fn sqlite_objects(file: &File) -> Objects {
             ),
         ];
         for (kind, query) in lists {
-            objects.extend(file.rows(&query).iter().map(|row| format!("{kind} of {table} | {}", row.join(" | "))));
+            objects.extend(
+                file.rows(&query).iter().map(|row| format!("{kind} of {table} | {}", row.join(" | "))),
+            );
         }
     }
     let autoincrement = "SELECT name FROM sqlite_schema WHERE name = 'sqlite_sequence'";
@@ -334,9 +336,13 @@ impl Meaning {
             },
             Self::Number => number(&bare),
             Self::Float => bare.parse::<f64>().map_or(bare, |value| format!("{value:?}")),
-            Self::Bytes => bare.trim_start_matches("\\x").trim_start_matches("x'").trim_end_matches('\'').into(),
+            Self::Bytes => {
+                bare.trim_start_matches("\\x").trim_start_matches("x'").trim_end_matches('\'').into()
+            }
             Self::Moment => moment(&bare),
-            Self::Json => serde_json::from_str::<serde_json::Value>(&bare).map_or(bare, |json| json.to_string()),
+            Self::Json => {
+                serde_json::from_str::<serde_json::Value>(&bare).map_or(bare, |json| json.to_string())
+            }
             Self::Text => bare,
         }
     }

@@ -78,7 +78,9 @@ fn programs() -> Option<(PathBuf, u32)> {
     let mut bins: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
     bins.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     bins.retain(|bin| bin.join("initdb").exists() && bin.join("postgres").exists());
-    bins.into_iter().filter_map(|bin| version_of(&bin).map(|major| (bin, major))).max_by_key(|(_, major)| *major)
+    bins.into_iter()
+        .filter_map(|bin| version_of(&bin).map(|major| (bin, major)))
+        .max_by_key(|(_, major)| *major)
 }
 
 /// PostgreSQL refuses to run as root: then it runs as the user that its package made, or nobody.
@@ -114,7 +116,8 @@ fn free_port() -> u16 {
 impl Server {
     fn start() -> Option<Self> {
         let Some((bin, major)) = programs() else {
-            let allowed = std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
+            let allowed =
+                std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
             assert!(allowed, "no PostgreSQL server programs found: run tests/run, or set TOWPATH_PG_BIN");
             eprintln!("SKIPPED: no PostgreSQL server (TOWPATH_SKIP_SERVERS)");
             return None;
@@ -340,7 +343,8 @@ impl Session {
         use futures_util::TryStreamExt;
         let connection = self.connection.as_mut().unwrap();
         self.runtime.block_on(async {
-            let stream = connection.copy_out_raw(sql).await.unwrap_or_else(|error| panic!("{error}\n  in {sql}"));
+            let stream =
+                connection.copy_out_raw(sql).await.unwrap_or_else(|error| panic!("{error}\n  in {sql}"));
             let pieces: Vec<_> = stream.try_collect().await.unwrap();
             // Each piece of a text COPY is one row.
             pieces.iter().map(|piece| piece.strip_suffix(b"\n").unwrap_or(piece).to_vec()).collect()

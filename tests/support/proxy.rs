@@ -56,7 +56,8 @@ struct Shared {
 impl Proxy {
     /// A proxy before the server on this loopback port.
     pub fn before(server: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
@@ -162,7 +163,9 @@ impl Pump {
         let upto = self.bytes;
         let way = self.way;
         let reached = |fault: &Fault| match fault {
-            Fault::Cut { way: at, after } | Fault::Blackhole { way: at, after } => *at == way && upto >= *after,
+            Fault::Cut { way: at, after } | Fault::Blackhole { way: at, after } => {
+                *at == way && upto >= *after
+            }
             _ => false,
         };
         if let Some(fault) = self.strike(reached) {
@@ -195,8 +198,7 @@ impl Pump {
             if kind == b'd' {
                 self.rows += 1;
             }
-            let loses =
-                |fault: &Fault| matches!(fault, Fault::LoseMessage { kind: k, body: b } if *k == kind && body.starts_with(b));
+            let loses = |fault: &Fault| matches!(fault, Fault::LoseMessage { kind: k, body: b } if *k == kind && body.starts_with(b));
             if self.strike(loses).is_some() {
                 return (send, true);
             }

@@ -29,7 +29,8 @@ impl Job {
 
     /// Replaces the plan file; its name and ends stay.
     pub fn write_plan(&self, rest: &str) {
-        let head = "version: 1\nname: job\nsource: { url: \"${SOURCE_URL}\" }\ntarget: { url: \"${TARGET_URL}\" }\n";
+        let head =
+            "version: 1\nname: job\nsource: { url: \"${SOURCE_URL}\" }\ntarget: { url: \"${TARGET_URL}\" }\n";
         fs::write(self.path().join("towpath.yaml"), format!("{head}{rest}")).unwrap();
     }
 
