@@ -4,7 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+<<<<<<< HEAD
 mod engines;
+=======
+mod bad_input;
+mod oracle;
+>>>>>>> main
 mod scenario;
 mod support;
 mod tidy;

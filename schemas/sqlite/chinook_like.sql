@@ -80,7 +80,7 @@ INSERT INTO "Invoice" SELECT i, 1 + i * 13 % 59, datetime('2009-01-01', i || ' d
 INSERT INTO "Track" SELECT i, 'Track ' || i || char(9) || 'with tab', 1 + i % 347, 1 + i % 5, 1 + i % 25,
     CASE WHEN i % 4 = 0 THEN NULL ELSE 'Composer ' || (i % 90) END, i * 977 % 500000, i * 7919 % 10000000, CASE WHEN i % 10 = 0 THEN 1.99 ELSE 0.99 END FROM n WHERE i <= 3503;
 INSERT INTO "InvoiceLine" SELECT i, 1 + i % 412, 1 + i * 3 % 3503, 0.99, 1 + i % 3 FROM n WHERE i <= 2240;
-INSERT INTO "PlaylistTrack" SELECT 1 + i % 18, 1 + i / 18 * 2 FROM n WHERE i < 8715;
+INSERT INTO "PlaylistTrack" SELECT 1 + i % 18, 1 + i / 18 * 2 FROM (SELECT i - 1 AS i FROM n) WHERE i <= 8714;
 DROP TABLE n;
 COMMIT;
 ANALYZE;

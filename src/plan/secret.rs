@@ -15,27 +15,30 @@ pub fn find(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// `text` with every secret replaced by as many `*` as it has bytes, so that offsets stay.
-pub fn mask(text: &str) -> String {
+/// `text` with every secret, and all of `more` (ranges of bytes), replaced by as many `*` as it has
+/// bytes, so that offsets and lines stay.
+pub fn mask(text: &str, more: &[Range<usize>]) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    for range in find(text) {
-        bytes[range].fill(b'*');
+    for range in find(text).iter().chain(more) {
+        let end = range.end.min(bytes.len());
+        for byte in &mut bytes[range.start.min(end)..end] {
+            if *byte != b'\n' {
+                *byte = b'*';
+            }
+        }
     }
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// `scheme://user:HERE@host`, with everything up to the last `@` before a space, quote or
-/// comment: a raw password may hold any other character.
+/// `scheme://user:HERE@host`, up to the last `@` of the line: a raw password may hold any other
+/// character, also a quote or another `://`.
 fn url_passwords(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
-        let rest = &text[start..];
-        let end = rest.find(|c: char| c == '"' || c == '\n' || c == '\'').unwrap_or(rest.len());
-        // A further URL on the same line has its own turn.
-        let end = rest[..end].find("://").unwrap_or(end);
-        let Some(last) = rest[..end].rfind('@') else { continue };
-        if let Some(colon) = rest[..last].find(':') {
+        let line = text[start..].split('\n').next().unwrap_or_default();
+        let Some(last) = line.rfind('@') else { continue };
+        if let Some(colon) = line[..last].find(':') {
             found.push(start + colon + 1..start + last);
         }
     }
@@ -144,8 +147,9 @@ mod tests {
             ("postgres://u:a${PW}@h/db", "postgres://u:******@h/db"),
             ("postgres://u@h:5432/db", "postgres://u@h:5432/db"),
             ("nothing here: at all@", "nothing here: at all@"),
+            ("a://u:x'\"://y@h b://u@h", "a://u:***************@h"),
         ] {
-            assert_eq!(mask(text), masked);
+            assert_eq!(mask(text, &[]), masked);
         }
     }
 

@@ -50,8 +50,7 @@ impl Passage {
     /// Loads the stream. Success means: the stream came to its end marker, and as many rows
     /// arrived as the source counted.
     pub(super) async fn load(self, session: Box<dyn Session>, stream: Box<dyn BatchStream>) -> Passed {
-        let task = AbortOnDrop(tokio::spawn(self.load_here(session, stream)));
-        task.join().await
+        AbortOnDrop::spawn(self.load_here(session, stream)).join().await
     }
 
     async fn load_here(self, mut session: Box<dyn Session>, stream: Box<dyn BatchStream>) -> Passed {
@@ -134,11 +133,15 @@ impl Watched {
 }
 
 /// A task that ends when nobody waits for it any more, so that a cancelled run stops writing.
-struct AbortOnDrop<T>(JoinHandle<T>);
+pub(super) struct AbortOnDrop<T>(JoinHandle<T>);
 
-impl<T> AbortOnDrop<T> {
+impl<T: Send + 'static> AbortOnDrop<T> {
+    pub(super) fn spawn(task: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+
     /// Its result; a panic goes on in the caller.
-    async fn join(mut self) -> T {
+    pub(super) async fn join(mut self) -> T {
         match (&mut self.0).await {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -1,6 +1,7 @@
 //! The doing: makes a graph of two live ends and executes it. Prints nothing, names no engine;
 //! tells a [`Reporter`] what happens.
 
+mod canonical;
 mod chunk;
 pub mod clock;
 mod copy;
@@ -15,6 +16,7 @@ mod rate;
 mod resume;
 pub mod retry;
 mod run;
+mod sums;
 mod trouble;
 pub mod verify;
 

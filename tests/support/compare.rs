@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::postgres::{Database, Session};
-use super::sqlite::{self, File};
+use super::sqlite::File;
 
 /// Rows of each table, by qualified name, sorted.
 pub type Dump = BTreeMap<String, Vec<String>>;
@@ -191,7 +191,7 @@ fn object_queries(major: u32) -> Vec<String> {
         format!(
             "SELECT 'sequence', c.oid::regclass::text, format_type(s.seqtypid, NULL), s.seqstart::text,
                s.seqincrement::text, s.seqmin::text, s.seqmax::text, s.seqcache::text, s.seqcycle::text,
-               (SELECT d.refobjid::regclass::text || '.' || a.attname || ' ' || d.deptype
+               (SELECT d.refobjid::regclass::text || '.' || a.attname || ' ' || d.deptype::text
                 FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
                 WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                   AND d.refclassid = 'pg_class'::regclass),
@@ -423,9 +423,4 @@ fn rows_across(session: &mut Session, schema: &str, file: &File, table: &str) ->
     postgres.sort_unstable();
     sqlite.sort_unstable();
     (postgres, sqlite)
-}
-
-/// Bytes in the spelling of the dumps.
-pub fn hex(bytes: &[u8]) -> String {
-    sqlite::hex(bytes)
 }

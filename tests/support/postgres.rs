@@ -24,8 +24,6 @@ pub const PASSWORD: &str = "canary-5ecret";
 /// A running server.
 pub struct Server {
     pub port: u16,
-    pub major: u32,
-    directory: PathBuf,
     templates: Mutex<HashMap<&'static str, String>>,
     /// Holds the pipe whose end stops the server.
     _keeper: Child,
@@ -68,19 +66,23 @@ fn version_of(bin: &Path) -> Option<u32> {
 }
 
 /// The folder of the server programs: `TOWPATH_PG_BIN`, else the newest installed.
-fn programs() -> Option<(PathBuf, u32)> {
+fn programs() -> Option<PathBuf> {
     if let Some(bin) = std::env::var_os("TOWPATH_PG_BIN") {
         let bin = PathBuf::from(bin);
-        let major = version_of(&bin).unwrap_or_else(|| panic!("no PostgreSQL server in {}", bin.display()));
-        return Some((bin, major));
+        assert!(version_of(&bin).is_some(), "no PostgreSQL server in {}", bin.display());
+        return Some(bin);
     }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut bins: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
     bins.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     bins.retain(|bin| bin.join("initdb").exists() && bin.join("postgres").exists());
+<<<<<<< HEAD
     bins.into_iter()
         .filter_map(|bin| version_of(&bin).map(|major| (bin, major)))
         .max_by_key(|(_, major)| *major)
+=======
+    bins.into_iter().max_by_key(|bin| version_of(bin))
+>>>>>>> main
 }
 
 /// PostgreSQL refuses to run as root: then it runs as the user that its package made, or nobody.
@@ -115,7 +117,11 @@ fn free_port() -> u16 {
 
 impl Server {
     fn start() -> Option<Self> {
+<<<<<<< HEAD
         let Some((bin, major)) = programs() else {
+=======
+        let Some(bin) = programs() else {
+>>>>>>> main
             let allowed =
                 std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
             assert!(allowed, "no PostgreSQL server programs found: run tests/run, or set TOWPATH_PG_BIN");
@@ -132,7 +138,7 @@ impl Server {
         for _ in 0..5 {
             let port = free_port();
             if let Some(keeper) = run(&bin, &directory, as_user, port) {
-                return Some(Self { port, major, directory, templates: Mutex::default(), _keeper: keeper });
+                return Some(Self { port, templates: Mutex::default(), _keeper: keeper });
             }
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
@@ -168,11 +174,6 @@ impl Server {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Database { name: format!("{name}_{number}"), port: self.port }
-    }
-
-    /// What the server logged so far.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 }
 

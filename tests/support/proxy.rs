@@ -27,8 +27,6 @@ pub enum Way {
 pub enum Fault {
     /// The connection that first carries this many bytes that way is closed at that byte.
     Cut { way: Way, after: u64 },
-    /// It goes on without any byte arriving.
-    Blackhole { way: Way, after: u64 },
     /// The server's next message of this kind whose body starts so never arrives, and the
     /// connection is closed.
     LoseMessage { kind: u8, body: &'static [u8] },
@@ -110,7 +108,6 @@ struct Pump {
     closed: Arc<watch::Sender<bool>>,
     bytes: u64,
     rows: u64,
-    silent: bool,
     /// Bytes of a message that is not whole yet.
     rest: Vec<u8>,
 }
@@ -124,7 +121,7 @@ impl Pump {
         closed: &Arc<watch::Sender<bool>>,
     ) -> Self {
         let (shared, closed) = (shared.clone(), closed.clone());
-        Self { way, from, to, shared, closed, bytes: 0, rows: 0, silent: false, rest: Vec::new() }
+        Self { way, from, to, shared, closed, bytes: 0, rows: 0, rest: Vec::new() }
     }
 
     async fn run(mut self, mut hears: watch::Receiver<bool>) {
@@ -145,7 +142,7 @@ impl Pump {
             }
             let (send, close) = self.judge(&piece[..length]);
             self.shared.carried[self.way as usize].fetch_add(send.len() as u64, Ordering::Relaxed);
-            if !self.silent && self.to.write_all(&send).await.is_err() || close {
+            if self.to.write_all(&send).await.is_err() || close {
                 let _ = self.to.flush().await;
                 return;
             }
@@ -163,19 +160,12 @@ impl Pump {
         let upto = self.bytes;
         let way = self.way;
         let reached = |fault: &Fault| match fault {
-            Fault::Cut { way: at, after } | Fault::Blackhole { way: at, after } => {
-                *at == way && upto >= *after
-            }
+            Fault::Cut { way: at, after } => *at == way && upto >= *after,
             _ => false,
         };
-        if let Some(fault) = self.strike(reached) {
-            match fault {
-                Fault::Cut { after, .. } => {
-                    send.truncate(after.saturating_sub(from) as usize);
-                    close = true;
-                }
-                _ => self.silent = true,
-            }
+        if let Some(Fault::Cut { after, .. }) = self.strike(reached) {
+            send.truncate(after.saturating_sub(from) as usize);
+            close = true;
         }
         (send, close)
     }

@@ -38,9 +38,12 @@ impl File {
         format!("sqlite:{}", self.path.display())
     }
 
-    /// Foreign keys are off, as in most applications' shells: fixtures plant what those let in.
+    /// Foreign keys are off, as in most applications' shells: fixtures plant what that lets in.
     pub fn open(&self) -> Connection {
-        Connection::open(&self.path).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
+        let connection =
+            Connection::open(&self.path).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        connection
     }
 
     pub fn execute(&self, sql: &str) {
@@ -58,13 +61,6 @@ impl File {
             all.push((0..width).map(|at| quoted(row.get_ref(at).unwrap())).collect());
         }
         all
-    }
-
-    /// The only value of the only row, unquoted.
-    pub fn value(&self, sql: &str) -> String {
-        let rows = self.rows(sql);
-        assert_eq!(rows.len(), 1, "one row expected from {sql}");
-        rows[0][0].trim_matches('\'').to_string()
     }
 }
 
