@@ -10,6 +10,8 @@ mod engines;
 mod bad_input;
 mod oracle;
 >>>>>>> main
+mod bad_url;
 mod scenario;
+mod selection;
 mod support;
 mod tidy;
