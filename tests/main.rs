@@ -8,6 +8,7 @@
 mod engines;
 =======
 mod bad_input;
+mod contract;
 mod oracle;
 >>>>>>> main
 mod bad_url;
@@ -15,3 +16,4 @@ mod scenario;
 mod selection;
 mod support;
 mod tidy;
+mod simulation;
