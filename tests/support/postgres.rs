@@ -76,13 +76,7 @@ fn programs() -> Option<PathBuf> {
     let mut bins: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
     bins.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     bins.retain(|bin| bin.join("initdb").exists() && bin.join("postgres").exists());
-<<<<<<< HEAD
-    bins.into_iter()
-        .filter_map(|bin| version_of(&bin).map(|major| (bin, major)))
-        .max_by_key(|(_, major)| *major)
-=======
     bins.into_iter().max_by_key(|bin| version_of(bin))
->>>>>>> main
 }
 
 /// PostgreSQL refuses to run as root: then it runs as the user that its package made, or nobody.
@@ -117,11 +111,7 @@ fn free_port() -> u16 {
 
 impl Server {
     fn start() -> Option<Self> {
-<<<<<<< HEAD
-        let Some((bin, major)) = programs() else {
-=======
         let Some(bin) = programs() else {
->>>>>>> main
             let allowed =
                 std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
             assert!(allowed, "no PostgreSQL server programs found: run tests/run, or set TOWPATH_PG_BIN");
