@@ -6,6 +6,8 @@
 
 mod bad_input;
 mod oracle;
+mod bad_url;
 mod scenario;
+mod selection;
 mod support;
 mod tidy;

@@ -1,8 +1,6 @@
 //! Keys, indexes, checks and foreign keys in the target's terms. What cannot come is left out,
 //! listed, and a hazard; nothing is made that would mean something else.
 
-use std::collections::BTreeMap;
-
 use super::columns::{Columns, Work};
 use super::found::Found;
 use super::hazard::{Level, Verdict};
@@ -63,7 +61,7 @@ fn map_check(work: &Work<'_, '_>, check: &Check, columns: &Columns) -> Result<St
     if let Some(column) = work.road.names_one_of(&check.native, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    work.road.reword(&check.native, &columns.renamed).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road.reword(&check.native, work.table, &columns.renamed).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn ask_check(work: &Work<'_, '_>, check: &Check, found: &mut Found) {
@@ -182,7 +180,7 @@ fn map_part(work: &Work<'_, '_>, part: &IndexPart, columns: &Columns) -> Result<
 }
 
 fn reword(work: &Work<'_, '_>, text: &str) -> Result<String, Why> {
-    work.road.reword(text, &BTreeMap::new()).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road.reword_bare(text).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn map_name(name: &str, columns: &Columns) -> Result<String, Why> {
@@ -201,7 +199,7 @@ fn map_text(work: &Work<'_, '_>, text: Option<&str>, columns: &Columns) -> Resul
     if let Some(column) = work.road.names_one_of(text, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    let reworded = work.road.reword(text, &columns.renamed);
+    let reworded = work.road.reword(text, work.table, &columns.renamed);
     reworded.map(Some).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 

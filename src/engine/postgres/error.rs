@@ -224,25 +224,14 @@ pub fn from_io(doing: &str, error: &std::io::Error) -> EngineError {
         .hint("check the network and the server's log, then run the same command again: it continues")
 }
 
-/// A named place where tests make a run fail or die; nothing in a release.
+/// A named place where tests end the process as kill -9 would; nothing in a release.
 macro_rules! crash_point {
     ($name:literal) => {
-        fail::fail_point!($name, |argument: Option<String>| Err($crate::engine::postgres::error::crash(
-            $name,
-            argument.as_deref()
-        )))
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name, |_| std::process::abort());
     };
 }
 pub(super) use crash_point;
-
-/// What a crash point answers; its argument `abort` ends the process as kill -9 would.
-#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "used by crash points only"))]
-pub fn crash(name: &str, argument: Option<&str>) -> EngineError {
-    if argument == Some("abort") {
-        std::process::abort();
-    }
-    EngineError::new(Cause::Connection, "go on", format!("fail point {name}"))
-}
 
 #[cfg(test)]
 mod tests {

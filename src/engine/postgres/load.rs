@@ -14,7 +14,7 @@ use super::error;
 use super::marks;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
-use super::speak::{literal, quote_name};
+use super::quote;
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
 use crate::checkpoint::Checkpoint;
@@ -96,7 +96,14 @@ impl PgSession {
         let skipped = usize::from(self.transaction == Transaction::Wanted);
         let sql = self.with_begin(sql);
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
-        let result = self.wire.as_mut().ok_or_else(gone)?.query(&sql).await;
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        let result = match wire.send_query(&sql).await {
+            Ok(()) => {
+                crash_point!("ddl::sent_no_reply");
+                wire.answers().await
+            }
+            Err(fault) => Err(fault),
+        };
         match result {
             Ok(mut answers) => {
                 answers.drain(..skipped.min(answers.len()));
@@ -323,7 +330,6 @@ impl Session for PgSession {
     }
 
     async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError> {
-        crash_point!("ddl::before");
         if self.transaction == Transaction::None {
             for statement in statements {
                 let one = std::slice::from_ref(statement);
@@ -333,7 +339,6 @@ impl Session for PgSession {
             let joined = statements.join(";\n");
             self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
         }
-        crash_point!("ddl::after_before_mark");
         Ok(())
     }
 
@@ -357,7 +362,7 @@ impl Session for PgSession {
     ) -> Result<Option<i64>, EngineError> {
         const DOING: &str = "set sequence";
         let name = &sequence.name;
-        let read = format!("SELECT last_value, is_called FROM {}", quote_name(name));
+        let read = format!("SELECT last_value, is_called FROM {}", quote::name(name));
         let answer = self.one(DOING, name, &read).await?;
         let odd = || EngineError::new(Cause::Other, DOING, "its present value cannot be read").on(name);
         let last = answer.cell(0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
@@ -370,7 +375,7 @@ impl Session for PgSession {
         let Some(wanted) = wanted else { return Ok(None) };
         let set = format!(
             "SELECT pg_catalog.setval({}::pg_catalog.regclass, {}, {})",
-            literal(&quote_name(name)),
+            quote::literal(&quote::name(name)),
             wanted.last,
             wanted.called
         );
@@ -388,7 +393,6 @@ impl Session for PgSession {
     /// mark to look for, the outcome stays unknown: `Cause::Connection` with code `08007`, and
     /// the caller reads `progress` again.
     async fn commit(&mut self) -> Result<(), EngineError> {
-        crash_point!("copy::before_commit");
         let marks = std::mem::take(&mut self.marks);
         let proven = marks.iter().any(|(sql, _)| sql.starts_with("INSERT"));
         let begin = self.transaction == Transaction::Wanted;
@@ -447,11 +451,11 @@ impl Session for PgSession {
     }
 
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {
-        let name = quote_name(table);
+        let name = quote::name(table);
         let sql = format!(
             "SELECT CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass) = 'p' \
              THEN EXISTS (SELECT FROM {name}) ELSE EXISTS (SELECT FROM ONLY {name}) END",
-            literal(&name)
+            quote::literal(&name)
         );
         let answer = self.one("look for rows in", table, &sql).await?;
         Ok(answer.cell(0) == Some("t"))

@@ -41,7 +41,6 @@ impl PgLock {
         let mut connection = link.sqlx(Role::Writer).await?;
         let key = key(plan);
         acquire(&mut connection, plan, key, wait).await?;
-        crash_point!("lock::acquired");
         create_state(&mut connection).await?;
         crash_point!("progress::schema_created");
         let epoch = raise_fence(&mut connection, plan, digest).await?;

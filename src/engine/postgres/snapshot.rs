@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::connect::{Link, Role};
 use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
-use super::speak::{literal, quote_name};
+use super::quote;
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Form, Name, Projection, Type};
@@ -218,13 +218,13 @@ impl Readers {
             projection.form == Form::Rows && matches!(self.side.cell_type(column), Type::Interval)
         });
         let interval = if needs_iso { "SET LOCAL IntervalStyle = 'iso_8601'; " } else { "" };
-        let table = literal(&quote_name(self.side.table(projection)));
+        let table = quote::literal(&quote::name(self.side.table(projection)));
         let hash = COLUMNS_HASH.replace("c.oid", &fact.oid);
         format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; {interval}{work}; \
              SELECT {table}::pg_catalog.regclass::pg_catalog.oid, \
              pg_catalog.pg_relation_filenode({table}::pg_catalog.regclass); COMMIT; SELECT {hash}",
-            literal(&self.export)
+            quote::literal(&self.export)
         )
     }
 
@@ -280,6 +280,10 @@ impl Readers {
 impl Snapshot for PgSnapshot {
     fn position(&self) -> &Position {
         &self.position
+    }
+
+    async fn alive(&self) -> bool {
+        self.holder.lock().await.query("SELECT 1").await.is_ok()
     }
 
     async fn chunks(&self, projection: &Projection, chunk_bytes: u64) -> Result<Vec<Chunk>, EngineError> {
