@@ -61,7 +61,9 @@ fn map_check(work: &Work<'_, '_>, check: &Check, columns: &Columns) -> Result<St
     if let Some(column) = work.road.names_one_of(&check.native, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    work.road.reword(&check.native, work.table, &columns.renamed).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road
+        .reword(&check.native, work.table, &columns.renamed)
+        .map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn ask_check(work: &Work<'_, '_>, check: &Check, found: &mut Found) {
@@ -228,7 +230,8 @@ fn ask_collation(work: &Work<'_, '_>, parts: &[IndexPart], columns: &Columns, fo
         part.collation.clone().or_else(|| column.and_then(|column| column.collation.clone()))
     };
     let folded = parts.iter().find_map(|part| own(part).map(|collation| (part, collation)));
-    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema)) else {
+    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema))
+    else {
         return;
     };
     let names: Vec<_> = parts.iter().filter_map(|part| part.column.clone()).collect();
@@ -327,7 +330,7 @@ pub(super) fn map_foreign_keys(
         }
         match map_foreign_key(work, want, key, columns) {
             Ok(to) => {
-                ask_orphans(work, key, &label, found);
+                ask_orphans(work, key, found);
                 check_types(work, want, key, &to, &label, found);
                 keys.push(to);
             }
@@ -377,7 +380,12 @@ fn parent_columns(work: &Work<'_, '_>, key: &ForeignKey) -> Vec<String> {
     primary.into_iter().flat_map(|key| &key.parts).filter_map(|part| part.column.clone()).collect()
 }
 
-fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut Found) {
+/// What K303 says of a foreign key over these columns of the source.
+pub fn orphans_of(columns: &[String]) -> String {
+    format!("rows without a parent by ({})", columns.join(", "))
+}
+
+fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, found: &mut Found) {
     let later = work.road.to.features().validates_later;
     let doubtful = work.road.from.holds().orphans || !key.validated;
     if !doubtful || (!key.validated && later) || work.intent.policy.load == Load::None {
@@ -389,7 +397,7 @@ fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut F
         parent_columns: parent_columns(work, key),
     };
     let spot = work.road.spot(&work.table.name, None);
-    let what = format!("rows without a parent by {label}");
+    let what = orphans_of(&key.columns);
     let ways = ["keys: [primary, unique] leaves foreign keys out", "accept it: it is added unchecked"];
     found.ask_as("K303", &spot, question, &what, &ways, Verdict::Rows, Some(Level::Warn));
 }
@@ -406,7 +414,9 @@ fn check_types(
     let road = work.road;
     let untouched = |table: &Name, column: &str| {
         let intent = road.intent(table);
-        intent.is_none_or(|intent| !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some()))
+        intent.is_none_or(|intent| {
+            !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some())
+        })
     };
     for ((child, own), parent) in to.columns.iter().zip(&from.columns).zip(&parent_columns(work, from)) {
         let Some(theirs) = road.table(&from.parent).and_then(|table| table.column(parent)) else { continue };
@@ -418,7 +428,8 @@ fn check_types(
         let theirs = road.planned_type(&from.parent, theirs);
         if family(&column.ty) != family(&theirs) {
             let at = road.spot(&work.table.name, Some(own)).at;
-            let what = format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
+            let what =
+                format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
             found.hazard("K305", at, what, &["give both columns the same type in columns:"]);
         }
     }

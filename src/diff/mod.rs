@@ -30,6 +30,8 @@ use crate::plan::{Plan, Policy, Problem, Span};
 
 pub use difference::{Difference, State};
 pub use hazard::{Asked, Hazard, Level};
+pub use keys::orphans_of;
+pub use road::{mentions, shown};
 pub use settle::{Settled, settle};
 
 use road::Road;
@@ -56,6 +58,8 @@ pub struct Diff {
     pub left_behind: Vec<LeftBehind>,
     /// Findings that stop nothing.
     pub warnings: Vec<Problem>,
+    /// The target remembers steps of this plan.
+    pub begun: bool,
 }
 
 impl Diff {
