@@ -31,3 +31,41 @@ pub struct Tool {
 
 /// This version's planner.
 pub const PLANNER: u32 = 1;
+
+/// Canonical JSON: sorted keys, no spare white space.
+pub fn canonical<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value).map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// Digest of the goal alone.
+pub fn goal(graph: &Graph) -> String {
+    let mut bare = graph.clone();
+    for step in &mut bare.steps {
+        step.estimate = super::Estimate::default();
+    }
+    for card in &mut bare.tables {
+        (card.rows, card.bytes) = (0, 0);
+    }
+    for hazard in &mut bare.hazards {
+        hazard.rows = None;
+    }
+    bare.probes.clear();
+    sha(&canonical(&bare))
+}
+
+/// Digest of everything but itself.
+pub fn digest(saved: &SavedPlan) -> String {
+    sha(&canonical(&SavedPlan { digest: String::new(), ..saved.clone() }))
+}
+
+fn sha(text: &str) -> String {
+    use sha2::Digest as _;
+    let hex: String = sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// What differs between two goals, most telling first.
+pub fn differences(before: &Graph, after: &Graph) -> Vec<String> {
+    let changed = after.steps.iter().filter(|step| before.step(&step.id) != Some(step));
+    changed.map(|step| format!("step {} differs", step.id)).collect()
+}
