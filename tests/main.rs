@@ -1,1 +1,11 @@
-mod x {}
+//! All tests that run from outside, in one binary: one build, one server per process.
+//! `tidy` holds the house rules, `scenario` runs whole commands on real databases.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod bad_input;
+mod oracle;
+mod scenario;
+mod support;
+mod tidy;

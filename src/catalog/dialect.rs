@@ -38,6 +38,25 @@ pub struct Features {
     pub frozen_load: bool,
 }
 
+/// What an engine's rows may hold beyond what their columns promise everywhere. Where a source
+/// holds what its target does not, a plan asks the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// U+0000 in text.
+    pub nul: bool,
+    /// Text that is not valid in the database's encoding.
+    pub bad_text: bool,
+    /// NaN, infinity among numbers.
+    pub nan: bool,
+    pub infinity: bool,
+    /// Dates that are infinite, BC, or beyond year 9999.
+    pub far_dates: bool,
+    /// Values of another class, or wider, than their column declares.
+    pub loose_values: bool,
+    /// Rows that break a declared foreign key.
+    pub orphans: bool,
+}
+
 /// Why an object cannot be written in a dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unspeakable {
@@ -74,6 +93,10 @@ pub trait Dialect: Send + Sync {
     /// `postgres`, `sqlite`.
     fn name(&self) -> &'static str;
     fn features(&self) -> &Features;
+    /// What rows may hold; the default is that of a strict engine.
+    fn holds(&self) -> Holds {
+        Holds::default()
+    }
 
     fn quote(&self, identifier: &str) -> String;
     fn quote_name(&self, name: &Name) -> String;
@@ -98,6 +121,11 @@ pub trait Dialect: Send + Sync {
 
     /// Reads an expression of this dialect into the neutral subset, if it lies within it.
     fn parse_expr(&self, native: &str) -> Option<Expr>;
+    /// As [`Self::parse_expr`], for an expression of that table (one without columns for a default):
+    /// the types of the columns decide what may be translated, so this is the safer one.
+    fn parse_expr_of(&self, native: &str, _table: &Table) -> Option<Expr> {
+        self.parse_expr(native)
+    }
     /// Writes a neutral expression.
     fn spell_expr(&self, expr: &Expr) -> Result<String, Unspeakable>;
     /// Renames inside a native text that this dialect printed (expression, type, bound).
@@ -122,6 +150,11 @@ pub trait Dialect: Send + Sync {
     fn create_table(&self, table: &Table, identity: &[&Sequence], inline: Inline) -> Vec<String>;
     fn add_check(&self, table: &Table, check: &Check) -> Vec<String>;
     fn add_key(&self, table: &Table, key: &Key) -> Vec<String>;
+    /// [`Self::add_key`] in two parts, where the engine can: the long one builds the key's index
+    /// beside other builds on the table, the short one makes it a key and needs the table alone.
+    fn add_key_in_parts(&self, _table: &Table, _key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+        None
+    }
     fn create_index(&self, table: &Table, index: &Index) -> Vec<String>;
     /// `validate`: check the rows at once; else as [`Features::validates_later`].
     fn add_foreign_key(&self, table: &Table, key: &ForeignKey, validate: bool) -> Vec<String>;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::probe::Measured;
+use crate::catalog::{Probe, probe::Measured};
 
 /// What a step may hurt, or a type mapping gives up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,33 @@ impl Hazard {
     }
 }
 
+/// A question to the rows, and the hazard that its answer makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub probe: Probe,
+    /// As it stands when rows are found; `rows` and `measured` are filled from the answer.
+    pub hazard: Hazard,
+    pub verdict: Verdict,
+    /// The level when nobody could answer; none: then it is not mentioned.
+    pub unmeasured: Option<Level>,
+}
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A hazard where rows were counted, nothing where there are none.
+    Rows,
+    /// As `Rows`; a note where there are none.
+    RowsOrNote,
+    /// As `Rows`; a note with the largest value where there are none.
+    RangeOrNote,
+    /// A note with the rows filtered out; blocks when the filter holds for none.
+    Filter,
+    /// There is a row; how many is not known.
+    AnyRow,
+}
+
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -61,5 +88,9 @@ pub struct Kind {
     pub page: &'static str,
 }
 
-/// All hazards that this version can find, sorted by code.
-pub static KINDS: &[Kind] = &[];
+pub use super::kinds::KINDS;
+
+/// The catalogue's entry of a code.
+pub fn kind(code: &str) -> Option<&'static Kind> {
+    KINDS.binary_search_by(|kind| kind.code.cmp(code)).ok().map(|at| &KINDS[at])
+}

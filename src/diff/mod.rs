@@ -1,9 +1,23 @@
 //! Floor 4: what the target lacks. Pure: a plan, two catalogs and the progress go in, facts come
 //! out. Knows no engine by name: it sees `&dyn Dialect`.
 
+mod against;
+mod columns;
+pub mod definition;
 pub mod difference;
+mod found;
 pub mod hazard;
+pub mod id;
+mod keys;
+mod kinds;
+mod naming;
+mod needed;
+mod road;
+mod same;
+mod sequences;
+mod tables;
 pub mod typemap;
+mod values;
 
 use crate::catalog::{
     Catalog, Dialect, Extension, ForeignKey, Index, Key, Name, Probe, Projection, Schema, Sequence, Table,

@@ -41,6 +41,11 @@ pub trait Capture: Send + Sync {
 #[async_trait]
 pub trait Snapshot: Send + Sync {
     fn position(&self) -> &Position;
+    /// False once the session that holds it is gone: then nothing more can be read in it, and
+    /// whoever copies needs a new one. Asked only after a failure.
+    async fn alive(&self) -> bool {
+        true
+    }
     /// Cuts a table into pieces of about `chunk_bytes`, from one catalog lookup. A table without
     /// a way to cut it, or with a filter, may be one chunk. Pieces are disjoint and cover all
     /// rows, the last being open-ended. Deterministic for the same snapshot.

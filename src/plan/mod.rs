@@ -2,17 +2,27 @@
 //! `resolve` makes a [`Plan`] of it, `select` lays the plan over a source catalog. Reads no files
 //! and no environment: text and variables are handed in.
 
+pub mod explain;
 pub mod file;
+pub mod keys;
+pub mod lookalike;
+pub mod nearest;
+pub mod pattern;
 pub mod problem;
 pub mod resolve;
+pub mod schema;
+pub mod secret;
 pub mod select;
+pub mod unit;
+mod walk;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, Severity, Span};
-pub use resolve::resolve;
+pub use resolve::{Connect, resolve, resolve_for};
+pub use schema::plan_schema;
 pub use select::{Selection, TableIntent, select};
 
 /// Variables for `${NAME}` in the plan file.

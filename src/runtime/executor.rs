@@ -1,24 +1,54 @@
-//! Executes a graph: units as they become ready, within the budgets, until done or stopped.
+//! Executes a graph: takes the lock, runs rounds of units until done or stopped, lets go, and
+//! reports what happened. Copies no row and orders no step itself.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::event::Reporter;
-use crate::engine::{EngineError, Source, Target};
+use tokio::sync::Notify;
+
+use super::clock::{Clock, SystemClock, crash_point};
+use super::drive::RoundEnd;
+use super::event::{Event, Reporter};
+use super::goal::{BARRIER, done_steps, is_copy, with_barrier, within};
+use super::retry::{Attempts, jitter};
+use super::run::{Book, Run, Setting};
+use super::trouble::Way;
+use crate::checkpoint::Progress;
+use crate::engine::{Cause, EngineError, Lock, Source, Target};
 use crate::graph::Graph;
+use crate::graph::schedule::{Budgets, Schedule};
+
+/// Seconds between two looks at the lock: a few of them pass before another run may take over.
+const BEAT: Duration = Duration::from_secs(3);
 
 /// Asked to stop: finish what runs at its next checkpoint, start nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    asked: AtomicBool,
+    notify: Notify,
+}
 
 impl Stop {
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.asked.store(true, Ordering::SeqCst);
+        self.0.notify.notify_waiters();
     }
 
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns once stopping is asked for.
+    pub async fn wait(&self) {
+        let notified = self.0.notify.notified();
+        if !self.asked() {
+            notified.await;
+        }
     }
 }
 
@@ -68,11 +98,13 @@ pub struct Report {
     pub rows: u64,
     pub bytes: u64,
     pub elapsed: Duration,
-    /// Nothing was written at all.
+    /// No step was committed, not even in part: apart from the record of the run itself the
+    /// target is as it was.
     pub untouched: bool,
 }
 
-/// Runs the graph. Takes the lock, skips finished steps, releases the lock.
+/// Runs the graph. Takes the lock, skips finished steps, releases the lock. Where everything is
+/// done already nothing is written, the lock included.
 pub async fn execute(
     graph: &Graph,
     source: &dyn Source,
@@ -81,15 +113,234 @@ pub async fn execute(
     reporter: &dyn Reporter,
     stop: &Stop,
 ) -> Report {
-    let _ = (graph, source, target, options, reporter, stop);
+    execute_with(graph, source, target, options, reporter, stop, Arc::new(SystemClock)).await
+}
+
+/// As [`execute`], with a clock of the caller's.
+pub async fn execute_with(
+    graph: &Graph,
+    source: &dyn Source,
+    target: &dyn Target,
+    options: &RunOptions,
+    reporter: &dyn Reporter,
+    stop: &Stop,
+    clock: Arc<dyn Clock>,
+) -> Report {
+    let began = Instant::now();
+    let book = Mutex::new(Book::default());
+    let setting = Setting { source, target, options, reporter, stop, clock };
+    let goal = with_barrier(graph);
+    if begin(graph, &goal, &setting, &book).await {
+        run_locked(graph, &goal, &setting, &book).await;
+    }
+    let book = book.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let report = report(graph, book, began);
+    reporter.event(&Event::Finished {
+        done: report.done.len(),
+        failed: report.failures.len(),
+        left: report.left.len(),
+        millis: report.elapsed.as_millis() as u64,
+    });
+    report
+}
+
+/// Looks at what is done. True where something is left to do.
+async fn begin(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) -> bool {
+    let progress = setting.target.progress(&graph.name).await;
+    let done = match progress.and_then(|progress| done_steps(goal, &progress)) {
+        Ok(done) => done,
+        Err(error) => {
+            note(book, |book| book.failures.push(Failure { step: None, error }));
+            return false;
+        }
+    };
+    let copies = graph.steps.iter().filter(|step| is_copy(step) && !done.contains(&step.id));
+    let (rows, bytes) =
+        copies.fold((0, 0), |(rows, bytes), step| (rows + step.estimate.rows, bytes + step.estimate.bytes));
+    let finished: Vec<&str> =
+        graph.steps.iter().map(|step| step.id.as_str()).filter(|id| done.contains(*id)).collect();
+    let (steps, known) = (graph.steps.len(), finished.len());
+    setting.reporter.event(&Event::Started { steps, done: known, rows, bytes });
+    for step in finished {
+        setting.reporter.event(&Event::StepSkipped { step: step.to_string() });
+    }
+    let until = setting.options.until;
+    let open = graph.steps.iter().any(|step| within(step, until) && !done.contains(&step.id));
+    note(book, |book| book.standing = done);
+    open
+}
+
+/// Holds the lock for the time of all rounds.
+async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
+    let options = setting.options;
+    let lock = match setting.target.lock(&graph.name, &options.goal, options.lock_wait).await {
+        Ok(lock) => lock,
+        Err(error) => return note(book, |book| book.failures.push(Failure { step: None, error })),
+    };
+    crash_point("lock::acquired");
+    {
+        let run = Run::new(goal, setting, lock.as_ref(), book);
+        tokio::select! {
+            () = run.rounds() => {}
+            error = run.beat(lock.as_ref()) => run.lose_lock(error),
+        }
+    }
+    let (lost, outcome) = note(book, |book| (book.lock_lost, outcome_of(graph, book)));
+    if lost {
+        return;
+    }
+    let word = match outcome {
+        Outcome::Done | Outcome::Nothing => "done",
+        Outcome::Partial => "partial",
+        Outcome::Failed => "failed",
+    };
+    if let Err(error) = lock.close(word).await {
+        note(book, |book| book.failures.push(Failure { step: None, error }));
+    }
+}
+
+fn note<T>(book: &Mutex<Book>, write: impl FnOnce(&mut Book) -> T) -> T {
+    write(&mut book.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Run<'_> {
+    /// Rounds, until one is over without having lost its snapshot.
+    async fn rounds(&self) {
+        let mut tries = Attempts::new(self.options.attempts);
+        let mut rows = 0;
+        loop {
+            let lost = match self.one_round().await {
+                Ok(RoundEnd::Over) => return,
+                Ok(RoundEnd::SnapshotLost(error)) => error,
+                Err(error) => return self.fail_run(error),
+            };
+            let now = self.book(|book| book.rows);
+            if std::mem::replace(&mut rows, now) != now {
+                tries = Attempts::new(self.options.attempts);
+            }
+            match tries.passed(jitter()) {
+                Some(_) if self.stop.asked() => return,
+                Some(wait) => self.clock.sleep(wait).await,
+                None => return self.fail_run(lost),
+            }
+        }
+    }
+
+    /// Reads the progress, settles what may stay of earlier rows, and runs what is left.
+    async fn one_round(&self) -> Result<RoundEnd, EngineError> {
+        let mut progress = self.read_progress().await?;
+        let mut done = done_steps(self.graph, &progress)?;
+        let settled = self.settle_rows(&progress, &done).await;
+        match settled {
+            Ok(again) if again.is_empty() => {}
+            Ok(_) => {
+                progress = self.read_progress().await?;
+                done = done_steps(self.graph, &progress)?;
+            }
+            Err(trouble) => match trouble.way {
+                Way::SnapshotLost => {
+                    self.drop_snapshot().await;
+                    return Ok(RoundEnd::SnapshotLost(trouble.error));
+                }
+                Way::Failed => {
+                    self.fail(trouble);
+                    return Ok(RoundEnd::Over);
+                }
+                Way::Stopped => return Ok(RoundEnd::Over),
+                Way::LockLost => {
+                    self.lose_lock(trouble.error);
+                    return Ok(RoundEnd::Over);
+                }
+            },
+        }
+        self.book(|book| book.standing = done.clone());
+        let RunOptions { readers, writers, index_builds, until, .. } = *self.options;
+        let budgets = Budgets { readers, writers, index_builds };
+        let schedule = Schedule::new(self.graph, &done, budgets, until);
+        Ok(self.round(&progress, schedule, &done, until).await)
+    }
+
+    async fn read_progress(&self) -> Result<Progress, EngineError> {
+        let mut tries = Attempts::new(self.options.attempts);
+        loop {
+            let error = match self.target.progress(&self.graph.name).await {
+                Ok(progress) => return Ok(progress),
+                Err(error) => error,
+            };
+            match tries.failed(&error, jitter()) {
+                Some(wait) if !self.stop.asked() => self.clock.sleep(wait).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Returns once the lock is lost, or nobody can say any more whether it is held.
+    async fn beat(&self, lock: &dyn Lock) -> EngineError {
+        let mut tries = Attempts::new(self.options.attempts);
+        loop {
+            self.clock.sleep(BEAT).await;
+            match lock.heartbeat().await {
+                Ok(()) => tries = Attempts::new(self.options.attempts),
+                Err(error) if error.cause == Cause::Locked => return error,
+                Err(error) => {
+                    if tries.failed(&error, jitter()).is_none() {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Another run may write now.
+    pub(super) fn lose_lock(&self, error: EngineError) {
+        self.book(|book| {
+            if !std::mem::replace(&mut book.lock_lost, true) {
+                book.failures.push(Failure { step: None, error });
+            }
+        });
+    }
+
+    fn fail_run(&self, error: EngineError) {
+        self.book(|book| book.failures.push(Failure { step: None, error }));
+    }
+
+    /// The unit that does nothing.
+    pub(super) fn is_barrier(&self, steps: &[usize]) -> bool {
+        steps.iter().all(|&place| self.step(place).id == BARRIER)
+    }
+}
+
+fn outcome_of(graph: &Graph, book: &Book) -> Outcome {
+    if !book.failures.is_empty() {
+        return Outcome::Failed;
+    }
+    let all: HashSet<&String> = book.standing.iter().chain(&book.done).collect();
+    match graph.steps.iter().all(|step| all.contains(&step.id)) {
+        true if book.done.is_empty() && !book.written => Outcome::Nothing,
+        true => Outcome::Done,
+        false => Outcome::Partial,
+    }
+}
+
+fn report(graph: &Graph, book: Book, began: Instant) -> Report {
+    let outcome = outcome_of(graph, &book);
+    let failed: HashSet<&str> = book.failures.iter().filter_map(|failure| failure.step.as_deref()).collect();
+    let known: HashSet<&String> = book.standing.iter().chain(&book.done).collect();
+    let open = graph.steps.iter().filter(|step| !known.contains(&step.id));
+    let left = open.filter(|step| !failed.contains(step.id.as_str())).map(|step| {
+        let same_unit =
+            graph.steps.iter().find(|other| other.unit == step.unit && failed.contains(other.id.as_str()));
+        let blamed = book.blamed.get(&step.id).cloned();
+        (step.id.clone(), same_unit.map(|other| other.id.clone()).or(blamed))
+    });
     Report {
-        outcome: Outcome::Nothing,
-        done: Vec::new(),
-        failures: Vec::new(),
-        left: Vec::new(),
-        rows: 0,
-        bytes: 0,
-        elapsed: Duration::ZERO,
-        untouched: true,
+        outcome,
+        left: left.collect(),
+        rows: book.rows,
+        bytes: book.bytes,
+        elapsed: began.elapsed(),
+        untouched: !book.written,
+        done: book.done,
+        failures: book.failures,
     }
 }

@@ -1,12 +1,27 @@
 //! The doing: makes a graph of two live ends and executes it. Prints nothing, names no engine;
 //! tells a [`Reporter`] what happens.
 
+mod canonical;
+mod chunk;
+pub mod clock;
+mod copy;
+mod drive;
 pub mod event;
 pub mod executor;
+mod goal;
+mod perform;
 pub mod planning;
+mod pool;
+mod rate;
+mod resume;
+pub mod retry;
+mod run;
+mod sums;
+mod trouble;
 pub mod verify;
 
+pub use clock::{Clock, SystemClock};
 pub use event::{Event, Reporter};
-pub use executor::{Failure, Outcome, Report, RunOptions, Stop, execute};
+pub use executor::{Failure, Outcome, Report, RunOptions, Stop, execute, execute_with};
 pub use planning::{Ends, PlanFailure, Planned, ProbeLevel, make_plan};
 pub use verify::{TableVerdict, VerifyLevel, verify};

@@ -1,9 +1,49 @@
-//! The postgres engine: the door.
+//! The postgres engine: the door, and the two ends behind it. Rows travel on our own wire
+//! client, questions about catalogs and state on sqlx.
+
+mod connect;
+mod encode;
+mod error;
+mod load;
+mod lock;
+mod login;
+mod marks;
+mod read;
+mod rows;
+mod select;
+mod sequence;
+mod snapshot;
+mod speak;
+mod strict;
+mod summary;
+mod tls;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+mod ddl;
+pub mod dialect;
+mod keys;
+mod probe;
+mod quote;
+mod text;
+mod types;
 
 use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor, Row};
+use tokio::sync::Mutex;
 
-use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
-use crate::catalog::Dialect;
+use self::connect::{Address, Link, Role};
+use self::lock::PgLock;
+use self::select::Side;
+use self::snapshot::PgSnapshot;
+use super::source::SequenceValue;
+use super::target::{Lock, LockHolder};
+use super::{Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
+use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
+use crate::checkpoint::Progress;
 
 /// The door.
 pub struct Postgres;
@@ -22,20 +62,158 @@ impl Engine for Postgres {
         unimplemented!()
     }
 
-    fn check_url(&self, _url: &Url) -> Result<(), UrlError> {
-        Ok(())
+    fn check_url(&self, url: &Url) -> Result<(), UrlError> {
+        Address::from_url(url, &Limits::default()).map(|_| ())
     }
 
-    async fn source(&self, _url: &Url, _limits: &Limits) -> Result<Box<dyn Source>, EngineError> {
-        unimplemented!()
+    async fn source(&self, url: &Url, limits: &Limits) -> Result<Box<dyn Source>, EngineError> {
+        Ok(Box::new(End::open(url, limits, Role::Reader).await?))
     }
 
     async fn target(
         &self,
-        _url: &Url,
-        _limits: &Limits,
-        _read_only: bool,
+        url: &Url,
+        limits: &Limits,
+        read_only: bool,
     ) -> Result<Box<dyn Target>, EngineError> {
+        let role = if read_only { Role::Reader } else { Role::Writer };
+        Ok(Box::new(End::open(url, limits, role).await?))
+    }
+}
+
+/// One database. Both ends ask the same questions; only a target writes.
+struct End {
+    link: Arc<Link>,
+    limits: Limits,
+    role: Role,
+    /// The session for questions, made at the first one.
+    asking: Mutex<Option<PgConnection>>,
+}
+
+impl End {
+    async fn open(url: &Url, limits: &Limits, role: Role) -> Result<Self, EngineError> {
+        let address = Address::from_url(url, limits).map_err(|error| {
+            let mut made = EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
+            made.hint = error.help;
+            made.on(url)
+        })?;
+        let link = Arc::new(Link::open(address).await?);
+        Ok(Self { link, limits: limits.clone(), role, asking: Mutex::default() })
+    }
+
+    /// The session for questions; always read-only. It is lost when the question fails, so that
+    /// the next one starts on a fresh one.
+    async fn asking(&self) -> Result<PgConnection, EngineError> {
+        match self.asking.lock().await.take() {
+            Some(connection) => Ok(connection),
+            None => self.link.sqlx(Role::Reader).await,
+        }
+    }
+
+    async fn keep(&self, connection: PgConnection) {
+        *self.asking.lock().await = Some(connection);
+    }
+}
+
+/// Asks on the kept session, and puts it back if that went well.
+macro_rules! ask {
+    ($end:expr, $connection:ident => $question:expr) => {{
+        let mut $connection = $end.asking().await?;
+        let answer = $question.await.map_err(|error: EngineError| match error.object {
+            Some(_) => error,
+            None => error.on($end.link.shown()),
+        })?;
+        $end.keep($connection).await;
+        Ok(answer)
+    }};
+}
+
+/// `last_value` and `is_called` of many sequences in one query. The view `pg_sequences` would hide
+/// a missing privilege behind a null.
+async fn sequence_values(
+    connection: &mut PgConnection,
+    sequences: &[Name],
+) -> Result<Vec<SequenceValue>, EngineError> {
+    const DOING: &str = "read sequences of";
+    let mut values = Vec::with_capacity(sequences.len());
+    // A hundred at a time keep the server's parser out of deep recursion.
+    for names in sequences.chunks(100) {
+        let parts: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                format!("SELECT {index}, last_value, is_called FROM {}", speak::quote_name(name))
+            })
+            .collect();
+        let sql = format!("{} ORDER BY 1", parts.join(" UNION ALL "));
+        let rows = connection.fetch_all(marks::safe(sql)).await;
+        let rows = rows.map_err(|error| error::from_sqlx(DOING, error))?;
+        for (name, row) in names.iter().zip(rows) {
+            let last = row.try_get(1).map_err(|error| error::from_sqlx(DOING, error))?;
+            let called = row.try_get(2).map_err(|error| error::from_sqlx(DOING, error))?;
+            values.push(SequenceValue { name: name.clone(), last, called });
+        }
+    }
+    Ok(values)
+}
+
+#[async_trait]
+impl Source for End {
+    async fn inspect(&self) -> Result<Catalog, EngineError> {
         unimplemented!()
+    }
+
+    async fn place(&self) -> Result<Place, EngineError> {
+        unimplemented!()
+    }
+
+    async fn probe(&self, _probes: &[Probe], _each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
+        unimplemented!()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(PgSnapshot::open(self.link.clone(), Side::Source, &self.limits).await?))
+    }
+
+    async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
+        ask!(self, connection => sequence_values(&mut connection, sequences))
+    }
+}
+
+#[async_trait]
+impl Target for End {
+    async fn inspect(&self) -> Result<Catalog, EngineError> {
+        Source::inspect(self).await
+    }
+
+    async fn place(&self) -> Result<Place, EngineError> {
+        Source::place(self).await
+    }
+
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
+        Source::probe(self, probes, each).await
+    }
+
+    async fn progress(&self, plan: &str) -> Result<Progress, EngineError> {
+        ask!(self, connection => marks::progress(&mut connection, plan))
+    }
+
+    async fn plans(&self) -> Result<Vec<String>, EngineError> {
+        ask!(self, connection => marks::plans(&mut connection))
+    }
+
+    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        if self.role == Role::Reader {
+            return Err(EngineError::new(Cause::Other, "lock", "the target was opened to be read only"));
+        }
+        Ok(Box::new(PgLock::take(self.link.clone(), plan, digest, wait).await?))
+    }
+
+    async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
+        ask!(self, connection => lock::holder(&mut connection, plan))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(PgSnapshot::open(self.link.clone(), Side::Target, &self.limits).await?))
     }
 }

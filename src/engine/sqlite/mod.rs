@@ -1,9 +1,34 @@
-//! The sqlite engine: the door.
+//! SQLite: the door to a file's two ends. SQLite runs in this process; every connection has a
+//! thread of its own. The source file is opened read-only and never made.
+
+mod connect;
+mod ddl;
+mod dialect;
+mod error;
+mod estimate;
+mod exact;
+mod inspect;
+mod load;
+mod lock;
+mod marks;
+mod parse;
+mod probe;
+mod read;
+mod snapshot;
+mod source;
+mod summary;
+mod target;
+#[cfg(test)]
+mod tests;
+mod types;
 
 use async_trait::async_trait;
 
 use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
 use crate::catalog::Dialect;
+
+/// The one schema of a file: SQLite's name for the database that was opened.
+const SCHEMA: &str = "main";
 
 /// The door.
 pub struct Sqlite;
@@ -19,23 +44,25 @@ impl Engine for Sqlite {
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
-        unimplemented!()
+        &dialect::DIALECT
     }
 
-    fn check_url(&self, _url: &Url) -> Result<(), UrlError> {
-        Ok(())
+    fn check_url(&self, url: &Url) -> Result<(), UrlError> {
+        connect::check_path(&url.path)
     }
 
-    async fn source(&self, _url: &Url, _limits: &Limits) -> Result<Box<dyn Source>, EngineError> {
-        unimplemented!()
+    async fn source(&self, url: &Url, limits: &Limits) -> Result<Box<dyn Source>, EngineError> {
+        let file = connect::File::find(url, "open")?;
+        Ok(Box::new(source::Readable::open(file, limits)?))
     }
 
     async fn target(
         &self,
-        _url: &Url,
-        _limits: &Limits,
-        _read_only: bool,
+        url: &Url,
+        limits: &Limits,
+        read_only: bool,
     ) -> Result<Box<dyn Target>, EngineError> {
-        unimplemented!()
+        let file = connect::File::find(url, "open")?;
+        Ok(Box::new(target::Writable::open(file, limits, read_only)?))
     }
 }

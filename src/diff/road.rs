@@ -1,0 +1,303 @@
+//! What a comparison works with: both ends, who is carried, and how names and texts are said on the
+//! target's side. Reads the plan and the catalogs, finds nothing out about the rows.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::Dialects;
+use super::found::Spot;
+use super::typemap::fit;
+use crate::catalog::dialect::{Renames, Unspeakable};
+use crate::catalog::name::show;
+use crate::catalog::token::{Rules, tokenize};
+use crate::catalog::{Catalog, Column, Dialect, Expr, Name, Table, Type, UserType};
+use crate::plan::{Plan, Selection, Span, TableIntent, TypeRule};
+
+pub(super) struct Road<'a> {
+    pub plan: &'a Plan,
+    pub source: &'a Catalog,
+    pub target: &'a Catalog,
+    pub from: &'a dyn Dialect,
+    pub to: &'a dyn Dialect,
+    /// Both ends are the same engine: native texts are kept.
+    pub same: bool,
+    /// Objects and schemas; columns are empty here.
+    pub renames: Renames,
+    intents: HashMap<&'a Name, &'a TableIntent>,
+    tables: HashMap<&'a Name, &'a Table>,
+    types: HashMap<&'a Name, &'a UserType>,
+    collations: HashSet<&'a Name>,
+    /// Types that an override may name: the target's, and those that come.
+    known: Catalog,
+    /// `types:` with its left sides in the source's own spelling, and how often each was used.
+    rules: Vec<(String, &'a TypeRule, Cell<bool>)>,
+}
+
+impl<'a> Road<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        source: &'a Catalog,
+        target: &'a Catalog,
+        dialects: Dialects<'a>,
+        selection: &'a Selection,
+    ) -> Self {
+        let same = source.engine == target.engine;
+        let schemas = moved_schemas(plan, source, target, dialects.target, same);
+        let mut road = Self {
+            plan,
+            source,
+            target,
+            from: dialects.source,
+            to: dialects.target,
+            same,
+            renames: Renames { schemas, ..Renames::default() },
+            intents: selection.tables.iter().map(|intent| (&intent.source, intent)).collect(),
+            tables: source.tables.iter().map(|table| (&table.name, table)).collect(),
+            types: source.types.iter().map(|user_type| (&user_type.name, user_type)).collect(),
+            collations: target.collations.iter().collect(),
+            known: Catalog {
+                engine: target.engine.clone(),
+                default_schema: target.default_schema.clone(),
+                types: target.types.clone(),
+                extensions: target.extensions.clone(),
+                ..Catalog::default()
+            },
+            rules: Vec::new(),
+        };
+        let spelled = |text: &str| road.from.normal_type(text, Some(source)).unwrap_or_else(|| text.to_string());
+        road.rules = plan.types.iter().map(|rule| (spelled(&rule.from), rule, Cell::new(false))).collect();
+        if same {
+            let moved = |name| road.renames.object(name);
+            let coming = source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
+            road.known.types.extend(coming.collect::<Vec<_>>());
+        }
+        for intent in &selection.tables {
+            let to = road.target_of(intent);
+            if to != road.renames.object(&intent.source) {
+                road.renames.objects.insert(intent.source.clone(), to);
+            }
+        }
+        road
+    }
+
+    /// Where a carried table goes. A selection knows the plan only; a target of another engine has
+    /// a default schema of its own, or one schema for all.
+    fn target_of(&self, intent: &TableIntent) -> Name {
+        let stays = intent.target.schema == intent.source.schema;
+        match self.renames.schemas.get(&intent.source.schema) {
+            Some(schema) if stays => Name::new(schema, &intent.target.name),
+            _ if !self.same && !self.to.features().schemas => {
+                Name::new(&self.target.default_schema, &intent.target.name)
+            }
+            _ => intent.target.clone(),
+        }
+    }
+
+    pub fn intent(&self, source: &Name) -> Option<&'a TableIntent> {
+        self.intents.get(source).copied()
+    }
+
+    pub fn table(&self, source: &Name) -> Option<&'a Table> {
+        self.tables.get(source).copied()
+    }
+
+    pub fn user_type(&self, name: &Name) -> Option<&'a UserType> {
+        self.types.get(name).copied()
+    }
+
+    pub fn known(&self) -> &Catalog {
+        &self.known
+    }
+
+    /// Whether the target has a collation; those of the engine itself are taken as given.
+    pub fn has_collation(&self, source: &Name, moved: &Name) -> bool {
+        self.from.system_schema(&source.schema) || self.collations.contains(moved)
+    }
+
+    /// What `types:` says about a column: the target's type, and where it says so.
+    pub fn type_rule(&self, column: &Column) -> Option<(&'a str, Span)> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let spelled = self.from.normal_type(&column.native, Some(self.source));
+        let spelled = spelled.as_ref().unwrap_or(&column.native);
+        let (_, rule, used) = self.rules.iter().find(|(from, _, _)| from == spelled)?;
+        used.set(true);
+        Some((&rule.to, rule.span))
+    }
+
+    /// The target's meaning of a carried column's type, as far as its kind goes.
+    pub fn planned_type(&self, table: &Name, column: &Column) -> Type {
+        let rules = self.intent(table).into_iter().flat_map(|intent| &intent.columns);
+        let said = rules.filter(|rule| rule.column == column.name).find_map(|rule| rule.ty.as_ref());
+        let said = said.map(|(text, _)| text.as_str()).or_else(|| self.type_rule(column).map(|(to, _)| to));
+        if let Some(native) = said.and_then(|text| self.to.normal_type(text, Some(&self.known))) {
+            return self.to.parse_type(&native);
+        }
+        if self.same {
+            return column.ty.clone();
+        }
+        fit(&column.ty, self.to).map_or_else(|| column.ty.clone(), |fit| fit.ty)
+    }
+
+    /// Rules of `types:` that no carried column needed.
+    pub fn unused_rules(&self) -> impl Iterator<Item = &'a TypeRule> {
+        self.rules.iter().filter(|(_, _, used)| !used.get()).map(|(_, rule, _)| *rule)
+    }
+
+    /// A native type of the source with the names in it moved.
+    pub fn reword_type(&self, native: &str) -> Option<String> {
+        if self.same { self.from.rename(native, &self.renames).ok() } else { None }
+    }
+
+    /// The target's name of a carried table's column; none where it is skipped.
+    pub fn column(&self, table: &Name, column: &str) -> Option<String> {
+        let rule = self.intent(table)?.columns.iter().find(|rule| rule.column == column);
+        match rule {
+            Some(rule) if rule.skip => None,
+            Some(rule) => Some(rule.to.as_ref().map_or(column, |(to, _)| to).to_string()),
+            None => Some(column.to_string()),
+        }
+    }
+
+    /// A table in the plan file's spelling: without its schema where that is the default one.
+    pub fn at(&self, table: &Name) -> String {
+        if table.schema == self.source.default_schema { show(&table.name) } else { table.to_string() }
+    }
+
+    pub fn spot<'b>(&self, table: &'b Name, column: Option<&'b str>) -> Spot<'b>
+    where
+        'a: 'b,
+    {
+        let at = match column {
+            Some(column) => format!("{}.{}", self.at(table), show(column)),
+            None => self.at(table),
+        };
+        let filter = self.intent(table).and_then(|intent| intent.filter.as_deref());
+        Spot { table, column, at, filter }
+    }
+
+    /// A text that the source printed, in the target's words. `columns`: renamed columns of the
+    /// table it belongs to.
+    pub fn reword(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<String, Unspeakable> {
+        if self.same {
+            let renames = Renames { columns: columns.clone(), ..self.renames.clone() };
+            return self.from.rename(native, &renames);
+        }
+        self.to.spell_expr(&self.neutral(native, columns)?)
+    }
+
+    /// A source expression in neutral form with the target's column names.
+    pub fn neutral(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<Expr, Unspeakable> {
+        let what = || Unspeakable { what: format!("the expression {native}") };
+        let mut expr = self.from.parse_expr(native).ok_or_else(what)?;
+        expr.rename(&|name| columns.get(name).cloned());
+        Ok(expr)
+    }
+
+    /// True when two texts of the target mean the same.
+    pub fn same_text(&self, a: &str, b: &str) -> bool {
+        if a == b || self.to.same_expr(a, b) {
+            return true;
+        }
+        match (self.to.parse_expr(a), self.to.parse_expr(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// The first of these columns that a native text of the source names. A text that cannot be
+    /// cut into words is searched as a whole: better one object too many left behind than a broken
+    /// one made.
+    pub fn names_one_of(&self, native: &str, columns: &BTreeSet<String>) -> Option<String> {
+        if columns.is_empty() {
+            return None;
+        }
+        if let Some(expr) = self.from.parse_expr(native) {
+            return expr.columns().into_iter().find(|name| columns.contains(*name)).map(str::to_string);
+        }
+        match tokenize(native, &RULES) {
+            Ok(tokens) => {
+                let mut names = tokens.iter().filter_map(|token| token.name());
+                names.find(|name| columns.contains(name.as_ref())).map(|name| name.into_owned())
+            }
+            Err(_) => columns.iter().find(|name| native.contains(name.as_str())).cloned(),
+        }
+    }
+}
+
+/// Printers of catalogs quote in the standard way; only words are looked for.
+const RULES: Rules = Rules {
+    backticks: true,
+    brackets: false,
+    escapes: true,
+    dollar_quotes: true,
+    nested_comments: false,
+    open_operators: true,
+    named_params: false,
+};
+
+/// Qualified names in a printed text, those in its strings (`'app.s'::regclass`) among them, and
+/// whether an opening parenthesis follows.
+pub(super) fn mentions(native: &str) -> HashSet<(Name, bool)> {
+    let mut found = HashSet::new();
+    collect_mentions(native, true, &mut found);
+    found
+}
+
+fn collect_mentions(native: &str, strings: bool, found: &mut HashSet<(Name, bool)>) {
+    let Ok(tokens) = tokenize(native, &RULES) else { return };
+    for (at, token) in tokens.iter().enumerate() {
+        if let Some(text) = token.string().filter(|_| strings) {
+            collect_mentions(&text, false, found);
+        }
+        let next = tokens.get(at + 1).is_some_and(|next| next.is("."));
+        if let (Some(schema), true, Some(name)) = (token.name(), next, tokens.get(at + 2).and_then(|t| t.name())) {
+            let call = tokens.get(at + 3).is_some_and(|next| next.is("("));
+            found.insert((Name::new(schema, name), call));
+        }
+    }
+}
+
+/// Schemas that move as a whole: the source's default one to the target's, and where the target
+/// has no schemas all of them to its one.
+fn moved_schemas(
+    plan: &Plan,
+    source: &Catalog,
+    target: &Catalog,
+    dialect: &dyn Dialect,
+    same: bool,
+) -> BTreeMap<String, String> {
+    let mut moved = BTreeMap::new();
+    if !same && !dialect.features().schemas {
+        let schemas = source.tables.iter().map(|table| &table.name.schema);
+        moved.extend(schemas.map(|schema| (schema.clone(), target.default_schema.clone())));
+    }
+    let to = match &plan.target.schema {
+        Some(schema) => Some(schema),
+        None if !same => Some(&target.default_schema),
+        None => None,
+    };
+    if let Some(schema) = to.filter(|schema| **schema != source.default_schema) {
+        moved.insert(source.default_schema.clone(), schema.clone());
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_14_sequences_are_seen_in_strings_and_calls_are_told_from_types() {
+        let found = mentions("app.f(nextval('app.\"Odd s\"'::regclass)) || 'x'::app.status");
+        let names = |call: bool| {
+            let mut names: Vec<_> =
+                found.iter().filter(|(_, is)| *is == call).map(|(name, _)| name.to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(true), ["app.f"]);
+        assert_eq!(names(false), ["app.\"Odd s\"", "app.status"]);
+    }
+}

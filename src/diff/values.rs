@@ -1,0 +1,112 @@
+//! What the rows must be asked before a column's values may travel: derived from the types and
+//! from what the two engines hold, never from a value.
+
+use super::columns::{Typed, Work};
+use super::found::Found;
+use super::hazard::{Level, Verdict};
+use super::typemap::{self, Effect};
+use crate::catalog::{Column, Question, Type};
+use crate::plan::{ColumnRule, Load};
+
+/// Adds the questions and hazards of one carried column.
+pub(super) fn ask(
+    work: &Work<'_, '_>,
+    column: &Column,
+    typed: &Typed,
+    rule: Option<&ColumnRule>,
+    found: &mut Found,
+) {
+    if work.intent.policy.load == Load::None {
+        return;
+    }
+    let loose = is_loose(work, column);
+    if typed.overridden || loose {
+        let from = if loose { loosened(&column.ty) } else { column.ty.clone() };
+        let zone = rule.is_some_and(|rule| rule.zone.is_some());
+        let effects = typemap::effects(&from, &typed.fit.ty, zone).unwrap_or_default();
+        for effect in effects {
+            raise(work, column, &typed.fit.ty, effect, found);
+        }
+    }
+    if !work.road.same {
+        ask_limits(work, column, &typed.fit.ty, loose, found);
+    }
+}
+
+/// True where the declared type is only a wish. An identity column of such an engine is not: it
+/// is the row's number.
+fn is_loose(work: &Work<'_, '_>, column: &Column) -> bool {
+    let strict = work.table.option("strict").is_some() && column.ty != Type::Any;
+    !work.road.same && work.road.from.holds().loose_values && !strict && column.identity.is_none()
+}
+
+/// What such a column may hold as far as its class goes.
+fn loosened(ty: &Type) -> Type {
+    match ty {
+        Type::Int { .. } | Type::UInt { .. } => Type::Int { bits: 64 },
+        Type::Char { .. } | Type::VarChar { .. } => Type::Text,
+        Type::Decimal { .. } => Type::Decimal { precision: None, scale: None },
+        Type::Float { .. } => Type::Float { bits: 64 },
+        other => other.clone(),
+    }
+}
+
+fn raise(work: &Work<'_, '_>, column: &Column, to: &Type, effect: Effect, found: &mut Found) {
+    let spot = work.road.spot(&work.table.name, Some(&column.name));
+    match effect {
+        Effect::Asks { code, question, what } => {
+            let verdict = match code {
+                "V201" | "V206" => Verdict::RangeOrNote,
+                _ => Verdict::Rows,
+            };
+            let ways = ["choose a type that takes all values, or mend the rows on the source"];
+            found.ask_as(code, &spot, question, &what, &ways, verdict, Some(Level::Warn));
+        }
+        Effect::Has { code: "V217", what } if is_text(&column.ty) && !is_text(to) => {
+            found.hazard_as("V217", Level::Warn, &spot.at, what, &["type: text keeps values as they are"]);
+        }
+        Effect::Has { code: "V207", what } => {
+            found.hazard("V207", spot.at, what, &["zone: UTC"]);
+        }
+        Effect::Has { code, what } => found.hazard(code, spot.at, what, &[]),
+    }
+}
+
+fn is_text(ty: &Type) -> bool {
+    matches!(ty, Type::Text | Type::VarChar { .. } | Type::Char { .. })
+}
+
+fn is_textual(ty: &Type) -> bool {
+    is_text(ty) || matches!(ty, Type::Json { .. } | Type::Xml | Type::Enum { .. } | Type::Any)
+}
+
+/// What the source's engine holds and the target's does not.
+fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, found: &mut Found) {
+    let spot = work.road.spot(&work.table.name, Some(&column.name));
+    let (from, holds) = (work.road.from.holds(), work.road.to.holds());
+    if loose && !holds.loose_values {
+        let what = "values of another class than the column declares";
+        let ways = ["type: text", "mend the rows on the source"];
+        found.ask("V215", &spot, Question::NotOfType { ty: to.clone() }, what, &ways);
+    }
+    if from.nul && !holds.nul && is_textual(to) {
+        found.ask("V203", &spot, Question::HoldsNul, "text with NUL bytes", &["carry the column as bytes"]);
+    }
+    if from.bad_text && !holds.bad_text && is_textual(to) {
+        let what = "text that is not valid in its encoding";
+        found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
+    }
+    let number = matches!(column.ty, Type::Float { .. } | Type::Decimal { .. });
+    let (nan, infinity) = (from.nan && !holds.nan, from.infinity && !holds.infinity);
+    let decimal = matches!(column.ty, Type::Decimal { .. });
+    if number && (nan || infinity) {
+        let nan_only = !infinity && !decimal;
+        let what = if nan_only { "NaN" } else { "NaN or infinity" };
+        found.ask("V216", &spot, Question::NotFinite { nan_only }, what, &["leave the rows out: where:"]);
+    }
+    let dated = matches!(column.ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
+    if dated && from.far_dates && !holds.far_dates {
+        let what = "infinite dates, or years outside 1 to 9999";
+        found.ask("V216", &spot, Question::DateBeyond, what, &["leave the rows out: where:"]);
+    }
+}

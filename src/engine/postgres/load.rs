@@ -1,0 +1,459 @@
+//! The writing session: DDL, COPY and marks on one connection, in as few messages as that
+//! takes. BEGIN travels with the first statement; marks, fence and COMMIT travel together at the
+//! end. A connection that broke is replaced at the next `begin`; nothing of it was committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use super::error::crash_point;
+
+use super::connect::{Link, Role};
+use super::encode::{Bad, Encoder};
+use super::error;
+use super::marks;
+use super::select::copy_in;
+use super::sequence::{Stand, Unset, target};
+use super::speak::{literal, quote_name};
+use super::wire::{Answer, Fault, Wire};
+use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{
+    Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session,
+};
+
+/// Bytes of encoded rows sent in one frame.
+const FRAME_BYTES: usize = 128 << 10;
+/// How long to wait for the end of a backend whose COMMIT got no answer.
+const UNKNOWN_SECONDS: u64 = 30;
+
+/// A writing session under a plan's fence.
+pub struct PgSession {
+    link: Arc<Link>,
+    wire: Option<Wire>,
+    plan: String,
+    epoch: String,
+    transaction: Transaction,
+    /// Marks of the open transaction, written when it commits.
+    marks: Vec<marks::Bound>,
+    /// Counts transactions, for their names.
+    units: u64,
+    /// Tells sessions of one run apart.
+    id: i32,
+    buffer: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transaction {
+    None,
+    /// Asked for; BEGIN goes out with the first statement.
+    Wanted,
+    Open,
+}
+
+impl PgSession {
+    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64) -> Result<Self, EngineError> {
+        let wire = link.wire(Role::Writer).await?;
+        Ok(Self {
+            link,
+            id: wire.pid,
+            wire: Some(wire),
+            plan: plan.to_string(),
+            epoch: epoch.to_string(),
+            transaction: Transaction::None,
+            marks: Vec::new(),
+            units: 0,
+            buffer: Vec::with_capacity(FRAME_BYTES + (16 << 10)),
+        })
+    }
+
+    /// The name of the open transaction.
+    fn unit(&self) -> String {
+        format!("{}.{}.{}", self.epoch, self.id, self.units)
+    }
+
+    fn wire(&mut self) -> Result<&mut Wire, EngineError> {
+        let gone = || {
+            EngineError::new(Cause::Connection, "write", "the connection is gone")
+                .hint("run the same command again: it continues")
+        };
+        self.wire.as_mut().ok_or_else(gone)
+    }
+
+    /// Statements with the BEGIN that is still to be sent.
+    fn with_begin(&mut self, sql: &str) -> String {
+        match self.transaction {
+            Transaction::Wanted => {
+                self.transaction = Transaction::Open;
+                format!("BEGIN;\n{sql}")
+            }
+            _ => sql.to_string(),
+        }
+    }
+
+    /// Runs statements and keeps the session only if it is still of use.
+    async fn ask(&mut self, sql: &str) -> Result<Vec<Answer>, Fault> {
+        let skipped = usize::from(self.transaction == Transaction::Wanted);
+        let sql = self.with_begin(sql);
+        let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
+        let result = self.wire.as_mut().ok_or_else(gone)?.query(&sql).await;
+        match result {
+            Ok(mut answers) => {
+                answers.drain(..skipped.min(answers.len()));
+                Ok(answers)
+            }
+            Err(Fault::Server(mut error)) => {
+                error.statement = error.statement.saturating_sub(skipped);
+                Err(Fault::Server(error))
+            }
+            Err(fault) => {
+                self.wire = None;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn one(&mut self, doing: &str, object: &Name, sql: &str) -> Result<Answer, EngineError> {
+        let answers = self.ask(sql).await.map_err(|fault| fault.doing(doing).on(object))?;
+        Ok(answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// The COPY itself; returns the rows that the server took and what the stream said.
+    async fn copy(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
+        let projection = load.projection;
+        let sql = copy_in(projection, load.frozen);
+        let sql = self.with_begin(&sql);
+        let started = self.wire()?.copy_in(&sql).await;
+        started.map_err(|fault| self.refused(projection, fault))?;
+        let encoder = Encoder::new(projection);
+        let mut loaded = Loaded::default();
+        let said = loop {
+            let batch = match stream.next().await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.give_up().await;
+                    return Err(error);
+                }
+            };
+            match batch {
+                Batch::End { rows } => break rows,
+                Batch::Native(bytes) => {
+                    let put = self.wire()?.put(&bytes).await;
+                    put.map_err(|fault| self.broken(projection, fault))?;
+                    loaded.bytes += bytes.len() as u64;
+                    (load.gauge)(bytes.len() as u64, 0);
+                }
+                Batch::Rows(rows) => {
+                    let (count, bytes) = self.put_rows(projection, &encoder, &rows, loaded.rows).await?;
+                    loaded.rows += count;
+                    loaded.bytes += bytes;
+                    (load.gauge)(bytes, count);
+                    stream.recycle(rows);
+                }
+            }
+        };
+        let taken = self.wire()?.copy_end().await;
+        let taken = taken.map_err(|fault| self.refused(projection, fault))?;
+        if loaded.rows == 0 {
+            (load.gauge)(0, taken);
+        }
+        if taken != said {
+            return Err(lost_rows(projection, said, taken));
+        }
+        loaded.rows = taken;
+        Ok(loaded)
+    }
+
+    /// Encodes and sends a batch, in frames of whole rows.
+    async fn put_rows(
+        &mut self,
+        projection: &Projection,
+        encoder: &Encoder,
+        rows: &RowBatch,
+        before: u64,
+    ) -> Result<(u64, u64), EngineError> {
+        let mut total = 0;
+        let mut index = 0;
+        while index < rows.rows() {
+            let mut frame = std::mem::take(&mut self.buffer);
+            frame.clear();
+            frame.extend_from_slice(b"d\0\0\0\0");
+            while index < rows.rows() && frame.len() < FRAME_BYTES {
+                if let Err(bad) = encoder.row(rows, index, &mut frame) {
+                    self.give_up().await;
+                    return Err(bad_cell(projection, &bad, before + index as u64 + 1));
+                }
+                index += 1;
+            }
+            let length = i32::try_from(frame.len() - 1).map_err(|_| too_long(projection))?;
+            frame[1..5].copy_from_slice(&length.to_be_bytes());
+            total += frame.len() as u64;
+            let put = self.wire()?.put(&frame).await;
+            self.buffer = frame;
+            put.map_err(|fault| self.broken(projection, fault))?;
+        }
+        // A row of hundreds of megabytes must not be kept for the next one.
+        if self.buffer.capacity() > 4 * FRAME_BYTES {
+            self.buffer = Vec::with_capacity(FRAME_BYTES);
+        }
+        Ok((rows.rows() as u64, total))
+    }
+
+    /// Ends a COPY that cannot be completed. Native bytes may have stopped in the middle of a
+    /// frame, so the connection is given up with it; the server rolls back.
+    async fn give_up(&mut self) {
+        self.wire = None;
+    }
+
+    /// An error while rows were being sent: the connection is of no more use.
+    fn broken(&mut self, projection: &Projection, fault: Fault) -> EngineError {
+        self.wire = None;
+        fault.doing("load").on(&projection.target)
+    }
+
+    /// An error between frames.
+    fn refused(&mut self, projection: &Projection, fault: Fault) -> EngineError {
+        if !self.wire.as_ref().is_some_and(Wire::is_ready) || matches!(fault, Fault::Io(_)) {
+            self.wire = None;
+        }
+        fault.doing("load").on(&projection.target)
+    }
+
+    /// Finds out whether a transaction whose COMMIT got no answer was committed (contract, R2).
+    /// Waits for the old backend to end first: until then, nobody can know.
+    async fn find_out(&mut self, old_pid: i32, unit: &str) -> Result<bool, EngineError> {
+        let mut wire = self.link.wire(Role::Writer).await?;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(UNKNOWN_SECONDS);
+        let doing = |fault: Fault| fault.doing("ask about the last commit");
+        loop {
+            wire.bind(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                 WHERE pid = $1::integer AND application_name <> '' AND datname = pg_catalog.current_database()",
+                &[Some(&old_pid.to_string())],
+            )
+            .map_err(doing)?;
+            let answers = wire.sync().await.map_err(doing)?;
+            if answers.first().is_none_or(|answer| answer.rows.is_empty()) {
+                break;
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(EngineError::new(Cause::Connection, "ask about the last commit", "its backend does not end"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        wire.bind(marks::COMMITTED, &[Some(&self.plan), Some(unit)]).map_err(doing)?;
+        let answers = wire.sync().await.map_err(doing)?;
+        let committed = answers.first().and_then(|answer| answer.cell(0)) == Some("t");
+        self.wire = Some(wire);
+        Ok(committed)
+    }
+
+    /// After a COMMIT without an answer: success if it is found to have happened.
+    async fn settle(&mut self, fault: Fault, old_pid: i32, proven: bool) -> Result<(), EngineError> {
+        let unit = self.unit();
+        self.wire = None;
+        let unknown = |error: EngineError| {
+            let message = format!("the connection broke while it was answered: {}", error.message);
+            EngineError::new(Cause::Connection, "commit", message)
+                .code("08007")
+                .hint("run the same command again: it looks at what was committed and continues")
+        };
+        if !proven {
+            return Err(unknown(fault.doing("commit")));
+        }
+        match self.find_out(old_pid, &unit).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(EngineError::new(Cause::Connection, "commit", "the connection broke, and nothing of it was committed")),
+            Err(error) => Err(unknown(error)),
+        }
+    }
+}
+
+fn lost_rows(projection: &Projection, said: u64, taken: u64) -> EngineError {
+    let message = format!("{said} rows were sent and {taken} arrived");
+    EngineError::new(Cause::Data, "load", message)
+        .on(&projection.target)
+        .hint("a trigger or rule on the target drops or adds rows; nothing was committed")
+}
+
+fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
+    let column = projection.columns.get(bad.column).map_or("", |column| &column.target);
+    let message = format!("row {row} of this chunk, column {}: {}", show(column), bad.why);
+    EngineError::new(Cause::Data, "load", message)
+        .on(&projection.target)
+        .hint("correct the row at the source, or map the column to another type in the plan")
+}
+
+fn too_long(projection: &Projection) -> EngineError {
+    EngineError::new(Cause::Data, "load", "a row is longer than 1 GB in text form").on(&projection.target)
+}
+
+/// A statement for a person: one line, not too long.
+fn shown(statement: &str) -> String {
+    let line: Vec<&str> = statement.split_whitespace().collect();
+    let text: String = error::escape(&line.join(" ")).chars().take(120).collect();
+    format!("`{text}`")
+}
+
+fn statement_error(fault: Fault, statements: &[String]) -> EngineError {
+    let at = match &fault {
+        Fault::Server(error) => error.statement,
+        Fault::Io(_) => 0,
+    };
+    let mut made = fault.doing("run");
+    let statement = statements.get(at).or(statements.first());
+    if let Some(statement) = statement {
+        made.object = Some(shown(statement));
+    }
+    made
+}
+
+#[async_trait]
+impl Session for PgSession {
+    async fn begin(&mut self) -> Result<(), EngineError> {
+        self.marks.clear();
+        self.units += 1;
+        if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
+            let wire = self.link.wire(Role::Writer).await?;
+            self.id = wire.pid;
+            self.wire = Some(wire);
+        }
+        self.transaction = Transaction::Wanted;
+        Ok(())
+    }
+
+    async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError> {
+        crash_point!("ddl::before");
+        if self.transaction == Transaction::None {
+            for statement in statements {
+                let one = std::slice::from_ref(statement);
+                self.ask(statement).await.map_err(|fault| statement_error(fault, one))?;
+            }
+        } else if !statements.is_empty() {
+            let joined = statements.join(";\n");
+            self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
+        }
+        crash_point!("ddl::after_before_mark");
+        Ok(())
+    }
+
+    async fn violations(&mut self, query: &str) -> Result<u64, EngineError> {
+        let sql = format!("SELECT pg_catalog.count(*) FROM ({query}) AS violations");
+        let doing = |fault: Fault| fault.doing("check rows");
+        let answers = self.ask(&sql).await.map_err(doing)?;
+        let count = answers.first().and_then(|answer| answer.cell(0)).and_then(|text| text.parse().ok());
+        count.ok_or_else(|| EngineError::new(Cause::Other, "check rows", "the server sent no number"))
+    }
+
+    async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
+        self.copy(load, stream).await
+    }
+
+    async fn set_sequence(
+        &mut self,
+        sequence: &Sequence,
+        value: &SequenceValue,
+        margin: u64,
+    ) -> Result<Option<i64>, EngineError> {
+        const DOING: &str = "set sequence";
+        let name = &sequence.name;
+        let read = format!("SELECT last_value, is_called FROM {}", quote_name(name));
+        let answer = self.one(DOING, name, &read).await?;
+        let odd = || EngineError::new(Cause::Other, DOING, "its present value cannot be read").on(name);
+        let last = answer.cell(0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+        let present = Stand { last, called: answer.cell(1) == Some("t") };
+        let source = Stand { last: value.last, called: value.called };
+        let wanted = target(sequence, source, present, margin).map_err(|Unset::Outside| {
+            let message = format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
+            EngineError::new(Cause::Data, DOING, message).on(name).hint("widen the sequence on the target")
+        })?;
+        let Some(wanted) = wanted else { return Ok(None) };
+        let set = format!(
+            "SELECT pg_catalog.setval({}::pg_catalog.regclass, {}, {})",
+            literal(&quote_name(name)),
+            wanted.last,
+            wanted.called
+        );
+        self.one(DOING, name, &set).await?;
+        Ok(Some(wanted.last))
+    }
+
+    async fn mark(&mut self, plan: &str, mark: &Checkpoint) -> Result<(), EngineError> {
+        let unit = self.unit();
+        self.marks.extend(marks::statements(plan, mark, &unit));
+        Ok(())
+    }
+
+    /// When the answer is lost, looks for the transaction's mark on a new connection. Without a
+    /// mark to look for, the outcome stays unknown: `Cause::Connection` with code `08007`, and
+    /// the caller reads `progress` again.
+    async fn commit(&mut self) -> Result<(), EngineError> {
+        crash_point!("copy::before_commit");
+        let marks = std::mem::take(&mut self.marks);
+        let proven = marks.iter().any(|(sql, _)| sql.starts_with("INSERT"));
+        let begin = self.transaction == Transaction::Wanted;
+        self.transaction = Transaction::None;
+        if begin && marks.is_empty() {
+            return Ok(());
+        }
+        let (plan, epoch) = (self.plan.clone(), self.epoch.clone());
+        let wire = self.wire()?;
+        let queue = |wire: &mut Wire| -> Result<(), Fault> {
+            if begin {
+                wire.bind("BEGIN", &[])?;
+            }
+            for (sql, values) in &marks {
+                let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
+                wire.bind(sql, &values)?;
+            }
+            wire.bind(marks::FENCE, &[Some(&plan), Some(&epoch)])?;
+            wire.bind("COMMIT", &[])
+        };
+        queue(wire).map_err(|fault| fault.doing("commit"))?;
+        let old_pid = wire.pid;
+        let result = wire.sync().await;
+        crash_point!("copy::commit_sent");
+        match result {
+            // A COMMIT in a failed transaction answers ROLLBACK.
+            Ok(answers) if answers.last().is_some_and(|answer| answer.tag == "COMMIT") => Ok(()),
+            Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
+            Err(Fault::Server(error)) if error.code == "22012" => {
+                self.rollback().await?;
+                Err(EngineError::new(Cause::Locked, "commit", "another run has taken over the lock of this plan")
+                    .on(&self.plan)
+                    .hint("nothing of this transaction was kept"))
+            }
+            Err(Fault::Server(error)) => {
+                self.rollback().await?;
+                Err(error::engine_error("commit", &error))
+            }
+            Err(fault) => self.settle(fault, old_pid, proven).await,
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), EngineError> {
+        self.marks.clear();
+        self.transaction = Transaction::None;
+        let Some(wire) = self.wire.as_mut() else { return Ok(()) };
+        if !wire.is_ready() {
+            self.wire = None;
+            return Ok(());
+        }
+        if wire.status != b'I' && wire.query("ROLLBACK").await.is_err() {
+            // The server rolls back what its client has left.
+            self.wire = None;
+        }
+        Ok(())
+    }
+
+    async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {
+        let name = quote_name(table);
+        let sql = format!(
+            "SELECT CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass) = 'p' \
+             THEN EXISTS (SELECT FROM {name}) ELSE EXISTS (SELECT FROM ONLY {name}) END",
+            literal(&name)
+        );
+        let answer = self.one("look for rows in", table, &sql).await?;
+        Ok(answer.cell(0) == Some("t"))
+    }
+}

@@ -1,0 +1,209 @@
+//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy` and `lock`.
+//! Reading tolerates that nothing is there and never creates it; marks are written by the
+//! session that wrote the data, in its transaction.
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::error::from_sqlx;
+use crate::catalog::Name;
+use crate::change::Position;
+use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark};
+use crate::engine::{Cause, EngineError};
+
+/// The layout below. Another one than ours is refused, never guessed at.
+const FORMAT: &str = "towpath state, format 1";
+const DOING: &str = "read the state of the plan in";
+
+/// Makes the state tables. Run in one transaction; safe to run again.
+pub const CREATE: &[&str] = &[
+    "CREATE SCHEMA IF NOT EXISTS towpath",
+    "CREATE TABLE IF NOT EXISTS towpath.run (plan text NOT NULL, epoch bigint NOT NULL, digest text NOT NULL, \
+     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), finished_at timestamptz, outcome text, \
+     holder text NOT NULL, tool text NOT NULL, PRIMARY KEY (plan, epoch))",
+    "CREATE TABLE IF NOT EXISTS towpath.step (plan text NOT NULL, step text NOT NULL, inputs text NOT NULL, \
+     rows bigint NOT NULL, bytes bigint NOT NULL, millis bigint NOT NULL, \
+     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, PRIMARY KEY (plan, step))",
+    "CREATE TABLE IF NOT EXISTS towpath.copy (plan text NOT NULL, table_schema text NOT NULL, \
+     table_name text NOT NULL, number bigint NOT NULL, of bigint NOT NULL, bounds text NOT NULL, \
+     position text NOT NULL, rows bigint NOT NULL, bytes bigint NOT NULL, \
+     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, \
+     PRIMARY KEY (plan, table_schema, table_name, number))",
+    "CREATE TABLE IF NOT EXISTS towpath.lock (plan text PRIMARY KEY, epoch bigint NOT NULL, \
+     holder text NOT NULL, since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+];
+
+/// Writes the layout's number where the tables were just made.
+pub fn stamp() -> String {
+    format!("COMMENT ON TABLE towpath.run IS '{FORMAT}'")
+}
+
+/// What stands at the table `run`: nothing, our layout, or one we do not know.
+pub async fn is_present(connection: &mut PgConnection) -> Result<bool, EngineError> {
+    let sql = "SELECT pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = 'towpath' AND c.relname = 'run'";
+    let row = sqlx::query(sql).fetch_optional(connection).await.map_err(|error| from_sqlx(DOING, error))?;
+    let Some(row) = row else { return Ok(false) };
+    let comment: Option<String> = cell(&row, 0)?;
+    match comment.as_deref() {
+        Some(FORMAT) => Ok(true),
+        _ => Err(EngineError::new(Cause::Stale, DOING, "schema towpath is not in the form this version writes")
+            .hint("another version of Towpath made it, or it is not Towpath's; use that version, or move the schema away")),
+    }
+}
+
+fn cell<'r, T>(row: &'r PgRow, column: usize) -> Result<T, EngineError>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    row.try_get(column).map_err(|error| from_sqlx(DOING, error))
+}
+
+fn unsigned(row: &PgRow, column: usize) -> Result<u64, EngineError> {
+    Ok(u64::try_from(cell::<i64>(row, column)?).unwrap_or(0))
+}
+
+fn small(row: &PgRow, column: usize) -> Result<u32, EngineError> {
+    Ok(u32::try_from(cell::<i64>(row, column)?).unwrap_or(u32::MAX))
+}
+
+/// RFC 3339 in UTC.
+macro_rules! rfc3339 {
+    ($column:literal) => {
+        concat!("pg_catalog.to_char(", $column, " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
+    };
+}
+pub(super) use rfc3339;
+
+const RUNS: &str = concat!(
+    "SELECT epoch::text, ",
+    rfc3339!("started_at"),
+    ", ",
+    rfc3339!("finished_at"),
+    ", outcome, holder, tool, digest FROM towpath.run WHERE plan = $1 ORDER BY epoch"
+);
+const STEPS: &str = concat!(
+    "SELECT step, inputs, rows, bytes, millis, ",
+    rfc3339!("at"),
+    " FROM towpath.step WHERE plan = $1 ORDER BY at, step"
+);
+const CHUNKS: &str = "SELECT table_schema, table_name, number, of, bounds, position, rows, bytes \
+     FROM towpath.copy WHERE plan = $1 ORDER BY table_schema, table_name, number";
+
+async fn rows(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    plan: &str,
+) -> Result<Vec<PgRow>, EngineError> {
+    let query = sqlx::query(sql).bind(plan.to_string());
+    query.fetch_all(connection).await.map_err(|error| from_sqlx(DOING, error))
+}
+
+/// Everything about one plan.
+pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progress, EngineError> {
+    if !is_present(connection).await? {
+        return Ok(Progress::default());
+    }
+    let mut progress = Progress::default();
+    for row in rows(connection, RUNS, plan).await? {
+        if progress.digest.is_none() {
+            progress.digest = Some(cell(&row, 6)?);
+        }
+        progress.runs.push(RunRecord {
+            run: cell(&row, 0)?,
+            started_at: cell(&row, 1)?,
+            finished_at: cell(&row, 2)?,
+            outcome: cell(&row, 3)?,
+            by: cell(&row, 4)?,
+            tool: cell(&row, 5)?,
+        });
+    }
+    for row in rows(connection, STEPS, plan).await? {
+        progress.steps.push(StepMark {
+            step: cell(&row, 0)?,
+            inputs: cell(&row, 1)?,
+            rows: unsigned(&row, 2)?,
+            bytes: unsigned(&row, 3)?,
+            millis: unsigned(&row, 4)?,
+            at: cell(&row, 5)?,
+        });
+    }
+    for row in rows(connection, CHUNKS, plan).await? {
+        progress.chunks.push(ChunkMark {
+            table: Name::new(cell::<String>(&row, 0)?, cell::<String>(&row, 1)?),
+            number: small(&row, 2)?,
+            of: small(&row, 3)?,
+            bounds: cell(&row, 4)?,
+            position: Position(cell(&row, 5)?),
+            rows: unsigned(&row, 6)?,
+            bytes: unsigned(&row, 7)?,
+        });
+    }
+    Ok(progress)
+}
+
+/// Names of the plans.
+pub async fn plans(connection: &mut PgConnection) -> Result<Vec<String>, EngineError> {
+    if !is_present(connection).await? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT DISTINCT plan FROM towpath.run ORDER BY plan";
+    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(|error| from_sqlx(DOING, error))?;
+    rows.iter().map(|row| cell(row, 0)).collect()
+}
+
+/// A statement with its values, to be run in the session's transaction.
+pub type Bound = (&'static str, Vec<String>);
+
+/// What a mark writes. `unit` names the transaction: found again, it proves that it committed.
+pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
+    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect::<Vec<_>>();
+    match mark {
+        Checkpoint::Step(mark) => {
+            let numbers = [mark.rows, mark.bytes, mark.millis].map(|number| number.to_string());
+            let mut values = own(&[plan, &mark.step, &mark.inputs]);
+            values.extend(numbers);
+            values.push(unit.to_string());
+            vec![(STEP, values)]
+        }
+        Checkpoint::Chunk(mark) => {
+            let mut values = own(&[plan, &mark.table.schema, &mark.table.name]);
+            values.extend([mark.number, mark.of].map(|number| number.to_string()));
+            values.extend(own(&[&mark.bounds, &mark.position.0]));
+            values.extend([mark.rows, mark.bytes].map(|number| number.to_string()));
+            values.push(unit.to_string());
+            vec![(CHUNK, values)]
+        }
+        Checkpoint::Recopy { table, step } => vec![
+            (
+                "DELETE FROM towpath.copy WHERE plan = $1 AND table_schema = $2 AND table_name = $3",
+                own(&[plan, &table.schema, &table.name]),
+            ),
+            ("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", own(&[plan, step])),
+        ],
+    }
+}
+
+const STEP: &str = "INSERT INTO towpath.step (plan, step, inputs, rows, bytes, millis, unit) \
+     VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6::bigint, $7) \
+     ON CONFLICT (plan, step) DO UPDATE SET inputs = excluded.inputs, rows = excluded.rows, \
+     bytes = excluded.bytes, millis = excluded.millis, at = excluded.at, unit = excluded.unit";
+
+const CHUNK: &str = "INSERT INTO towpath.copy \
+     (plan, table_schema, table_name, number, of, bounds, position, rows, bytes, unit) \
+     VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6, $7, $8::bigint, $9::bigint, $10)";
+
+/// Whether the transaction of that name committed.
+pub const COMMITTED: &str = "SELECT EXISTS (SELECT FROM towpath.step WHERE plan = $1 AND unit = $2) \
+     OR EXISTS (SELECT FROM towpath.copy WHERE plan = $1 AND unit = $2)";
+
+/// Fails with a division by zero when the fence is no longer ours, so that a COMMIT behind it in
+/// the same message is never reached; else holds it until the transaction ends.
+pub const FENCE: &str = "SELECT 1 / pg_catalog.count(*) FROM (SELECT FROM towpath.lock \
+     WHERE plan = $1 AND epoch = $2::bigint FOR SHARE) AS held";
+
+/// SQL made of constants and of texts that the dialect quoted.
+pub fn safe(sql: String) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql)
+}

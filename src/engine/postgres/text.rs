@@ -1,0 +1,345 @@
+//! Texts that the server printed or a user wrote: reading them, comparing them, renaming inside
+//! them, and telling a condition from an attempt. Works on tokens, never inside strings.
+
+use crate::catalog::dialect::{Renames, Unspeakable};
+use crate::catalog::expr::{self, BytesStyle, LikeStyle, Now, Syntax};
+use crate::catalog::token::{self, Kind, Rules, Token};
+use crate::catalog::{Expr, Name};
+
+use super::{quote, types};
+
+/// How PostgreSQL writes expressions.
+pub static SYNTAX: Syntax = Syntax {
+    tokens: Rules {
+        backticks: false,
+        brackets: false,
+        escapes: true,
+        dollar_quotes: true,
+        nested_comments: true,
+        open_operators: true,
+        named_params: false,
+    },
+    quote: quote::identifier,
+    literal: quote::literal,
+    ignores_case: false,
+    quoted_may_be_text: false,
+    boolean_words: true,
+    bytes: BytesStyle::Bytea,
+    concat_binds_tight: false,
+    like: LikeStyle::CaseAndEscape,
+    cast: types::cast_kind,
+    now: &[
+        ("CURRENT_TIMESTAMP", Now::Timestamp),
+        ("now()", Now::Timestamp),
+        ("transaction_timestamp()", Now::Timestamp),
+        ("statement_timestamp()", Now::Timestamp),
+        ("LOCALTIMESTAMP", Now::Timestamp),
+        ("timezone('utc'::text,now())", Now::Timestamp),
+        ("timezone('utc'::text,CURRENT_TIMESTAMP)", Now::Timestamp),
+        ("now()ATTIMEZONE'utc'::text", Now::Timestamp),
+        ("CURRENT_TIMESTAMPATTIMEZONE'utc'::text", Now::Timestamp),
+        ("CURRENT_DATE", Now::Date),
+        ("CURRENT_TIME", Now::Time),
+        ("LOCALTIME", Now::Time),
+    ],
+    functions: &[
+        ("lower", "lower"),
+        ("upper", "upper"),
+        ("length", "length"),
+        ("char_length", "length"),
+        ("character_length", "length"),
+        ("abs", "abs"),
+        ("coalesce", "coalesce"),
+        ("btrim", "trim"),
+        ("trim", "trim"),
+        ("nullif", "nullif"),
+        ("round", "round"),
+    ],
+};
+
+/// Writes a neutral expression.
+pub fn spell(expr: &Expr) -> Result<String, Unspeakable> {
+    expr::spell(expr, &SYNTAX)
+}
+
+/// A text with columns, objects and schemas renamed, quoted as the server prints them. Bare
+/// names are columns unless they are called, follow a `::` or `COLLATE`, or stand where no operand
+/// can; names of two parts are objects. Of functions only those named one by one are renamed:
+/// functions are not carried.
+pub fn rename(native: &str, renames: &Renames) -> Result<String, Unspeakable> {
+    if renames.columns.is_empty() && renames.objects.is_empty() && renames.schemas.is_empty() {
+        return Ok(native.to_string());
+    }
+    let tokens = token::tokenize(native, &SYNTAX.tokens)
+        .map_err(|error| Unspeakable { what: format!("the text {native}: {error}") })?;
+    let mut renamer = Renamer { native, tokens: &tokens, renames, out: String::new(), copied: 0 };
+    let mut at = 0;
+    while at < tokens.len() {
+        at = renamer.step(at);
+    }
+    renamer.out.push_str(&native[renamer.copied..]);
+    Ok(renamer.out)
+}
+
+struct Renamer<'a> {
+    native: &'a str,
+    tokens: &'a [Token<'a>],
+    renames: &'a Renames,
+    out: String,
+    /// How far `native` is in `out`.
+    copied: usize,
+}
+
+impl Renamer<'_> {
+    fn is(&self, at: usize, mark: &str) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.is(mark))
+    }
+
+    /// Deals with the token at `at`; returns the next to look at.
+    fn step(&mut self, at: usize) -> usize {
+        let token = &self.tokens[at];
+        if token.kind == Kind::Text {
+            return self.object_literal(at);
+        }
+        let Some(first) = types::fold(token) else { return at + 1 };
+        if self.is(at + 1, ".")
+            && let Some(second) = self.tokens.get(at + 2).and_then(types::fold)
+        {
+            self.object(at, Name::new(first, second));
+            return at + 3;
+        }
+        if at > 0 && self.tokens[at - 1].is("::") {
+            return expr::type_end(self.tokens, at).unwrap_or(at + 1);
+        }
+        if self.is_column(at)
+            && let Some(new) = self.renames.columns.get(&first)
+        {
+            let new = quote::identifier(new);
+            self.replace(token.start, token.end(), &new);
+        }
+        at + 1
+    }
+
+    fn is_column(&self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        let bare = token.kind == Kind::Word;
+        if bare && (quote::is_key_word(&token.text.to_lowercase()) || token.text != token.text.to_lowercase())
+        {
+            return false;
+        }
+        if self.is(at + 1, "(") || self.is(at + 1, "=>") {
+            return false;
+        }
+        let Some(before) = at.checked_sub(1).map(|before| &self.tokens[before]) else { return true };
+        if before.is_word("collate") || before.is(".") || before.is("::") {
+            return false;
+        }
+        // `EXTRACT(year FROM ...)`: a field, not a column.
+        if before.is("(") && at > 1 && self.tokens[at - 2].is_word("extract") {
+            return false;
+        }
+        !ends_operand(before)
+    }
+
+    fn object(&mut self, at: usize, name: Name) {
+        let called = self.is(at + 3, "(");
+        let new = match called {
+            true => self.renames.objects.get(&name).cloned().unwrap_or_else(|| name.clone()),
+            false => self.renames.object(&name),
+        };
+        if new != name {
+            let text = quote::name(&new);
+            self.replace(self.tokens[at].start, self.tokens[at + 2].end(), &text);
+        }
+    }
+
+    /// `'schema.name'::regclass`, the argument of `nextval`.
+    fn object_literal(&mut self, at: usize) -> usize {
+        let named =
+            self.is(at + 1, "::") && self.tokens.get(at + 2).is_some_and(|token| token.is_word("regclass"));
+        let token = &self.tokens[at];
+        if named
+            && let Some(name) = token.string().and_then(|text| parse_name(&text))
+            && self.renames.object(&name) != name
+        {
+            let text = quote::literal(&quote::name(&self.renames.object(&name)));
+            self.replace(token.start, token.end(), &text);
+        }
+        at + 1
+    }
+
+    fn replace(&mut self, start: usize, end: usize, text: &str) {
+        self.out.push_str(&self.native[self.copied..start]);
+        self.out.push_str(text);
+        self.copied = end;
+    }
+}
+
+/// True where the next name cannot be an operand: it is an operator class or a part of a type.
+fn ends_operand(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Word => token.text == token.text.to_lowercase() && !quote::is_key_word(token.text),
+        Kind::Quoted | Kind::Text | Kind::Number => true,
+        _ => token.is(")") || token.is("]"),
+    }
+}
+
+/// `schema.name` as the server prints it in a string.
+pub fn parse_name(text: &str) -> Option<Name> {
+    let tokens = token::tokenize(text, &SYNTAX.tokens).ok()?;
+    match tokens.as_slice() {
+        [schema, dot, name] if dot.is(".") => Some(Name::new(types::fold(schema)?, types::fold(name)?)),
+        _ => None,
+    }
+}
+
+/// True for a text with an operator or a word such as `AND` outside of parentheses, as neutral
+/// expressions are spelled; the server prints its own in parentheses.
+pub fn is_operation(native: &str) -> bool {
+    let Ok(tokens) = token::tokenize(native, &SYNTAX.tokens) else { return true };
+    let mut depth = 0_i32;
+    tokens.iter().any(|token| {
+        depth += i32::from(token.is("(") || token.is("["));
+        depth -= i32::from(token.is(")") || token.is("]"));
+        let word =
+            ["and", "or", "not", "is", "in", "between", "like", "at"].iter().any(|word| token.is_word(word));
+        depth == 0 && (word || token.kind == Kind::Op && !token.is("::"))
+    })
+}
+
+/// The sequence that a default draws from, where it does nothing else.
+pub fn parse_nextval(native: &str) -> Option<Name> {
+    let tokens = token::tokenize(native, &SYNTAX.tokens).ok()?;
+    match tokens.as_slice() {
+        [call, open, name, cast, class, close]
+            if call.is_word("nextval")
+                && open.is("(")
+                && cast.is("::")
+                && class.is_word("regclass")
+                && close.is(")") =>
+        {
+            parse_name(&name.string()?)
+        }
+        _ => None,
+    }
+}
+
+/// True where two texts mean the same by their form: equal but for white space and redundant
+/// parentheses, or equal neutral expressions.
+pub fn same(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let cut = |text| token::tokenize(text, &SYNTAX.tokens).ok();
+    let (Some(left), Some(right)) = (cut(a), cut(b)) else { return false };
+    if bared(&left) == bared(&right) {
+        return true;
+    }
+    matches!((expr::parse(a, &SYNTAX), expr::parse(b, &SYNTAX)), (Some(a), Some(b)) if a == b)
+}
+
+/// The tokens, words in lower case, without parentheses around what is one operand or all.
+fn bared(tokens: &[Token<'_>]) -> Vec<String> {
+    let mut partner = vec![usize::MAX; tokens.len()];
+    let mut open = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is("(") {
+            open.push(at);
+        } else if token.is(")")
+            && let Some(start) = open.pop()
+        {
+            partner[start] = at;
+            partner[at] = start;
+        }
+    }
+    let redundant = |at: usize| {
+        let close = partner[at];
+        if close == usize::MAX {
+            return false;
+        }
+        let called = at > 0 && tokens[at - 1].name().is_some() && !is_operator_word(&tokens[at - 1]);
+        let whole = at == 0 && close + 1 == tokens.len();
+        let single = close == at + 2 || tokens[at + 1].is("(") && partner[at + 1] == close.wrapping_sub(1);
+        whole || !called && single
+    };
+    let dropped: Vec<bool> = (0..tokens.len())
+        .map(|at| match () {
+            () if tokens[at].is("(") => redundant(at),
+            () if tokens[at].is(")") && partner[at] != usize::MAX => redundant(partner[at]),
+            () => false,
+        })
+        .collect();
+    let kept = tokens.iter().zip(dropped).filter(|(token, dropped)| !dropped && token.kind != Kind::Comment);
+    let text = |token: &Token<'_>| match token.kind {
+        Kind::Word => token.text.to_ascii_lowercase(),
+        _ => token.text.to_string(),
+    };
+    kept.map(|(token, _)| text(token)).collect()
+}
+
+fn is_operator_word(token: &Token<'_>) -> bool {
+    ["and", "or", "not", "when", "then", "else", "case", "between", "like", "is"]
+        .iter()
+        .any(|word| token.is_word(word))
+}
+
+/// Is a text one scalar condition? Says what is wrong with it.
+pub fn check_condition(text: &str) -> Result<(), String> {
+    let tokens = token::tokenize(text, &SYNTAX.tokens).map_err(|error| error.to_string())?;
+    if tokens.is_empty() {
+        return Err("it is empty".to_string());
+    }
+    let mut open: Vec<&str> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token.text {
+            _ if token.kind == Kind::Comment => return Err("it holds a comment".to_string()),
+            _ if token.kind == Kind::Param => return Err(format!("it holds the parameter {}", token.text)),
+            ";" => return Err("it holds a ;".to_string()),
+            "," if open.is_empty() => return Err("it is a list, not one condition".to_string()),
+            "(" | "[" if token.kind == Kind::Punct => open.push(token.text),
+            ")" | "]" if token.kind == Kind::Punct => {
+                let wanted = if token.text == ")" { "(" } else { "[" };
+                if open.pop() != Some(wanted) {
+                    return Err(format!("a {} closes nothing", token.text));
+                }
+            }
+            _ => refuse_word(&tokens, at)?,
+        }
+    }
+    match open.pop() {
+        Some(mark) => Err(format!("a {mark} is never closed")),
+        None => Ok(()),
+    }
+}
+
+/// Words that make more of a condition than one. Those that may also be column names are refused
+/// only where a sub-select can begin.
+fn refuse_word(tokens: &[Token<'_>], at: usize) -> Result<(), String> {
+    const NEVER: &[&str] = &[
+        "except",
+        "fetch",
+        "group",
+        "having",
+        "intersect",
+        "into",
+        "limit",
+        "offset",
+        "returning",
+        "select",
+        "union",
+        "window",
+    ];
+    const NOT_FIRST: &[&str] = &["delete", "insert", "merge", "table", "update", "values", "with"];
+    let token = &tokens[at];
+    if token.kind != Kind::Word {
+        return Ok(());
+    }
+    let word = token.text.to_ascii_lowercase();
+    let first = at == 0 || tokens[at - 1].is("(");
+    let name_follows = tokens.get(at + 1).is_some_and(|next| next.name().is_some() || next.is("("));
+    let query = NEVER.contains(&word.as_str()) || first && name_follows && NOT_FIRST.contains(&word.as_str());
+    match query {
+        true => Err(format!("{} makes it a query, not one condition", token.text.to_uppercase())),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,328 @@
+//! Loading rows: cells are bound where they lie, one prepared INSERT per table; rows of another
+//! SQLite file that stands still are fetched by an INSERT ... SELECT of SQLite itself. A value that
+//! SQLite would change on its way in is refused, naming its place (contract G03).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Statement, ToSql};
+
+use super::dialect::quote;
+use super::error::{classify, data};
+use super::exact;
+use super::read::{Pull, Range, from_where, select, shape};
+use super::types::{Affinity, affinity};
+use crate::catalog::{Cell, Form, Projection, RowBatch, Type};
+use crate::engine::{Cause, EngineError};
+
+const LOAD: &str = "load rows into";
+
+/// The name under which the source's file is attached to a writing session.
+const ATTACHED: &str = "towpath_source";
+
+/// What is done with every batch of one table.
+pub(super) struct Loader {
+    projection: Projection,
+    insert: String,
+    rules: Vec<Rule>,
+}
+
+/// How one column's cells are made into what the column stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rule {
+    /// Dynamic columns and equal engines: every class goes in as it came.
+    as_is: bool,
+    to: Affinity,
+    from: From,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Plain,
+    Decimal,
+    /// A date or timestamp; with `zoned`, in UTC.
+    Moment {
+        zoned: bool,
+    },
+}
+
+impl Rule {
+    fn new(form: Form, source: &Type, native: &str) -> Self {
+        let from = match source {
+            Type::Decimal { .. } => From::Decimal,
+            Type::Date | Type::Timestamp { .. } => From::Moment { zoned: false },
+            Type::TimestampTz { .. } => From::Moment { zoned: true },
+            _ => From::Plain,
+        };
+        let as_is = form != Form::Rows || native.is_empty() || native.eq_ignore_ascii_case("ANY");
+        Self { as_is, to: affinity(native), from }
+    }
+}
+
+/// A value ready to be bound: borrowed from the batch, or made.
+enum Bound<'a> {
+    Borrowed(ValueRef<'a>),
+    Made(String),
+}
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Bound::Borrowed(value) => *value,
+            Bound::Made(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl Loader {
+    pub fn new(projection: &Projection) -> Arc<Self> {
+        let rule = |column: &crate::catalog::ColumnMap| {
+            Rule::new(projection.form, &column.source_type, &column.target_native)
+        };
+        let rules = projection.columns.iter().map(rule).collect();
+        let table = quote(&projection.target.name);
+        let names: Vec<_> = projection.columns.iter().map(|column| quote(&column.target)).collect();
+        // A conflict clause of the table must not replace or skip rows.
+        let insert = match names.len() {
+            0 => format!("INSERT OR ABORT INTO main.{table} DEFAULT VALUES"),
+            width => format!(
+                "INSERT OR ABORT INTO main.{table} ({}) VALUES ({})",
+                names.join(", "),
+                vec!["?"; width].join(", ")
+            ),
+        };
+        Arc::new(Self { projection: projection.clone(), insert, rules })
+    }
+
+    /// Inserts a batch and gives it back. `before`: rows of this load that went in earlier.
+    pub fn insert(&self, conn: &Connection, batch: RowBatch, before: u64) -> Result<RowBatch, EngineError> {
+        let fail = |error| classify(LOAD, error).on(&self.projection.target);
+        let mut statement = conn.prepare_cached(&self.insert).map_err(fail)?;
+        for index in 0..batch.rows() {
+            for (column, cell) in batch.row(index).iter().enumerate() {
+                self.bind(&mut statement, column, *cell, &batch, before + index as u64)?;
+            }
+            statement.raw_execute().map_err(fail)?;
+        }
+        drop(statement);
+        Ok(batch)
+    }
+
+    #[inline]
+    fn bind(
+        &self,
+        statement: &mut Statement<'_>,
+        column: usize,
+        cell: Cell,
+        batch: &RowBatch,
+        row: u64,
+    ) -> Result<(), EngineError> {
+        match convert(self.rules[column], cell, batch) {
+            Ok(bound) => statement
+                .raw_bind_parameter(column + 1, bound)
+                .map_err(|error| classify(LOAD, error).on(&self.projection.target)),
+            Err(why) => {
+                let name = quote(&self.projection.columns[column].target);
+                let place = format!("{}, column {name}, row {} of the chunk", self.projection.target, row + 1);
+                Err(data(LOAD, place, why)
+                    .hint("map the column to a type that holds such values, or leave those rows out with where:"))
+            }
+        }
+    }
+
+    /// Fetches rows that stand still in another file. Returns how many went in.
+    pub fn pull(&self, conn: &Connection, pull: &Pull) -> Result<u64, EngineError> {
+        let fail = |error| classify(LOAD, error).on(&self.projection.target);
+        let text = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fail);
+        if text("PRAGMA main.encoding")? != pull.encoding {
+            return self.pull_by_value(conn, pull);
+        }
+        attach(conn, &pull.path).map_err(fail)?;
+        let sql = match self.whole_records(conn, pull)? {
+            true => format!(
+                "INSERT OR ABORT INTO main.{} SELECT * FROM {ATTACHED}.{}",
+                quote(&self.projection.target.name),
+                quote(&self.projection.source.name)
+            ),
+            false => self.insert_select(conn, pull)?,
+        };
+        conn.execute(&sql, []).map(|rows| rows as u64).map_err(fail)
+    }
+
+    /// True where both tables store the same columns in the same order and all rows are wanted:
+    /// then `SELECT *` lets SQLite copy records without taking them apart.
+    fn whole_records(&self, conn: &Connection, pull: &Pull) -> Result<bool, EngineError> {
+        let target = shape(conn, &self.projection.target.name)?;
+        let columns = &self.projection.columns;
+        let cast = columns.iter().any(|column| column.cast.is_some());
+        if target.generated || cast || self.projection.filter.is_some() || pull.range != Range::default() {
+            return Ok(false);
+        }
+        let source = attached_columns(conn, &self.projection.source.name)?;
+        let sources = columns.iter().map(|column| &column.source);
+        let targets = columns.iter().map(|column| &column.target);
+        Ok(sources.eq(source.iter()) && targets.eq(target.stored.iter()))
+    }
+
+    fn insert_select(&self, conn: &Connection, pull: &Pull) -> Result<String, EngineError> {
+        let rowid = match pull.range == Range::default() {
+            true => None,
+            false => Some(free_rowid(&attached_columns(conn, &self.projection.source.name)?)),
+        };
+        let body = select_in(ATTACHED, &self.projection, rowid, pull.range);
+        let names: Vec<_> = self.projection.columns.iter().map(|column| quote(&column.target)).collect();
+        let table = quote(&self.projection.target.name);
+        Ok(format!("INSERT OR ABORT INTO main.{table} ({}) {body}", names.join(", ")))
+    }
+
+    /// The same rows value by value, for files that cannot be attached to each other.
+    fn pull_by_value(&self, conn: &Connection, pull: &Pull) -> Result<u64, EngineError> {
+        let fail = |error| classify(LOAD, error).on(&self.projection.target);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let source = Connection::open_with_flags(Path::new(&pull.path), flags).map_err(fail)?;
+        exact::register(&source).map_err(fail)?;
+        let rowid = shape(&source, &self.projection.source.name)?.rowid;
+        let bounded = rowid.as_deref().filter(|_| pull.range != Range::default());
+        let sql = select_in("main", &self.projection, bounded, pull.range);
+        let mut query = source.prepare(&sql).map_err(fail)?;
+        let mut rows = query.query([]).map_err(fail)?;
+        let mut insert = conn.prepare_cached(&self.insert).map_err(fail)?;
+        let mut done = 0;
+        while let Some(row) = rows.next().map_err(fail)? {
+            for index in 0..self.projection.columns.len() {
+                let value = Bound::Borrowed(row.get_ref(index).map_err(fail)?);
+                insert.raw_bind_parameter(index + 1, value).map_err(fail)?;
+            }
+            insert.raw_execute().map_err(fail)?;
+            done += 1;
+        }
+        Ok(done)
+    }
+}
+
+/// As [`select`], without the row id in the list.
+fn select_in(schema: &str, projection: &Projection, rowid: Option<&str>, range: Range) -> String {
+    let open = select(schema, projection, None, Range::default());
+    let from = from_where(schema, projection, None, Range::default());
+    let list = open.strip_suffix(&from).expect("broken invariant: a select ends with its own from");
+    format!("{list}{}", from_where(schema, projection, rowid, range))
+}
+
+fn free_rowid(columns: &[String]) -> &'static str {
+    let taken = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    ["rowid", "_rowid_", "oid"].into_iter().find(|name| !taken(name)).unwrap_or("rowid")
+}
+
+fn attached_columns(conn: &Connection, table: &str) -> Result<Vec<String>, EngineError> {
+    let fail = |error| classify(LOAD, error);
+    let sql = format!("SELECT name FROM pragma_table_xinfo(?1, '{ATTACHED}') ORDER BY cid");
+    let mut query = conn.prepare(&sql).map_err(fail)?;
+    let names = query.query_map([table], |row| row.get(0)).map_err(fail)?;
+    names.collect::<Result<Vec<_>, _>>().map_err(fail)
+}
+
+/// Attaches the source's file read-only, once per session.
+fn attach(conn: &Connection, path: &str) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM pragma_database_list WHERE name = ?1";
+    let attached: i64 = conn.query_row(sql, [ATTACHED], |row| row.get(0))?;
+    if attached > 0 {
+        return Ok(());
+    }
+    let mut uri = String::from("file:");
+    for byte in path.bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(byte as char),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?mode=ro");
+    conn.execute(&format!("ATTACH ?1 AS {ATTACHED}"), [uri]).map(drop)
+}
+
+/// Makes a cell what its column stores, or says why that is impossible.
+#[inline]
+fn convert(rule: Rule, cell: Cell, batch: &RowBatch) -> Result<Bound<'_>, String> {
+    let value = match cell {
+        Cell::Null => ValueRef::Null,
+        Cell::Bool(bool) => ValueRef::Integer(i64::from(bool)),
+        Cell::Int(integer) => ValueRef::Integer(integer),
+        Cell::UInt(integer) => match i64::try_from(integer) {
+            Ok(integer) => ValueRef::Integer(integer),
+            Err(_) if rule.to == Affinity::Text => return Ok(Bound::Made(integer.to_string())),
+            Err(_) => return Err("an unsigned integer beyond 2^63-1 has no place in SQLite".into()),
+        },
+        Cell::Float(real) if real.is_nan() => return Err("NaN would become NULL in SQLite".into()),
+        Cell::Float(real) => ValueRef::Real(real),
+        Cell::Text { .. } => ValueRef::Text(batch.data(cell)),
+        Cell::Bytes { .. } => ValueRef::Blob(batch.data(cell)),
+    };
+    if rule.as_is {
+        return Ok(Bound::Borrowed(value));
+    }
+    match (rule.from, value) {
+        (_, ValueRef::Null) => Ok(Bound::Borrowed(ValueRef::Null)),
+        (From::Moment { zoned }, ValueRef::Text(text)) => moment(text, zoned),
+        (From::Decimal, ValueRef::Text(text)) if !exact::is_decimal(text) => {
+            Err("NaN and infinity are no decimals in SQLite".into())
+        }
+        (_, value) => fit(rule.to, value),
+    }
+}
+
+/// A value in the class of its column. Affinity does the same, but silently also what loses.
+fn fit(to: Affinity, value: ValueRef<'_>) -> Result<Bound<'_>, String> {
+    let fits = match (to, value) {
+        (Affinity::Integer | Affinity::Numeric, ValueRef::Integer(_))
+        | (Affinity::Real | Affinity::Numeric, ValueRef::Real(_))
+        | (Affinity::Text, ValueRef::Text(_))
+        | (Affinity::Blob, _) => Some(value),
+        (Affinity::Integer, ValueRef::Real(real)) => exact::integer_of_real(real).map(ValueRef::Integer),
+        (Affinity::Integer, ValueRef::Text(text)) => exact::integer_of_text(text).map(ValueRef::Integer),
+        (Affinity::Real, ValueRef::Integer(integer)) => exact::real_of_integer(integer).map(ValueRef::Real),
+        (Affinity::Real, ValueRef::Text(text)) => exact::real_of_text(text).map(ValueRef::Real),
+        (Affinity::Text, ValueRef::Integer(integer)) => return Ok(Bound::Made(integer.to_string())),
+        (Affinity::Text, ValueRef::Real(real)) => return Ok(Bound::Made(exact::decimal_of_real(real))),
+        (Affinity::Numeric, ValueRef::Text(text)) => numeric(text),
+        (_, ValueRef::Blob(_)) | (_, ValueRef::Null) => (to != Affinity::Text).then_some(value),
+    };
+    fits.map(Bound::Borrowed).ok_or_else(|| {
+        format!("a value of class {} would change in a column of {to:?} affinity", value.data_type())
+    })
+}
+
+/// What a NUMERIC column makes of a text, where that is the same number.
+fn numeric(text: &[u8]) -> Option<ValueRef<'_>> {
+    if !exact::is_decimal(text) {
+        return Some(ValueRef::Text(text));
+    }
+    if let Some(integer) = exact::integer_of_text(text) {
+        return Some(ValueRef::Integer(integer));
+    }
+    let real = exact::real_of_text(text)?;
+    let shown = exact::decimal_of_real(real);
+    let plain = std::str::from_utf8(text).ok()?;
+    let trimmed = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain };
+    (shown == trimmed).then_some(ValueRef::Real(real))
+}
+
+/// Dates that SQLite's date functions understand: years 0001 to 9999, UTC as `Z`.
+fn moment(text: &[u8], zoned: bool) -> Result<Bound<'_>, String> {
+    let year = text.len() >= 10 && text[..4].iter().all(u8::is_ascii_digit) && text[4] == b'-';
+    if !year || text.ends_with(b" BC") || text.starts_with(b"0000") {
+        return Err("infinity and years outside 0001 to 9999 have no date text in SQLite".into());
+    }
+    match text.strip_suffix(b"+00") {
+        Some(plain) if zoned => Ok(Bound::Made(format!("{}Z", String::from_utf8_lossy(plain)))),
+        _ => Ok(Bound::Borrowed(ValueRef::Text(text))),
+    }
+}
+
+/// A batch of native bytes can only be this engine's own.
+pub(super) fn pull_of(bytes: &[u8], projection: &Projection) -> Result<Pull, EngineError> {
+    if projection.form == Form::Rows {
+        let message = "native bytes came where rows were announced";
+        return Err(EngineError::new(Cause::Other, LOAD, message).on(&projection.target));
+    }
+    Pull::from_bytes(bytes)
+}

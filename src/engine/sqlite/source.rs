@@ -1,0 +1,137 @@
+//! The reading end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connect::{File, Worker};
+use super::dialect::{DIALECT, quote};
+use super::error::{classify, interrupted};
+use super::{SCHEMA, inspect, snapshot};
+use crate::catalog::probe::Measured;
+use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
+use crate::engine::{Cause, EngineError, Limits, SequenceValue, Snapshot, Source};
+
+/// A file to read from.
+pub(super) struct Readable {
+    file: File,
+    limits: Limits,
+    worker: Worker,
+}
+
+impl Readable {
+    pub fn open(file: File, limits: &Limits) -> Result<Self, EngineError> {
+        let worker = Worker::start(file.open_source(limits)?)?;
+        Ok(Self { file, limits: limits.clone(), worker })
+    }
+}
+
+#[async_trait]
+impl Source for Readable {
+    async fn inspect(&self) -> Result<Catalog, EngineError> {
+        let file = self.file.clone();
+        self.worker.call("read the catalog of", move |conn| inspect::catalog(conn, &file)).await
+    }
+
+    async fn place(&self) -> Result<Place, EngineError> {
+        inspect::place(&self.file)
+    }
+
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
+        answer(&self.worker, probes, each).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(snapshot::Held::take(&self.file, &self.limits, File::open_source).await?))
+    }
+
+    async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
+        let (file, wanted) = (self.file.clone(), sequences.to_vec());
+        let read = move |conn: &mut Connection| {
+            let catalog = inspect::catalog(conn, &file)?;
+            wanted.iter().map(|name| value(conn, &catalog, name)).collect()
+        };
+        self.worker.call("read sequences of", read).await
+    }
+}
+
+fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceValue, EngineError> {
+    const DOING: &str = "read the sequence";
+    let gone = || EngineError::new(Cause::Stale, DOING, "its table is no longer there").on(name);
+    let sequence: &Sequence = catalog.sequence(name).ok_or_else(gone)?;
+    let owner = sequence.owner.as_ref().ok_or_else(gone)?;
+    let fail = |error| classify(DOING, error).on(name);
+    let table = quote(&owner.table.name);
+    let sql = format!("SELECT max({}) FROM {SCHEMA}.{table}", quote(&owner.column));
+    let largest: Option<i64> = conn.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
+    let kept = match inspect::autoincrement(conn, &owner.table.name).map_err(fail)? {
+        true => conn
+            .query_row("SELECT seq FROM main.sqlite_sequence WHERE name = ?1", [&owner.table.name], |row| row.get(0))
+            .optional()
+            .map_err(fail)?,
+        false => None,
+    };
+    // The next row id is one more than the largest ever seen; the first is 1.
+    let last = largest.max(kept).filter(|last| *last >= 1);
+    Ok(SequenceValue { name: name.clone(), last: last.unwrap_or(1), called: last.is_some() })
+}
+
+/// Answers probes one by one in one read transaction; one that runs out of time is interrupted.
+pub(super) async fn answer(
+    worker: &Worker,
+    probes: &[Probe],
+    each: Option<Duration>,
+) -> Result<Vec<Answer>, EngineError> {
+    let batch = |sql: &'static str| {
+        worker.call("probe", move |conn| conn.execute_batch(sql).map_err(|error| classify("probe", error)))
+    };
+    batch("BEGIN").await?;
+    let mut answers = Vec::with_capacity(probes.len());
+    for probe in probes {
+        match one(worker, probe, each).await {
+            Ok(answer) => answers.push(answer),
+            Err(error) => {
+                batch("ROLLBACK").await?;
+                return Err(error.on(&probe.table));
+            }
+        }
+    }
+    batch("COMMIT").await?;
+    Ok(answers)
+}
+
+async fn one(worker: &Worker, probe: &Probe, each: Option<Duration>) -> Result<Answer, EngineError> {
+    let Some(sql) = DIALECT.probe(probe) else { return Ok(unasked()) };
+    let asked = worker.call("probe", move |conn| {
+        conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(|error| classify("probe", error))
+    });
+    tokio::pin!(asked);
+    let result: Result<Numbers, EngineError> = match each {
+        None => asked.await,
+        Some(limit) => match tokio::time::timeout(limit, &mut asked).await {
+            Ok(result) => result,
+            Err(_) => {
+                worker.interrupt();
+                asked.await
+            }
+        },
+    };
+    match result {
+        Ok((rows, low, high)) => Ok(Answer {
+            rows: rows.map(|rows| rows.max(0) as u64),
+            measured: Measured::Exact,
+            extremes: low.zip(high),
+        }),
+        Err(error) if interrupted(&error) => Ok(unasked()),
+        Err(error) => Err(error),
+    }
+}
+
+type Numbers = (Option<i64>, Option<String>, Option<String>);
+
+/// The answer to what was not asked, or not answered in time.
+pub(super) fn unasked() -> Answer {
+    Answer { rows: None, measured: Measured::Not, extremes: None }
+}

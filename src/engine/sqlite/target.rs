@@ -1,0 +1,326 @@
+//! The writing end: one session writes at a time, and everything between begin and commit, the
+//! marks included, is one transaction of SQLite.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connect::{File, Worker, received};
+use super::dialect::quote;
+use super::error::classify;
+use super::load::{self, Loader};
+use super::lock::{self, point};
+use super::source::{self, answer};
+use super::{inspect, marks, snapshot};
+use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::engine::{
+    Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue, Session,
+    Snapshot, Target,
+};
+
+const COMMIT: &str = "commit to";
+
+/// How often the growth of the file is told while SQLite fetches rows by itself.
+const GAUGE_EVERY: Duration = Duration::from_millis(250);
+
+/// A file to write to, which need not exist yet.
+pub(super) struct Writable {
+    file: File,
+    limits: Limits,
+}
+
+impl Writable {
+    /// Checks that it can be opened. With `read_only`, a missing file stays missing.
+    pub fn open(file: File, limits: &Limits, read_only: bool) -> Result<Self, EngineError> {
+        if read_only && file.exists() {
+            file.open_target_reading(limits)?;
+        } else if !read_only {
+            file.open_target(limits)?;
+        }
+        Ok(Self { file, limits: limits.clone() })
+    }
+
+    /// Runs a look at the file; none where there is no file, or nothing in it.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Connection) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<Option<T>, EngineError> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let worker = Worker::start(self.file.open_target_reading(&self.limits)?)?;
+        let found = worker.call("read", look).await;
+        found.map(Some).map_err(|error| if error.object.is_none() { error.on(&self.file) } else { error })
+    }
+}
+
+#[async_trait]
+impl Target for Writable {
+    async fn inspect(&self) -> Result<Catalog, EngineError> {
+        let file = self.file.clone();
+        match self.look(move |conn| inspect::catalog(conn, &file)).await? {
+            Some(catalog) => Ok(catalog),
+            None => inspect::empty(&self.file),
+        }
+    }
+
+    async fn place(&self) -> Result<Place, EngineError> {
+        inspect::place(&self.file)
+    }
+
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
+        if !self.file.exists() {
+            return Ok(probes.iter().map(|_| source::unasked()).collect());
+        }
+        let worker = Worker::start(self.file.open_target_reading(&self.limits)?)?;
+        answer(&worker, probes, each).await
+    }
+
+    async fn progress(&self, plan: &str) -> Result<Progress, EngineError> {
+        let plan = plan.to_string();
+        Ok(self.look(move |conn| marks::progress(conn, &plan)).await?.unwrap_or_default())
+    }
+
+    async fn plans(&self) -> Result<Vec<String>, EngineError> {
+        Ok(self.look(|conn| marks::plans(conn)).await?.unwrap_or_default())
+    }
+
+    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, digest, wait).await?))
+    }
+
+    async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
+        let held = lock::held_by(&self.file);
+        Ok(held.filter(|(holding, _)| holding == plan).map(|(_, holder)| holder))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        let open = File::open_target_reading;
+        Ok(Box::new(snapshot::Held::take(&self.file, &self.limits, open).await?))
+    }
+}
+
+/// One writing connection.
+pub(super) struct Writing {
+    worker: Worker,
+    file: File,
+    plan: String,
+    epoch: i64,
+    /// Rows were loaded since the transaction began.
+    loaded: bool,
+    open: bool,
+}
+
+impl Writing {
+    pub fn new(worker: Worker, file: &File, plan: &str, epoch: i64) -> Self {
+        Self { worker, file: file.clone(), plan: plan.to_string(), epoch, loaded: false, open: false }
+    }
+
+    /// Runs work and names the file where the error names nothing.
+    async fn run<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Connection) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let done = self.worker.call(doing, work).await;
+        done.map_err(|error| if error.object.is_none() { error.on(&self.file) } else { error })
+    }
+
+    async fn batch(&self, doing: &'static str, sql: &'static str) -> Result<(), EngineError> {
+        self.run(doing, move |conn| conn.execute_batch(sql).map_err(|error| classify(doing, error))).await
+    }
+
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.file.path).map(|meta| meta.len()).unwrap_or(0)
+    }
+
+    /// Lets SQLite fetch the rows, telling the gauge meanwhile how the file grows.
+    async fn pull(&self, load: &Load<'_>, loader: &std::sync::Arc<Loader>, bytes: &[u8]) -> Result<Loaded, EngineError> {
+        let pull = load::pull_of(bytes, load.projection)?;
+        let before = self.bytes();
+        let loader = std::sync::Arc::clone(loader);
+        let mut done = Loaded::default();
+        let fetched = received("load rows into", self.worker.send(move |conn| loader.pull(conn, &pull)));
+        tokio::pin!(fetched);
+        let rows = loop {
+            tokio::select! {
+                rows = &mut fetched => break rows?,
+                () = tokio::time::sleep(GAUGE_EVERY) => {
+                    let grown = self.bytes().saturating_sub(before);
+                    (load.gauge)(grown.saturating_sub(done.bytes), 0);
+                    done.bytes = done.bytes.max(grown);
+                }
+            }
+        };
+        (load.gauge)(0, rows);
+        done.rows = rows;
+        Ok(done)
+    }
+
+    /// Takes the stream to its end. One batch is inserted while the next is awaited.
+    async fn take(&self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<(Loaded, u64), EngineError> {
+        let loader = Loader::new(load.projection);
+        let mut done = Loaded::default();
+        let mut inserting = None;
+        loop {
+            let batch = stream.next().await?;
+            if let Some(answer) = inserting.take() {
+                let emptied = received("load rows into", answer).await?;
+                stream.recycle(emptied);
+                point("copy::mid_rows")?;
+            }
+            match batch {
+                Batch::Rows(batch) => {
+                    let (loader, before) = (std::sync::Arc::clone(&loader), done.rows);
+                    done.rows += batch.rows() as u64;
+                    done.bytes += batch.bytes() as u64;
+                    (load.gauge)(batch.bytes() as u64, batch.rows() as u64);
+                    inserting = Some(self.worker.send(move |conn| loader.insert(conn, batch, before)));
+                }
+                Batch::Native(bytes) => {
+                    let pulled = self.pull(load, &loader, &bytes).await?;
+                    done.rows += pulled.rows;
+                    done.bytes += pulled.bytes;
+                }
+                Batch::End { rows } => return Ok((done, rows)),
+            }
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if self.open {
+            self.worker.interrupt();
+        }
+    }
+}
+
+#[async_trait]
+impl Session for Writing {
+    async fn begin(&mut self) -> Result<(), EngineError> {
+        self.loaded = false;
+        self.batch("begin a transaction in", "BEGIN IMMEDIATE").await?;
+        self.open = true;
+        Ok(())
+    }
+
+    async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError> {
+        let statements = statements.to_vec();
+        self.run("change", move |conn| {
+            for statement in &statements {
+                conn.execute_batch(statement).map_err(|error| classify("change", error))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn violations(&mut self, query: &str) -> Result<u64, EngineError> {
+        let query = query.to_string();
+        self.run("check", move |conn| {
+            let sql = format!("SELECT count(*) FROM ({query})");
+            let rows: rusqlite::Result<i64> = conn.query_row(&sql, [], |row| row.get(0));
+            rows.map(|rows| rows as u64).map_err(|error| classify("check", error))
+        })
+        .await
+    }
+
+    async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
+        self.loaded = true;
+        point("copy::first_row")?;
+        let (done, counted) = self.take(load, stream).await?;
+        point("copy::end_of_stream_before_check")?;
+        if done.rows != counted {
+            let message = format!("{} rows arrived, the source counts {counted}", done.rows);
+            return Err(EngineError::new(Cause::Data, "load rows into", message)
+                .on(&load.projection.target)
+                .hint("apply again; if it repeats, check the source file with PRAGMA integrity_check"));
+        }
+        Ok(done)
+    }
+
+    async fn set_sequence(
+        &mut self,
+        sequence: &Sequence,
+        value: &SequenceValue,
+        margin: u64,
+    ) -> Result<Option<i64>, EngineError> {
+        let Some(owner) = &sequence.owner else { return Ok(None) };
+        let (table, last, called) = (owner.table.name.clone(), value.last, value.called);
+        let set = move |conn: &mut Connection| raise(conn, &table, last, called, margin);
+        self.run("set a sequence in", set).await.map_err(|error| error.on(&sequence.name))
+    }
+
+    async fn mark(&mut self, plan: &str, mark: &Checkpoint) -> Result<(), EngineError> {
+        let (plan, mark) = (plan.to_string(), mark.clone());
+        self.run("write the progress into", move |conn| marks::write(conn, &plan, &mark)).await
+    }
+
+    async fn commit(&mut self) -> Result<(), EngineError> {
+        if self.loaded {
+            point("copy::before_commit")?;
+        }
+        let (plan, epoch) = (self.plan.clone(), self.epoch);
+        self.run(COMMIT, move |conn| {
+            if marks::epoch(conn, &plan)? != Some(epoch) {
+                return Err(EngineError::new(Cause::Locked, COMMIT, "another run has taken over this plan"));
+            }
+            conn.execute_batch("COMMIT").map_err(|error| classify(COMMIT, error))
+        })
+        .await?;
+        self.open = false;
+        if self.loaded {
+            point("copy::commit_sent")?;
+        }
+        Ok(())
+    }
+
+    async fn rollback(&mut self) -> Result<(), EngineError> {
+        self.open = false;
+        self.run("roll back", |conn| {
+            // An error such as a full disk has rolled the transaction back already.
+            if conn.is_autocommit() {
+                return Ok(());
+            }
+            conn.execute_batch("ROLLBACK").map_err(|error| classify("roll back", error))
+        })
+        .await
+    }
+
+    async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {
+        let sql = format!("SELECT 1 FROM main.{} LIMIT 1", quote(&table.name));
+        let found = move |conn: &mut Connection| {
+            let row = conn.query_row(&sql, [], |_| Ok(())).optional();
+            row.map(|row| row.is_some()).map_err(|error| classify("read", error))
+        };
+        self.run("read", found).await.map_err(|error| error.on(table))
+    }
+}
+
+/// Raises an AUTOINCREMENT counter; other row ids follow the largest by themselves.
+fn raise(conn: &Connection, table: &str, last: i64, called: bool, margin: u64) -> Result<Option<i64>, EngineError> {
+    const DOING: &str = "set a sequence in";
+    let fail = |error| classify(DOING, error);
+    if !inspect::autoincrement(conn, table).map_err(fail)? {
+        return Ok(None);
+    }
+    let used = if called { Some(last) } else { last.checked_sub(1) };
+    let wanted = used.and_then(|used| i64::try_from(margin).ok().and_then(|margin| used.checked_add(margin)));
+    let Some(wanted) = wanted.filter(|wanted| *wanted < i64::MAX) else {
+        let message = "the value and its margin go beyond the largest row id";
+        return Err(EngineError::new(Cause::Data, DOING, message).hint("choose a smaller sequence margin"));
+    };
+    let sql = "SELECT name, seq FROM main.sqlite_sequence WHERE name = ?1 COLLATE NOCASE";
+    let row = conn.query_row(sql, [table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+    match row.optional().map_err(fail)? {
+        Some((_, now)) if now >= wanted => return Ok(None),
+        Some((name, _)) => conn.execute("UPDATE main.sqlite_sequence SET seq = ?2 WHERE name = ?1", (name, wanted)),
+        None if wanted <= 0 => return Ok(None),
+        None => conn.execute("INSERT INTO main.sqlite_sequence (name, seq) VALUES ((SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE), ?2)", (table, wanted)),
+    }
+    .map_err(fail)?;
+    Ok(Some(wanted))
+}

@@ -1,0 +1,583 @@
+//! Performs steps: what belongs together in one transaction with its marks, again after errors
+//! that may pass. Decides no order and starts nothing in parallel.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use super::chunk::unmarked;
+use super::clock::crash_point;
+use super::copy::Passage;
+use super::event::Event;
+use super::retry::{Attempts, jitter};
+use super::run::{Run, Shared};
+use super::trouble::{Slip, Trouble, Way};
+use crate::catalog::Name;
+use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
+use crate::engine::{Cause, Chunk, EngineError, Loaded, Read, Session};
+use crate::graph::{Action, Phase, Step};
+
+/// Bytes of one batch on its way.
+const BATCH_BYTES: usize = 1 << 18;
+
+/// How one table's rows are read in this run: the snapshot and what is left of the table.
+#[derive(Clone)]
+pub(super) struct Road {
+    pub(super) snapshot: Shared,
+    /// Chunks still to be copied.
+    pub(super) chunks: Vec<Chunk>,
+    /// Chunks the table is cut into.
+    pub(super) of: u32,
+    /// What earlier chunks brought.
+    pub(super) before: Loaded,
+}
+
+impl Road {
+    /// One transaction holds all of it.
+    fn is_single(&self) -> bool {
+        self.of == 1 && self.chunks.len() == 1
+    }
+}
+
+/// A part of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act {
+    /// Performs a step and marks it.
+    Step(usize),
+    /// Sees to it that the table of a copy is ready for its chunks. Leaves no mark.
+    Open(usize),
+    /// Marks a copy whose chunks are all in.
+    Close { place: usize, loaded: Loaded, millis: u64 },
+}
+
+impl Act {
+    fn place(&self) -> usize {
+        match self {
+            Self::Step(place) | Self::Open(place) | Self::Close { place, .. } => *place,
+        }
+    }
+}
+
+/// Where a unit got to.
+pub(super) enum Advance {
+    Done,
+    /// This copy is several chunks; its table is ready for them. `rest`: the steps after it.
+    Split {
+        place: usize,
+        road: Road,
+        rest: Vec<usize>,
+    },
+}
+
+/// What a transaction did, told once it is committed.
+#[derive(Default)]
+struct Deeds {
+    /// With the rows and bytes that this transaction brought itself.
+    marks: Vec<(StepMark, Loaded)>,
+    sequences: Vec<(String, i64)>,
+    loaded: Vec<(String, ChunkMark)>,
+}
+
+/// A session in its transaction. It leaves for the time of a load.
+struct Hand {
+    session: Option<Box<dyn Session>>,
+    /// Tables created in this transaction.
+    created: HashSet<Name>,
+}
+
+impl Hand {
+    fn session(&mut self) -> &mut dyn Session {
+        self.session.as_mut().expect("broken invariant: the session is back after every load").as_mut()
+    }
+}
+
+impl Run<'_> {
+    /// Runs a unit's steps: in one transaction when `fused`, up to a copy of several chunks.
+    pub(super) async fn advance(
+        &self,
+        progress: &Progress,
+        steps: &[usize],
+        fused: bool,
+    ) -> Result<Advance, Trouble> {
+        let mut roads = HashMap::new();
+        for (at, &place) in steps.iter().enumerate() {
+            if !matches!(self.step(place).action, Action::Copy { .. }) {
+                continue;
+            }
+            let road = self.cut(progress, place).await?;
+            if !road.is_single() {
+                self.prepare(&steps[..at], place, &road, &roads, fused).await?;
+                return Ok(Advance::Split { place, road, rest: steps[at + 1..].to_vec() });
+            }
+            roads.insert(place, road);
+        }
+        self.transact_all(steps, &roads, fused).await?;
+        Ok(Advance::Done)
+    }
+
+    async fn transact_all(
+        &self,
+        steps: &[usize],
+        roads: &HashMap<usize, Road>,
+        fused: bool,
+    ) -> Result<(), Trouble> {
+        let acts: Vec<Act> = steps.iter().map(|&place| Act::Step(place)).collect();
+        for group in acts.chunks(if fused { acts.len().max(1) } else { 1 }) {
+            self.transact(group, roads).await?;
+        }
+        Ok(())
+    }
+
+    /// What comes before the chunks of a copy, and the table itself.
+    async fn prepare(
+        &self,
+        head: &[usize],
+        place: usize,
+        road: &Road,
+        roads: &HashMap<usize, Road>,
+        fused: bool,
+    ) -> Result<(), Trouble> {
+        self.transact_all(head, roads, fused).await?;
+        self.tell(Event::StepStarted { step: self.step(place).id.clone() });
+        if road.chunks.len() == road.of as usize {
+            self.transact(&[Act::Open(place)], roads).await?;
+        }
+        let (chunks, done) = (road.of, road.of - road.chunks.len() as u32);
+        self.tell_chunked(place, road, chunks, done);
+        Ok(())
+    }
+
+    fn tell_chunked(&self, place: usize, road: &Road, chunks: u32, done: u32) {
+        let rows = road.before.rows + road.chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
+        let bytes = road.before.bytes + road.chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
+        self.tell(Event::Chunked { step: self.step(place).id.clone(), chunks, done, rows, bytes });
+    }
+
+    /// Cuts a table into chunks, in the snapshot of the run.
+    async fn cut(&self, progress: &Progress, place: usize) -> Result<Road, Trouble> {
+        let mut tries = Attempts::new(self.options.attempts);
+        loop {
+            match self.cut_once(progress, place).await {
+                Ok(road) => return Ok(road),
+                Err(slip) => self.again(&mut tries, slip).await?,
+            }
+        }
+    }
+
+    async fn cut_once(&self, progress: &Progress, place: usize) -> Result<Road, Slip> {
+        let step = self.step(place);
+        let Action::Copy { projection, chunk_bytes, .. } = &step.action else {
+            unreachable!("broken invariant: only copies are cut");
+        };
+        let snapshot = self.snapshot().await.map_err(|error| Slip::new(step, error))?;
+        let cut = snapshot.chunks(projection, *chunk_bytes).await;
+        let cut = cut.map_err(|error| Slip::at_source(step, error, &snapshot))?;
+        let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
+        let before = marks.iter().fold(Loaded::default(), |sum, mark| Loaded {
+            rows: sum.rows + mark.rows,
+            bytes: sum.bytes + mark.bytes,
+        });
+        let of = cut.len() as u32;
+        if of == 0 {
+            let error = EngineError::new(Cause::Other, "cut into chunks", "the source named no chunk");
+            return Err(Slip::new(step, error.on(&projection.source)));
+        }
+        crash_point("copy::chunk_planned");
+        Ok(Road { snapshot, chunks: unmarked(cut, &marks), of, before })
+    }
+
+    /// Runs acts in one transaction, and again where the error may pass. After a commit whose
+    /// outcome is unknown the marks are read first: nothing is done twice.
+    pub(super) async fn transact(&self, acts: &[Act], roads: &HashMap<usize, Road>) -> Result<(), Trouble> {
+        if acts.is_empty() {
+            return Ok(());
+        }
+        let mut tries = Attempts::new(self.options.attempts);
+        let mut uncertain = false;
+        loop {
+            let mut slip = match self.attempt(acts, roads, tries.made() == 0).await {
+                Ok(deeds) => return Ok(self.record(deeds)),
+                Err(slip) => slip,
+            };
+            uncertain |= slip.uncertain;
+            if uncertain {
+                self.book(|book| book.written = true);
+                match self.committed(acts).await {
+                    Ok(Some(deeds)) => return Ok(self.record(deeds)),
+                    Ok(None) => {}
+                    Err(error) => slip.error = error,
+                }
+            }
+            self.again(&mut tries, slip).await?;
+        }
+    }
+
+    async fn attempt(&self, acts: &[Act], roads: &HashMap<usize, Road>, first: bool) -> Result<Deeds, Slip> {
+        let step = self.step(acts[0].place());
+        let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
+        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let filled = self.fill(&mut hand, acts, roads, first).await;
+        let last = self.step(acts[acts.len() - 1].place());
+        self.seal(hand, last, filled).await
+    }
+
+    /// Commits what was filled in, or gives the session up.
+    async fn seal<T>(&self, mut hand: Hand, last: &Step, filled: Result<T, Slip>) -> Result<T, Slip> {
+        let filled = match filled {
+            Ok(filled) => filled,
+            Err(slip) => {
+                if let Some(session) = hand.session.take() {
+                    self.pool.give_failed(session, &slip.error).await;
+                }
+                return Err(slip);
+            }
+        };
+        crash_point("copy::before_commit");
+        if let Err(error) = hand.session().commit().await {
+            return Err(Slip { uncertain: true, ..Slip::new(last, error) });
+        }
+        crash_point("copy::after_commit_before_mark");
+        if let Some(session) = hand.session.take() {
+            self.pool.give(session);
+        }
+        Ok(filled)
+    }
+
+    async fn fill(
+        &self,
+        hand: &mut Hand,
+        acts: &[Act],
+        roads: &HashMap<usize, Road>,
+        first: bool,
+    ) -> Result<Deeds, Slip> {
+        let mut deeds = Deeds::default();
+        let begun = hand.session().begin().await;
+        begun.map_err(|error| Slip::new(self.step(acts[0].place()), error))?;
+        for act in acts {
+            let step = self.step(act.place());
+            match act {
+                Act::Open(_) => {
+                    self.open_table(hand, step).await.map_err(|error| Slip::new(step, error))?;
+                }
+                Act::Close { loaded, millis, .. } => {
+                    let mark = self.mark(hand, step, *loaded, *millis).await?;
+                    deeds.marks.push((mark, Loaded::default()));
+                }
+                Act::Step(place) => {
+                    if first {
+                        self.tell(Event::StepStarted { step: step.id.clone() });
+                    }
+                    let began = Instant::now();
+                    let loaded = self.perform(hand, &mut deeds, step, roads.get(place), first).await?;
+                    let mark = self.mark(hand, step, loaded, millis_since(began)).await?;
+                    deeds.marks.push((mark, loaded));
+                }
+            }
+        }
+        Ok(deeds)
+    }
+
+    async fn mark(
+        &self,
+        hand: &mut Hand,
+        step: &Step,
+        loaded: Loaded,
+        millis: u64,
+    ) -> Result<StepMark, Slip> {
+        crash_point("ddl::after_before_mark");
+        let mark = StepMark {
+            step: step.id.clone(),
+            inputs: step.inputs.clone(),
+            rows: loaded.rows,
+            bytes: loaded.bytes,
+            millis,
+            at: String::new(),
+        };
+        let marked = hand.session().mark(&self.graph.name, &Checkpoint::Step(mark.clone())).await;
+        marked.map_err(|error| Slip::new(step, error))?;
+        crash_point("ddl::after_mark");
+        Ok(mark)
+    }
+
+    async fn perform(
+        &self,
+        hand: &mut Hand,
+        deeds: &mut Deeds,
+        step: &Step,
+        road: Option<&Road>,
+        first: bool,
+    ) -> Result<Loaded, Slip> {
+        let slip = |error| Slip::new(step, error);
+        match &step.action {
+            Action::Sql { statements, index_build } => {
+                crash_point(if *index_build { "index::before" } else { "ddl::before" });
+                hand.session().execute(statements).await.map_err(slip)?;
+                hand.created.extend(self.creates(step).cloned());
+            }
+            Action::Copy { .. } => {
+                let road = road.expect("broken invariant: a copy is cut before its transaction");
+                return self.copy_whole(hand, deeds, step, road, first).await;
+            }
+            Action::Check { query, message } => {
+                let found = hand.session().violations(query).await.map_err(slip)?;
+                if found > 0 {
+                    return Err(slip(violated(step, message, found)));
+                }
+            }
+            Action::SetSequence { source, sequence, margin } => {
+                let value = self.sequence_value(source).await.map_err(slip)?;
+                let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;
+                deeds.sequences.extend(set.map(|value| (step.id.clone(), value)));
+            }
+        }
+        Ok(Loaded::default())
+    }
+
+    /// A copy of one chunk, in the open transaction.
+    async fn copy_whole(
+        &self,
+        hand: &mut Hand,
+        deeds: &mut Deeds,
+        step: &Step,
+        road: &Road,
+        first: bool,
+    ) -> Result<Loaded, Slip> {
+        if first {
+            self.tell_chunked(self.place(step), road, 1, 0);
+        }
+        let frozen = self.open_table(hand, step).await.map_err(|error| Slip::new(step, error))?;
+        let mark = self.copy_chunk(hand, step, &road.snapshot, &road.chunks[0], frozen).await?;
+        let loaded = Loaded { rows: mark.rows, bytes: mark.bytes };
+        deeds.loaded.push((step.id.clone(), mark));
+        Ok(loaded)
+    }
+
+    /// Makes sure that rows may go in: none are there that this plan did not put there. True
+    /// where a frozen load is possible, because the table was made or emptied just now.
+    async fn open_table(&self, hand: &mut Hand, step: &Step) -> Result<bool, EngineError> {
+        let Action::Copy { projection, empty, replace, frozen, .. } = &step.action else {
+            unreachable!("broken invariant: only copies open tables");
+        };
+        let target = &projection.target;
+        let new = hand.created.contains(target);
+        if *replace && !empty.is_empty() {
+            hand.session().execute(empty).await?;
+            return Ok(*frozen);
+        }
+        if hand.session().any_row(target).await? {
+            return Err(foreign_rows(target));
+        }
+        if *frozen && !new && !empty.is_empty() && self.is_created(target) {
+            hand.session().execute(empty).await?;
+            return Ok(true);
+        }
+        Ok(*frozen && new)
+    }
+
+    /// One chunk of several: a transaction of its own, with its mark.
+    pub(super) async fn transact_chunk(
+        &self,
+        place: usize,
+        snapshot: &Shared,
+        chunk: &Chunk,
+    ) -> Result<Loaded, Trouble> {
+        let mut tries = Attempts::new(self.options.attempts);
+        let mut uncertain = false;
+        loop {
+            let mut slip = match self.attempt_chunk(place, snapshot, chunk).await {
+                Ok(mark) => return Ok(self.record_chunk(place, &mark)),
+                Err(slip) => slip,
+            };
+            uncertain |= slip.uncertain;
+            if uncertain {
+                self.book(|book| book.written = true);
+                match self.committed_chunk(place, snapshot, chunk).await {
+                    Ok(Some(mark)) => return Ok(self.record_chunk(place, &mark)),
+                    Ok(None) => {}
+                    Err(error) => slip.error = error,
+                }
+            }
+            self.again(&mut tries, slip).await?;
+        }
+    }
+
+    async fn attempt_chunk(&self, place: usize, snapshot: &Shared, chunk: &Chunk) -> Result<ChunkMark, Slip> {
+        let step = self.step(place);
+        let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
+        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let filled = match hand.session().begin().await {
+            Ok(()) => self.copy_chunk(&mut hand, step, snapshot, chunk, false).await,
+            Err(error) => Err(Slip::new(step, error)),
+        };
+        self.seal(hand, step, filled).await
+    }
+
+    /// Reads a chunk and loads it into the open transaction, with its mark.
+    async fn copy_chunk(
+        &self,
+        hand: &mut Hand,
+        step: &Step,
+        snapshot: &Shared,
+        chunk: &Chunk,
+        frozen: bool,
+    ) -> Result<ChunkMark, Slip> {
+        let projection = self.projection(step);
+        let read = Read { projection: &projection, chunk, batch_bytes: BATCH_BYTES };
+        let stream = snapshot.read(&read).await.map_err(|error| Slip::at_source(step, error, snapshot))?;
+        let passage = Passage {
+            projection: projection.clone(),
+            chunk: chunk.clone(),
+            frozen,
+            gauge: self.gauge(&step.id),
+            rate: self.rate.clone(),
+            clock: self.clock.clone(),
+        };
+        let session = hand.session.take().expect("broken invariant: one load at a time");
+        let passed = passage.load(session, stream).await;
+        hand.session = Some(passed.session);
+        let loaded = passed.loaded.map_err(|error| match passed.at_source {
+            true => Slip::at_source(step, error, snapshot),
+            false => Slip::new(step, error),
+        })?;
+        let mark = ChunkMark {
+            table: projection.target.clone(),
+            number: chunk.number,
+            of: chunk.of,
+            bounds: chunk.bounds.clone(),
+            position: snapshot.position().clone(),
+            rows: loaded.rows,
+            bytes: loaded.bytes,
+        };
+        let marked = hand.session().mark(&self.graph.name, &Checkpoint::Chunk(mark.clone())).await;
+        marked.map_err(|error| Slip::new(step, error))?;
+        Ok(mark)
+    }
+
+    /// After a failure: waits before the next attempt, or says that there is none.
+    pub(super) async fn again(&self, tries: &mut Attempts, slip: Slip) -> Result<(), Trouble> {
+        if slip.error.cause == Cause::Locked {
+            return Err(slip.into_trouble(Way::LockLost));
+        }
+        if let Some(snapshot) = &slip.snapshot
+            && !snapshot.alive().await
+        {
+            return Err(slip.into_trouble(Way::SnapshotLost));
+        }
+        let Some(wait) = tries.failed(&slip.error, jitter()) else {
+            return Err(slip.into_trouble(Way::Failed));
+        };
+        if !self.stop.asked() {
+            self.tell(Event::Retrying {
+                step: slip.step.clone(),
+                attempt: tries.made(),
+                millis: wait.as_millis() as u64,
+                error: slip.error.to_string(),
+            });
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.stop.wait() => {}
+            }
+        }
+        match self.stop.asked() {
+            true => Err(slip.into_trouble(Way::Stopped)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether these acts are in the target after all: the last mark stands for all, they
+    /// committed together.
+    async fn committed(&self, acts: &[Act]) -> Result<Option<Deeds>, EngineError> {
+        let progress = self.target.progress(&self.graph.name).await?;
+        let marked = acts.iter().filter(|act| !matches!(act, Act::Open(_))).map(|act| {
+            let step = self.step(act.place());
+            let mark = progress.step(&step.id).filter(|mark| mark.inputs == step.inputs)?;
+            let here = match act {
+                Act::Close { .. } => Loaded::default(),
+                _ => Loaded { rows: mark.rows, bytes: mark.bytes },
+            };
+            Some((mark.clone(), here))
+        });
+        let Some(marks) = marked.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        Ok((!marks.is_empty()).then(|| Deeds { marks, ..Deeds::default() }))
+    }
+
+    async fn committed_chunk(
+        &self,
+        place: usize,
+        snapshot: &Shared,
+        chunk: &Chunk,
+    ) -> Result<Option<ChunkMark>, EngineError> {
+        let progress = self.target.progress(&self.graph.name).await?;
+        let projection = self.projection(self.step(place));
+        let mark = progress.chunks_of(&projection.target).find(|mark| {
+            mark.number == chunk.number
+                && mark.of == chunk.of
+                && mark.bounds == chunk.bounds
+                && mark.position == *snapshot.position()
+        });
+        Ok(mark.cloned())
+    }
+
+    fn record(&self, deeds: Deeds) {
+        for (step, mark) in &deeds.loaded {
+            self.tell_chunk(step, mark);
+        }
+        for (step, value) in deeds.sequences {
+            self.tell(Event::SequenceSet { step, value });
+        }
+        self.book(|book| book.written = true);
+        for (mark, here) in deeds.marks {
+            self.flush_gauge(&mark.step);
+            self.drop_gauge(&mark.step);
+            let StepMark { step, rows, bytes, millis, .. } = mark;
+            self.book(|book| {
+                book.done.push(step.clone());
+                book.rows += here.rows;
+                book.bytes += here.bytes;
+            });
+            self.tell(Event::StepDone { step, rows, bytes, millis });
+        }
+    }
+
+    fn record_chunk(&self, place: usize, mark: &ChunkMark) -> Loaded {
+        let step = &self.step(place).id;
+        self.tell_chunk(step, mark);
+        self.book(|book| {
+            book.written = true;
+            book.rows += mark.rows;
+            book.bytes += mark.bytes;
+        });
+        Loaded { rows: mark.rows, bytes: mark.bytes }
+    }
+
+    fn tell_chunk(&self, step: &str, mark: &ChunkMark) {
+        self.flush_gauge(step);
+        let ChunkMark { number, of, rows, bytes, .. } = *mark;
+        self.tell(Event::ChunkDone { step: step.to_string(), chunk: number, of, rows, bytes });
+    }
+
+    /// The table that a step creates, if it creates one.
+    fn creates<'s>(&self, step: &'s Step) -> impl Iterator<Item = &'s Name> {
+        let schema = step.phase == Phase::Schema;
+        let table = step.table.iter().filter(move |_| schema);
+        table.filter(|table| self.is_created(table)).collect::<Vec<_>>().into_iter()
+    }
+}
+
+pub(super) fn millis_since(began: Instant) -> u64 {
+    began.elapsed().as_millis() as u64
+}
+
+fn foreign_rows(target: &Name) -> EngineError {
+    EngineError::new(Cause::Data, "copy into", "it already has rows that this plan did not put there")
+        .on(target)
+        .contract("D101")
+        .hint("empty the table, say `load: replace` for it, or `load: none` to leave its rows alone")
+}
+
+fn violated(step: &Step, message: &str, found: u64) -> EngineError {
+    let error = EngineError::new(Cause::Data, "check", format!("{message} ({found} found)"));
+    match &step.table {
+        Some(table) => error.on(table),
+        None => error.on(&step.id),
+    }
+}

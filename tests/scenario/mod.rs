@@ -1,0 +1,8 @@
+//! Whole commands on real databases, judged by the oracle and by planning again.
+
+mod cut;
+mod pairs;
+mod resume;
+mod runs;
+mod stale;
+mod verify;

@@ -1,0 +1,189 @@
+//! The process dies at any moment; the same command then reaches the same end.
+
+use std::collections::BTreeSet;
+
+use tempfile::TempDir;
+
+use super::pairs::{KEYLESS, postgres_arrived, sqlite_arrived};
+use crate::need_server;
+use crate::support::fixture::root;
+use crate::support::scenario::{EVERYTHING, Job};
+use crate::support::sqlite::{self, File};
+use crate::support::{postgres, wait_until};
+
+/// Many chunks, and all of one table's marks matter.
+pub fn small_chunks() -> String {
+    format!("{EVERYTHING}{KEYLESS}limits: {{ chunk: 1MiB, readers: 2, writers: 2 }}\n")
+}
+
+/// The names of all crash points of the runtime, from its sources.
+fn crash_points() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("src/runtime")).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        for call in text.split("crash_point(").skip(1) {
+            let arguments = call.split(");").next().unwrap_or_default();
+            names.extend(arguments.split('"').skip(1).step_by(2).map(str::to_string));
+        }
+    }
+    names
+}
+
+/// Runs into every crash point once at its first and once at a later hit, then lets it go on.
+fn dies_everywhere(run: impl Fn(&str)) {
+    let points = crash_points();
+    assert!(points.len() >= 8, "crash points are gone: {points:?}");
+    for point in points {
+        run(&format!("{point}=return"));
+        if !["copy::first_row"].contains(&point.as_str()) {
+            run(&format!("{point}=1*off->return"));
+        }
+    }
+}
+
+#[test]
+fn f_01_killed_at_each_crash_point_postgres() {
+    let server = need_server!();
+    let source = server.fixture("bulk");
+    dies_everywhere(|point| {
+        let target = server.database("target");
+        let job = Job::new(&source.url(), &target.url(), &small_chunks());
+        let dying = job.towpath.clone().env("FAILPOINTS", point);
+        let died = dying.run(&["apply", "--yes"]);
+        assert_eq!(died.code, None, "{point} was never reached\n{died}");
+        job.apply().expect(0);
+        postgres_arrived(&source, &target);
+        job.is_done();
+    });
+}
+
+#[test]
+fn f_01_killed_at_each_crash_point_sqlite() {
+    let directory = TempDir::new().unwrap();
+    let source = sqlite::fixture("bulk", directory.path());
+    dies_everywhere(|point| {
+        let target = File::new(directory.path(), "target.db");
+        let job = Job::new(&source.url(), &target.url(), &small_chunks());
+        let dying = job.towpath.clone().env("FAILPOINTS", point);
+        let died = dying.run(&["apply", "--yes"]);
+        // Not each of them lies on the way of an engine whose indexes come with its tables.
+        assert!(died.code.is_none() || died.code == Some(0), "{point}\n{died}");
+        job.apply().expect(0);
+        sqlite_arrived(&source, &target);
+        job.is_done();
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let _ = std::fs::remove_file(format!("{}{end}", target.path.display()));
+        }
+    });
+}
+
+/// Errors in place of deaths: a connection that breaks at each such point is taken up again.
+#[test]
+fn f_01_errors_at_each_point_of_an_engine() {
+    let server = need_server!();
+    let source = server.fixture("bulk");
+    for point in ["snapshot::worker_import", "copy::commit_sent", "ddl::sent_no_reply"] {
+        let target = server.database("target");
+        let job = Job::new(&source.url(), &target.url(), &small_chunks());
+        job.towpath.clone().env("FAILPOINTS", format!("{point}=1*return")).run(&["apply", "--yes"]);
+        job.apply().expect(0);
+        postgres_arrived(&source, &target);
+        job.has_nothing_to_do();
+    }
+}
+
+/// A number that looks random and is the same in every run.
+fn pseudo_random(seed: u64) -> u64 {
+    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x2545_F491_4F6C_DD1D;
+    x ^= x >> 31;
+    x.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 33
+}
+
+/// `kill -9` after a random number of bytes has come from the source: often, into one target.
+#[test]
+fn f_01_killed_at_random_times() {
+    use crate::support::proxy::{Proxy, Way};
+    let server = need_server!();
+    let source = server.fixture("bulk");
+    let proxy = Proxy::before(source.port);
+    for round in 0..4 {
+        let target = server.database("target");
+        let job = Job::new(&source.url_at(proxy.port), &target.url(), &small_chunks());
+        let mut killed = 0;
+        for attempt in 0..6 {
+            let from = proxy.carried(Way::ToClient);
+            let bytes = pseudo_random(round * 100 + attempt) % 9_000_000;
+            let mut run = job.start_apply();
+            wait_until("it has read enough", std::time::Duration::from_secs(120), || {
+                run.ended() || proxy.carried(Way::ToClient) - from >= bytes
+            });
+            killed += u32::from(!run.ended());
+            run.kill();
+        }
+        assert!(killed > 0, "round {round}: it always ended before it could be killed");
+        job.apply().expect(0);
+        postgres_arrived(&source, &target);
+        job.has_nothing_to_do();
+    }
+}
+
+/// Finished chunks are not read again where the source did not change.
+#[test]
+fn f_01_finished_tables_are_kept() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    // The first index comes after its table's copy.
+    job.towpath.clone().env("FAILPOINTS", "index::before=return").run(&["apply", "--yes"]);
+    let before = filenodes(&target);
+    assert!(!before.is_empty(), "nothing was copied before the first index");
+    job.apply().expect(0);
+    let after = filenodes(&target);
+    let kept = before.iter().filter(|node| after.contains(node)).count();
+    assert!(kept > 0, "every table was copied again");
+    postgres_arrived(&source, &target);
+}
+
+/// Tables that hold rows, with the file that holds them: a table copied again has another.
+fn filenodes(database: &postgres::Database) -> Vec<Vec<Option<String>>> {
+    database.rows(
+        "SELECT relname, pg_relation_filenode(oid)::text FROM pg_class
+         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0",
+    )
+}
+
+/// Rows that change between the crash and the next run arrive as they are then.
+#[test]
+fn f_21_rows_that_change_before_the_resume_arrive() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    let died =
+        job.towpath.clone().env("FAILPOINTS", "copy::mid_rows=40*off->return").run(&["apply", "--yes"]);
+    assert_eq!(died.code, None, "it did not die\n{died}");
+    source.execute(
+        "UPDATE big SET word = 'changed' WHERE id % 1000 = 1;
+         DELETE FROM small WHERE id % 3 = 0;
+         INSERT INTO keyless VALUES (-1, 'new');
+         INSERT INTO big (word) VALUES ('new');",
+    );
+    job.apply().expect(0);
+    postgres_arrived(&source, &target);
+    job.is_done();
+}
+
+/// The source's file changed between the crash and the next run.
+#[test]
+fn f_78_a_sqlite_source_that_changes_before_the_resume() {
+    let directory = TempDir::new().unwrap();
+    let source = sqlite::fixture("bulk", directory.path());
+    let target = File::new(directory.path(), "target.db");
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    let died =
+        job.towpath.clone().env("FAILPOINTS", "copy::mid_rows=10*off->return").run(&["apply", "--yes"]);
+    assert_eq!(died.code, None, "it did not die\n{died}");
+    source.execute("UPDATE big SET word = 'changed' WHERE id % 1000 = 1; DELETE FROM keyless WHERE a = 3;");
+    job.apply().expect(0);
+    sqlite_arrived(&source, &target);
+    job.is_done();
+}

@@ -1,0 +1,152 @@
+//! Verification finds every difference that is planted, however small, and none that is not.
+
+use tempfile::TempDir;
+
+use super::pairs::KEYLESS;
+use crate::need_server;
+use crate::support::scenario::{EVERYTHING, Job};
+use crate::support::sqlite::{self, File};
+
+/// A difference: its name, its table, how it is planted, how it is undone.
+type Plant = (&'static str, &'static str, &'static str, &'static str);
+
+/// In the words of both engines. Each is invisible to at least one simpler way of comparing.
+const PLANTS: [Plant; 8] = [
+    (
+        "one changed byte",
+        "big",
+        "UPDATE big SET filler = substr(filler, 1, 20) || 'y' || substr(filler, 22) WHERE id = 31234",
+        "UPDATE big SET filler = substr(filler, 1, 20) || 'x' || substr(filler, 22) WHERE id = 31234",
+    ),
+    (
+        "a missing row",
+        "small",
+        "DELETE FROM small WHERE id = 1500",
+        "INSERT INTO small VALUES (1500, 1500, 'note 1500')",
+    ),
+    (
+        "an extra row",
+        "small",
+        "INSERT INTO small VALUES (5000, 1, 'note 5000')",
+        "DELETE FROM small WHERE id = 5000",
+    ),
+    (
+        "two rows with swapped values",
+        "small",
+        "UPDATE small SET big = CASE id WHEN 10 THEN 20 ELSE 10 END WHERE id IN (10, 20)",
+        "UPDATE small SET big = id WHERE id IN (10, 20)",
+    ),
+    (
+        "two columns with swapped values",
+        "keyless",
+        "INSERT INTO keyless VALUES (7, 'b8')",
+        "DELETE FROM keyless WHERE b = 'b8'",
+    ),
+    (
+        "null for the empty string",
+        "keyless",
+        "UPDATE keyless SET b = NULL WHERE b = ''",
+        "UPDATE keyless SET b = '' WHERE b IS NULL",
+    ),
+    (
+        "a row in place of its key's neighbour",
+        "small",
+        "UPDATE small SET id = 9999 WHERE id = 700",
+        "UPDATE small SET id = 700 WHERE id = 9999",
+    ),
+    (
+        "a trailing blank",
+        "small",
+        "UPDATE small SET note = note || ' ' WHERE id = 42",
+        "UPDATE small SET note = 'note 42' WHERE id = 42",
+    ),
+];
+
+/// Rows that the plants need, in the words of both engines.
+const PREPARE: &str = "INSERT INTO keyless VALUES (-7, '')";
+
+#[track_caller]
+fn finds_all(job: &Job, plant: impl Fn(&str)) {
+    job.apply().expect(0);
+    for (name, table, planted, undone) in PLANTS {
+        plant(planted);
+        for level in ["checksum", "rows"] {
+            let outcome = job.run(&["verify", "--level", level]);
+            assert_eq!(outcome.code, Some(7), "{name} is not seen at level {level}\n{outcome}");
+            outcome.says(table);
+        }
+        plant(undone);
+        job.run(&["verify", "--level", "rows"]).expect(0);
+    }
+    finds_exchanged_duplicates(job, plant);
+}
+
+/// As many rows, the same set of rows, other multiplicities.
+#[track_caller]
+fn finds_exchanged_duplicates(job: &Job, plant: impl Fn(&str)) {
+    plant("INSERT INTO keyless SELECT a, b FROM keyless WHERE a = 1 AND b = 'b1' LIMIT 1");
+    job.run(&["verify", "--level", "rows"]).expect(7).says("keyless");
+}
+
+#[test]
+fn c_10_postgres_to_postgres() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    source.execute(PREPARE);
+    let job = Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{KEYLESS}"));
+    finds_all(&job, |sql| target.execute(sql));
+}
+
+#[test]
+fn c_10_sqlite_to_sqlite() {
+    let directory = TempDir::new().unwrap();
+    let (source, target) =
+        (sqlite::fixture("bulk", directory.path()), File::new(directory.path(), "target.db"));
+    source.execute(PREPARE);
+    let job = Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{KEYLESS}"));
+    finds_all(&job, |sql| target.execute(sql));
+}
+
+#[test]
+fn c_10_sqlite_to_postgres() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (sqlite::fixture("bulk", directory.path()), server.database("target"));
+    source.execute(PREPARE);
+    let job = Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{KEYLESS}"));
+    finds_all(&job, |sql| target.execute(sql));
+}
+
+#[test]
+fn c_10_duplicates_exchanged_for_others() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{KEYLESS}"));
+    job.apply().expect(0);
+    // One copy less of one row, one more of another: counts and sets are equal.
+    target.execute(
+        "DELETE FROM keyless WHERE ctid = (SELECT min(ctid) FROM keyless WHERE a = 1 AND b = 'b1');
+         INSERT INTO keyless SELECT a, b FROM keyless WHERE a = 2 AND b = 'b2' LIMIT 1",
+    );
+    job.run(&["verify", "--level", "count"]).expect(0);
+    job.run(&["verify", "--level", "checksum"]).expect(7).says("keyless");
+    // And two pairs at once, which cancel in a sum that is no sum (exclusive or).
+    target.execute(
+        "DELETE FROM keyless; INSERT INTO keyless SELECT i % 100, 'b' || i % 7 FROM generate_series(1, 5000) i;
+         DELETE FROM keyless WHERE ctid IN (SELECT ctid FROM keyless WHERE a = 1 AND b = 'b1' LIMIT 2);
+         INSERT INTO keyless SELECT 2, 'b2' FROM generate_series(1, 2)",
+    );
+    job.run(&["verify", "--level", "rows"]).expect(7).says("keyless");
+}
+
+/// The rows that differ are named by their keys where that is asked for.
+#[test]
+fn c_10_keys_of_different_rows_are_listed() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{KEYLESS}"));
+    job.apply().expect(0);
+    target.execute("UPDATE big SET word = 'changed' WHERE id = 31234; DELETE FROM small WHERE id = 1517");
+    let outcome = job.run(&["verify", "--level", "rows", "--show-keys"]).expect(7).says("31234").says("1517");
+    assert!(!outcome.both().contains("31235"), "{outcome}");
+}
