@@ -44,7 +44,8 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     if saved.is_none() && args.expect.is_none() {
         ask(args, face, graph, &made.done)?;
     }
-    run_made(&made, &options(args, &made.loaded.plan, graph), args.progress, args.json, &command(args), face).await
+    run_made(&made, &options(args, &made.loaded.plan, graph), args.progress, args.json, &command(args), face)
+        .await
 }
 
 fn expected(args: &ApplyArgs, graph: &Graph) -> Result<(), Failure> {

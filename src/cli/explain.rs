@@ -23,8 +23,9 @@ fn page(code: &str, look: Look) -> Option<String> {
     if let Some(kind) = KINDS.iter().find(|kind| kind.code == wanted) {
         return Some(titled(kind.code, kind.title, level_words(kind.level), kind.page, look));
     }
-    if let Some(error) = ERRORS.iter().find(|error| error.code == wanted) {
-        return Some(titled(error.code, error.title, "error", error.page, look));
+    if let Some((code, title, body)) = ERRORS.iter().find(|(code, ..)| *code == wanted) {
+        let kind = if code.starts_with('W') { "warning" } else { "error" };
+        return Some(titled(code, title, kind, body, look));
     }
     let number: u8 = wanted.parse().ok()?;
     let (_, name, meaning) = exit::CODES.iter().find(|(code, ..)| *code == number)?;
@@ -54,12 +55,16 @@ fn list(look: Look) -> String {
     let mut page = Page::new(look);
     page.line(Line::new().add(Tone::Strong, "Hazards"));
     for kind in KINDS {
-        page.line(Line::new().text(format!("  {}  {}", kind.code, kind.title)).right(Tone::Dim, level_words(kind.level)));
+        page.line(
+            Line::new()
+                .text(format!("  {}  {}", kind.code, kind.title))
+                .right(Tone::Dim, level_words(kind.level)),
+        );
     }
     page.gap();
     page.line(Line::new().add(Tone::Strong, "Errors"));
-    for error in ERRORS {
-        page.say(&format!("  {}  {}", error.code, error.title));
+    for (code, title, _) in ERRORS {
+        page.say(&format!("  {code}  {title}"));
     }
     page.gap();
     page.line(Line::new().add(Tone::Strong, "Exit codes"));
@@ -72,7 +77,7 @@ fn list(look: Look) -> String {
 fn unknown(code: &str) -> Failure {
     let failure = Failure::usage(format!("nothing is known of {}", line(code)));
     let wanted = code.to_ascii_uppercase();
-    let codes = KINDS.iter().map(|kind| kind.code).chain(ERRORS.iter().map(|error| error.code));
+    let codes = KINDS.iter().map(|kind| kind.code).chain(ERRORS.iter().map(|(code, ..)| *code));
     let near = codes.min_by_key(|known| strsim::levenshtein(known, &wanted));
     match near.filter(|known| strsim::levenshtein(known, &wanted) <= 1) {
         Some(known) => failure.help(format!("did you mean {known}?")),
@@ -89,7 +94,7 @@ mod tests {
         let look = Look::default();
         let all = list(look);
         let hazards = KINDS.iter().map(|kind| kind.code.to_string());
-        let errors = ERRORS.iter().map(|error| error.code.to_string());
+        let errors = ERRORS.iter().map(|(code, ..)| code.to_string());
         let exits = exit::CODES.iter().map(|(code, ..)| code.to_string());
         for code in hazards.chain(errors).chain(exits) {
             let shown = page(&code.to_lowercase(), look).unwrap_or_default();

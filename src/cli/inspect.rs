@@ -82,7 +82,8 @@ fn ddl(catalog: &Catalog, dialect: &dyn Dialect) -> String {
     free().for_each(|sequence| statements.extend(dialect.create_sequence(sequence)));
     let late = dialect.features().alter_adds_constraints;
     for table in &catalog.tables {
-        let of_table = |s: &&crate::catalog::Sequence| s.owner.as_ref().is_some_and(|o| o.table == table.name);
+        let of_table =
+            |s: &&crate::catalog::Sequence| s.owner.as_ref().is_some_and(|o| o.table == table.name);
         let identity: Vec<_> = catalog.sequences.iter().filter(owned_by_identity).filter(of_table).collect();
         let inline = Inline { keys: !late, foreign_keys: !late };
         statements.extend(dialect.create_table(table, &identity, inline));

@@ -23,7 +23,6 @@ pub struct Made {
 /// Reads, opens and plans.
 pub async fn make(face: &Face, saved: &SavedArgs, level: ProbeArg) -> Result<Made, Failure> {
     let loaded = ends::read_plan(&face.global, saved)?;
-    ends::warn_writable(&loaded.path, &face.screen);
     let ends = ends::open(&loaded, saved).await?;
     let planned = plan(face, &loaded, &ends, level).await?;
     let done = done(&planned.graph, &planned.progress);
@@ -54,9 +53,8 @@ fn probe_level(level: ProbeArg) -> ProbeLevel {
 
 /// Steps that the target remembers, made from the same inputs.
 pub fn done(graph: &Graph, progress: &Progress) -> Done {
-    let same = |step: &&crate::graph::Step| {
-        progress.step(&step.id).is_some_and(|mark| mark.inputs == step.inputs)
-    };
+    let same =
+        |step: &&crate::graph::Step| progress.step(&step.id).is_some_and(|mark| mark.inputs == step.inputs);
     graph.steps.iter().filter(same).map(|step| step.id.clone()).collect()
 }
 

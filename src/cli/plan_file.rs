@@ -51,15 +51,17 @@ pub fn named(path: &Path, saved: &SavedPlan) -> SavedAs {
     SavedAs {
         path: path.display().to_string(),
         digest: saved.goal.clone(),
-        expires: expires.map_or_else(|_| saved.expires_at.clone(), |t| t.strftime("%d %b %H:%M UTC").to_string()),
+        expires: expires
+            .map_or_else(|_| saved.expires_at.clone(), |t| t.strftime("%d %b %H:%M UTC").to_string()),
     }
 }
 
 /// Reads a plan and checks that it is whole and of this version; not whether it is still valid.
 pub fn read(path: &Path) -> Result<SavedPlan, Failure> {
     let shown = line(&path.display().to_string());
-    let meta = std::fs::metadata(path)
-        .map_err(|error| Failure::usage(format!("cannot read the plan {shown}: {error}")).next("towpath plan --out plan.json"))?;
+    let meta = std::fs::metadata(path).map_err(|error| {
+        Failure::usage(format!("cannot read the plan {shown}: {error}")).next("towpath plan --out plan.json")
+    })?;
     if !meta.is_file() || meta.len() > BYTES_MAX {
         return Err(foreign(format!("{shown} is not a saved plan")));
     }

@@ -26,7 +26,8 @@ pub fn exit_code(report: &Report) -> u8 {
 }
 
 fn failed_code(report: &Report) -> u8 {
-    let worst = report.failures.iter().map(|failure| exit_of(failure.error.cause)).fold(exit::FAILED, exit::worse);
+    let worst =
+        report.failures.iter().map(|failure| exit_of(failure.error.cause)).fold(exit::FAILED, exit::worse);
     match (report.untouched, worst) {
         // Nothing was written: the cause says what to do.
         (true, worst) => worst,
@@ -72,7 +73,9 @@ fn verdict(report: &Report, name: &str) -> Line {
     );
     match report.outcome {
         Outcome::Done => Line::new().add(Tone::Good, "Done").text(format!(": {name} is complete. {did}.")),
-        Outcome::Nothing => Line::new().add(Tone::Good, "Nothing to do").text(format!(": {name} is complete.")),
+        Outcome::Nothing => {
+            Line::new().add(Tone::Good, "Nothing to do").text(format!(": {name} is complete."))
+        }
         Outcome::Partial => Line::new().add(Tone::Warn, "Stopped").text(format!(" at a clean point: {did}.")),
         Outcome::Failed if report.untouched => {
             Line::new().add(Tone::Stop, "Failed").text(": nothing was changed.")
@@ -159,7 +162,10 @@ mod tests {
             outcome,
             done: vec!["app.orders/create".into()],
             failures: causes.iter().map(failure).collect(),
-            left: vec![("app.orders/index/a".into(), Some("app.orders/copy".into())), ("b/copy".into(), None)],
+            left: vec![
+                ("app.orders/index/a".into(), Some("app.orders/copy".into())),
+                ("b/copy".into(), None),
+            ],
             rows: 1_000,
             bytes: 20_000,
             elapsed: Duration::from_millis(1_500),

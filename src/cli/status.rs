@@ -33,12 +33,8 @@ pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
     let name = loaded.plan.name.clone();
     let mut others = target.plans().await?;
     others.retain(|other| *other != name);
-    let status = Status {
-        progress: target.progress(&name).await?,
-        holder: target.holder(&name).await?,
-        others,
-        name,
-    };
+    let status =
+        Status { progress: target.progress(&name).await?, holder: target.holder(&name).await?, others, name };
     match args.format {
         Plainness::Text => face.screen.out(&render(&status, face.screen.look())),
         Plainness::Json => face.screen.out(&super::json::pretty(&value(&status))),
@@ -154,9 +150,9 @@ fn runs(page: &mut Page, progress: &Progress) {
 fn value(status: &Status) -> Value {
     let standing = standing(status);
     let (rows, size) = sums(&status.progress);
-    let half = half_copied(&status.progress).into_iter().map(|(table, (chunks, of, rows))| {
-        json!({ "table": table, "chunks": chunks, "of": of, "rows": rows })
-    });
+    let half = half_copied(&status.progress).into_iter().map(
+        |(table, (chunks, of, rows))| json!({ "table": table, "chunks": chunks, "of": of, "rows": rows }),
+    );
     json!({
         "format": "towpath.status/1",
         "name": status.name,

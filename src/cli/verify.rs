@@ -113,7 +113,9 @@ fn level(table: &TableDiff, asked: Option<VerifyArg>, named: bool) -> Option<Ver
 
 /// A pattern names a table by its source or target name, with or without the schema.
 fn names(pattern: &WildMatch, table: &TableDiff) -> bool {
-    let either = |name: &Name| pattern.matches(&name.name) || pattern.matches(&format!("{}.{}", name.schema, name.name));
+    let either = |name: &Name| {
+        pattern.matches(&name.name) || pattern.matches(&format!("{}.{}", name.schema, name.name))
+    };
     either(&table.source) || either(&table.want.name)
 }
 
@@ -165,9 +167,11 @@ fn total(verdicts: &[TableVerdict]) -> Line {
     let rows: u64 = verdicts.iter().map(|verdict| verdict.source_rows).sum();
     match different {
         _ if verdicts.is_empty() => Line::new().add(Tone::Warn, "Nothing was compared: no table is chosen."),
-        0 => Line::new()
-            .add(Tone::Good, "Equal")
-            .text(format!(": {}, {} rows.", count(verdicts.len(), "table"), exact(rows))),
+        0 => Line::new().add(Tone::Good, "Equal").text(format!(
+            ": {}, {} rows.",
+            count(verdicts.len(), "table"),
+            exact(rows)
+        )),
         number => Line::new()
             .add(Tone::Stop, "Different")
             .text(format!(": {number} of {}.", count(verdicts.len(), "table"))),

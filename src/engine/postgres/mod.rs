@@ -93,7 +93,8 @@ struct End {
 impl End {
     async fn open(url: &Url, limits: &Limits, role: Role) -> Result<Self, EngineError> {
         let address = Address::from_url(url, limits).map_err(|error| {
-            let mut made = EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
+            let mut made =
+                EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
             made.hint = error.help;
             made.on(url)
         })?;

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use super::error::crash_point;
 use async_trait::async_trait;
 use bytes::Bytes;
-use super::error::crash_point;
 
 use super::rows::{Decode, decode_row};
 use super::snapshot::{Reader, Readers};

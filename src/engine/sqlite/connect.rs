@@ -157,7 +157,8 @@ impl File {
             let error = self.refuse(Cause::NotFound, "E322", "the file is empty (0 bytes)");
             return Err(error.hint("there is no database in it; is it the right file?"));
         }
-        self.open_reading(limits, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| self.explain(DOING, error))
+        self.open_reading(limits, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|error| self.explain(DOING, error))
     }
 
     /// Opens a target for planning: reads only, but lets SQLite undo what a killed writer left
@@ -205,10 +206,9 @@ impl File {
 
     fn refuse_io(&self, error: std::io::Error) -> EngineError {
         match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                self.refuse(Cause::NotFound, "E320", "the file does not exist")
-                    .hint("the path is taken literally: no ~, no variables, no %20")
-            }
+            std::io::ErrorKind::NotFound => self
+                .refuse(Cause::NotFound, "E320", "the file does not exist")
+                .hint("the path is taken literally: no ~, no variables, no %20"),
             std::io::ErrorKind::PermissionDenied => {
                 self.refuse(Cause::Privilege, "E320", "this user may not read the file or its directory")
             }
@@ -218,7 +218,9 @@ impl File {
 
     fn refuse_kind(&self, meta: &std::fs::Metadata) -> Result<(), EngineError> {
         if meta.is_dir() {
-            return Err(self.refuse(Cause::NotFound, "E321", "this is a directory").hint("name the file in it"));
+            return Err(self
+                .refuse(Cause::NotFound, "E321", "this is a directory")
+                .hint("name the file in it"));
         }
         if !meta.is_file() {
             return Err(self.refuse(Cause::NotFound, "E321", "this is not a regular file"));
@@ -235,7 +237,11 @@ impl File {
         });
         if extended(&error) == Some(ffi::SQLITE_READONLY_ROLLBACK) {
             return self
-                .refuse(Cause::NotFound, "E324", "a journal of an unfinished transaction lies beside the file")
+                .refuse(
+                    Cause::NotFound,
+                    "E324",
+                    "a journal of an unfinished transaction lies beside the file",
+                )
                 .hint("open it once with its own application (or sqlite3) so that SQLite rolls it back");
         }
         if wal || (code == Some(ErrorCode::CannotOpen) && self.path.is_file()) {
@@ -261,7 +267,9 @@ impl File {
         let error = self.refuse(Cause::NotFound, "E322", "the file is not a SQLite database");
         let distinct = head.iter().collect::<std::collections::BTreeSet<_>>().len();
         if head.len() == 512 && distinct > 200 {
-            return error.hint("its first bytes look random: it may be encrypted (SQLCipher, SEE); decrypt a copy first");
+            return error.hint(
+                "its first bytes look random: it may be encrypted (SQLCipher, SEE); decrypt a copy first",
+            );
         }
         error.hint("is it the right file?")
     }

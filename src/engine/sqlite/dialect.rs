@@ -349,7 +349,18 @@ mod tests {
         for good in ["a > 1", "a IN (1, 2) AND \"b c\" = ';'", "replace(a, 'x', 'y') = 'z'", "[select] = 1"] {
             assert_eq!(check_condition(good), Ok(()), "{good}");
         }
-        for bad in ["", "a = 1; DROP TABLE t", "a -- x", "a /* x */", "(SELECT 1)", "a = (1", "a)", "a, b", "a = ?1", "'a"] {
+        for bad in [
+            "",
+            "a = 1; DROP TABLE t",
+            "a -- x",
+            "a /* x */",
+            "(SELECT 1)",
+            "a = (1",
+            "a)",
+            "a, b",
+            "a = ?1",
+            "'a",
+        ] {
             assert!(check_condition(bad).is_err(), "{bad}");
         }
     }
@@ -360,7 +371,10 @@ mod tests {
         renames.columns.insert("Name".into(), "full name".into());
         renames.objects.insert(Name::new("main", "t"), Name::new("main", "u"));
         let renamed = |text: &str| DIALECT.rename(text, &renames).expect("renamed");
-        assert_eq!(renamed("name > 'name' AND [NAME] <> \"x\""), "\"full name\" > 'name' AND \"full name\" <> \"x\"");
+        assert_eq!(
+            renamed("name > 'name' AND [NAME] <> \"x\""),
+            "\"full name\" > 'name' AND \"full name\" <> \"x\""
+        );
         assert_eq!(renamed("t.name COLLATE name"), "\"u\".\"full name\" COLLATE name");
         assert_eq!(renamed("name(1) + CAST(name AS name)"), "name(1) + CAST(\"full name\" AS name)");
     }

@@ -85,7 +85,8 @@ impl Held {
     fn take_now(file: File, limits: &Limits, open: Open) -> Result<Self, EngineError> {
         let fail = |error| classify(OPEN, error).on(&file);
         let probe = open(&file, limits)?;
-        let readers = (0..limits.readers.max(1)).map(|_| open(&file, limits)).collect::<Result<Vec<_>, _>>()?;
+        let readers =
+            (0..limits.readers.max(1)).map(|_| open(&file, limits)).collect::<Result<Vec<_>, _>>()?;
         let text = |sql: &str| probe.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fail);
         let (mode, encoding) = (text("PRAGMA main.journal_mode")?, text("PRAGMA main.encoding")?);
         let position = begin_together(&file, &probe, &readers)?;
@@ -288,7 +289,9 @@ fn row_bytes(
     let Some(rowid) = shape.rowid.as_deref() else { return Ok(1) };
     let size = |name: &String| {
         let name = super::dialect::quote(name);
-        format!("2 + CASE typeof({name}) WHEN 'text' THEN length(CAST({name} AS BLOB)) WHEN 'blob' THEN length({name}) ELSE 6 END")
+        format!(
+            "2 + CASE typeof({name}) WHEN 'text' THEN length(CAST({name} AS BLOB)) WHEN 'blob' THEN length({name}) ELSE 6 END"
+        )
     };
     let sizes = shape.stored.iter().map(size).collect::<Vec<_>>().join(" + ");
     let sizes = if sizes.is_empty() { "8".to_string() } else { sizes };

@@ -19,12 +19,15 @@ feed', -1, 9e999, x'00ff', 9223372036854775807),
 
 #[tokio::test]
 async fn l_01_and_l_09_every_class_of_value_is_copied_as_it_is() {
-    for (form, mode) in [(Form::NativeFast, "delete"), (Form::NativeFast, "wal"), (Form::NativeText, "delete")] {
+    for (form, mode) in
+        [(Form::NativeFast, "delete"), (Form::NativeFast, "wal"), (Form::NativeText, "delete")]
+    {
         let place = Place::new();
         let a = place.make("a.db", &format!("PRAGMA journal_mode = {mode}; {VALUES}"));
         copy_all(&place, "a.db", "b.db", form).await.expect("copied");
         let b = Connection::open(place.path("b.db")).expect("opened");
-        let all = "SELECT *, typeof(a), typeof(t), typeof(i), typeof(r), typeof(b), typeof(n) FROM v ORDER BY id";
+        let all =
+            "SELECT *, typeof(a), typeof(t), typeof(i), typeof(r), typeof(b), typeof(n) FROM v ORDER BY id";
         assert_eq!(dump(&a, all), dump(&b, all), "{form:?} {mode}");
     }
 }
@@ -47,7 +50,10 @@ async fn a_whole_schema_with_rows_is_copied_and_sums_up_the_same() {
         assert_eq!(one.expect("a sum"), two.expect("a sum"), "{}", table.name);
     }
     let plan_again = target.inspect().await.expect("inspected");
-    assert_eq!(plan_again.tables.iter().map(|table| &table.columns).collect::<Vec<_>>(), catalog.tables.iter().map(|table| &table.columns).collect::<Vec<_>>());
+    assert_eq!(
+        plan_again.tables.iter().map(|table| &table.columns).collect::<Vec<_>>(),
+        catalog.tables.iter().map(|table| &table.columns).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -62,13 +68,17 @@ async fn l_09_a_utf_16_file_is_copied_into_a_utf_8_one() {
 #[tokio::test]
 async fn l_01_a_value_of_another_class_is_refused_with_its_place_and_without_its_text() {
     let place = Place::new();
-    place.make("a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, i INT); INSERT INTO t VALUES (7, 1), (9, 'secret')");
+    place.make(
+        "a.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, i INT); INSERT INTO t VALUES (7, 1), (9, 'secret')",
+    );
     let source = place.source("a.db").await;
     let table = source.inspect().await.expect("inspected").tables.remove(0);
     let snapshot = source.snapshot().await.expect("a snapshot");
     let projection = projection(&table, Form::Rows);
     let (projection, chunk) = (&projection, &whole());
-    let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 1 << 16 }).await.expect("a stream");
+    let mut stream =
+        snapshot.read(&Read { projection, chunk, batch_bytes: 1 << 16 }).await.expect("a stream");
     let error = drain(stream.as_mut()).await.expect_err("refused");
     let text = format!("{error}{:?}", error.hint);
     assert_eq!(error.cause, Cause::Data);
@@ -127,7 +137,10 @@ async fn chunks_of_a_file_that_stands_still_are_fetched_by_the_target() {
 #[tokio::test]
 async fn f_78_readers_in_wal_mode_share_one_moment_while_others_commit() {
     let place = Place::new();
-    let a = place.make("a.db", "PRAGMA journal_mode = wal; CREATE TABLE t (a); CREATE TABLE u (a); INSERT INTO t VALUES (1)");
+    let a = place.make(
+        "a.db",
+        "PRAGMA journal_mode = wal; CREATE TABLE t (a); CREATE TABLE u (a); INSERT INTO t VALUES (1)",
+    );
     let source = place.source("a.db").await;
     let catalog = source.inspect().await.expect("inspected");
     let snapshot = source.snapshot().await.expect("a snapshot");
@@ -198,7 +211,8 @@ async fn load_one(ty: Type, native: &str, fill: impl FnOnce(&mut RowBatch)) -> R
         cast: None,
     };
     let (source, target) = (name("t"), name("t"));
-    let projection = Projection { source, target, columns: vec![column], filter: None, key: vec![], form: Form::Rows };
+    let projection =
+        Projection { source, target, columns: vec![column], filter: None, key: vec![], form: Form::Rows };
     let mut batch = RowBatch::new(1);
     fill(&mut batch);
     batch.end_row();
@@ -262,7 +276,8 @@ async fn a_stream_that_counts_other_rows_than_came_is_not_loaded() {
     let mut session = lock.session().await.expect("a session");
     session.execute(&["CREATE TABLE t (c)".into()]).await.expect("made");
     let (source, target) = (name("t"), name("t"));
-    let projection = Projection { source, target, columns: vec![], filter: None, key: vec![], form: Form::Rows };
+    let projection =
+        Projection { source, target, columns: vec![], filter: None, key: vec![], form: Form::Rows };
     let mut batch = RowBatch::new(0);
     batch.end_row();
     let mut stream = Made(vec![Batch::Rows(batch), Batch::End { rows: 2 }]);
