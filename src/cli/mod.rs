@@ -5,6 +5,8 @@ pub mod args;
 pub mod bars;
 pub mod begin;
 pub mod card;
+pub mod demo;
+pub mod diff;
 pub mod dot;
 pub mod ends;
 pub mod escape;
@@ -133,6 +135,7 @@ async fn dispatch(command: &Command, face: &Face) -> Result<u8, Failure> {
         }
         Command::Completions(args) => manual::completions(args, face),
         Command::Man(args) => manual::man(args, face),
-        Command::Demo(_) | Command::Diff(_) => Err(Failure::usage("not built yet")),
+        Command::Diff(args) => diff::run(args, face).await,
+        Command::Demo(args) => demo::run(args, face).await,
     }
 }
