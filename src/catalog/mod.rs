@@ -56,6 +56,18 @@ pub struct Catalog {
     /// What Towpath sees and does not carry: views, functions, triggers, policies, grants...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<OtherObject>,
+    /// Tables and sequences whose rows or values this role may not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denied>,
+}
+
+/// A privilege that is missing to read an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denied {
+    pub object: Name,
+    /// The statement that grants it, ready to be run by the object's owner.
+    pub grant: String,
 }
 
 /// The identity of a database, equal for two URLs that reach the same one.

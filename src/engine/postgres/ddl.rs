@@ -61,8 +61,9 @@ fn create_domain(quoted: &str, kind: &UserTypeKind) -> Vec<String> {
     if *not_null {
         text += " NOT NULL";
     }
-    let constraint =
-        |check: &Check| format!(" CONSTRAINT {} CHECK ({})", identifier(&check.name), check.native);
+    let constraint = |check: &Check| {
+        format!(" CONSTRAINT {} CHECK {}", identifier(&check.name), text::group(&check.native))
+    };
     for check in checks.iter().filter(|check| check.validated) {
         text += &constraint(check);
     }
@@ -151,7 +152,7 @@ fn column_line(table: &Table, column: &Column, identity: &[&Sequence]) -> String
     }
     if let Some(Generated { native, stored }) = &column.generated {
         let how = if *stored { "STORED" } else { "VIRTUAL" };
-        text += &format!(" GENERATED ALWAYS AS ({native}) {how}");
+        text += &format!(" GENERATED ALWAYS AS {} {how}", text::group(native));
     } else if let Some(kind) = column.identity {
         text += &identity_clause(table, column, kind, identity);
     } else if let Some(default) = &column.default {
@@ -165,7 +166,7 @@ fn column_line(table: &Table, column: &Column, identity: &[&Sequence]) -> String
 
 /// A default as the grammar takes it: an operation goes in parentheses.
 fn default_text(native: &str) -> String {
-    if text::is_operation(native) { format!("({native})") } else { native.to_string() }
+    if text::is_operation(native) { text::group(native) } else { native.to_string() }
 }
 
 fn identity_clause(table: &Table, column: &Column, kind: Identity, sequences: &[&Sequence]) -> String {
@@ -247,7 +248,7 @@ fn check_clause(check: &Check) -> String {
         false => format!("CONSTRAINT {} ", identifier(&check.name)),
     };
     let no_inherit = if check.no_inherit { " NO INHERIT" } else { "" };
-    format!("{constraint}CHECK ({}){no_inherit}", check.native)
+    format!("{constraint}CHECK {}{no_inherit}", text::group(&check.native))
 }
 
 /// A check that is not valid at the source stays so: it holds for new rows only. Children of the

@@ -8,7 +8,7 @@ use crate::catalog::{
     Sequence, Table, Type, UserType,
 };
 
-use super::{ddl, keys, probe, quote, text, types};
+use super::{ddl, keys, probe, quote, same, text, types};
 
 /// The dialect.
 pub struct PostgresDialect;
@@ -108,7 +108,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn same_expr(&self, a: &str, b: &str) -> bool {
-        text::same(a, b)
+        same::same(a, b)
     }
 
     fn check_condition(&self, text: &str) -> Result<(), String> {

@@ -7,6 +7,7 @@ use crate::catalog::{
 
 use super::ddl::{column_list, comment, constraint_comment, with_options};
 use super::quote::{identifier, name};
+use super::text;
 
 /// A primary, unique or exclusion constraint. One of a partition also attaches its index to the
 /// parent's, which must exist.
@@ -49,7 +50,7 @@ fn key_clause(key: &Key) -> String {
     }
     text += &with_options(&key.options);
     if let Some(predicate) = &key.predicate {
-        text += &format!(" WHERE ({predicate})");
+        text += &format!(" WHERE {}", text::group(predicate));
     }
     text + deferral(key.deferrable, key.initially_deferred)
 }
@@ -96,7 +97,7 @@ pub fn create_index(table: &Table, index: &Index) -> Vec<String> {
     }
     text += &with_options(&index.options);
     if let Some(predicate) = &index.predicate {
-        text += &format!(" WHERE ({predicate})");
+        text += &format!(" WHERE {}", text::group(predicate));
     }
     let mut out = vec![text];
     let own = Name::new(&table.name.schema, &index.name);
@@ -109,7 +110,7 @@ pub fn create_index(table: &Table, index: &Index) -> Vec<String> {
 fn index_part(part: &IndexPart) -> String {
     let mut text = match (&part.column, &part.expression) {
         (Some(column), _) => identifier(column),
-        (None, Some(expression)) => format!("({expression})"),
+        (None, Some(expression)) => text::group(expression),
         (None, None) => String::new(),
     };
     if let Some(collation) = &part.collation {

@@ -2,33 +2,33 @@
 //! client, questions about catalogs and state on sqlx.
 
 mod connect;
+mod ddl;
+pub mod dialect;
 mod encode;
 mod error;
+pub mod inspect;
+mod keys;
 mod load;
 mod lock;
 mod login;
 mod marks;
+mod probe;
+mod quote;
 mod read;
 mod rows;
+mod same;
 mod select;
 mod sequence;
 mod snapshot;
-mod speak;
 mod strict;
 mod summary;
+mod text;
 mod tls;
+mod types;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-mod ddl;
-pub mod dialect;
-mod keys;
-mod probe;
-mod quote;
-mod text;
-mod types;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
@@ -59,7 +59,7 @@ impl Engine for Postgres {
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
-        unimplemented!()
+        &dialect::DIALECT
     }
 
     fn check_url(&self, url: &Url) -> Result<(), UrlError> {
@@ -93,8 +93,7 @@ struct End {
 impl End {
     async fn open(url: &Url, limits: &Limits, role: Role) -> Result<Self, EngineError> {
         let address = Address::from_url(url, limits).map_err(|error| {
-            let mut made =
-                EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
+            let mut made = EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
             made.hint = error.help;
             made.on(url)
         })?;
@@ -143,7 +142,7 @@ async fn sequence_values(
             .iter()
             .enumerate()
             .map(|(index, name)| {
-                format!("SELECT {index}, last_value, is_called FROM {}", speak::quote_name(name))
+                format!("SELECT {index}, last_value, is_called FROM {}", quote::name(name))
             })
             .collect();
         let sql = format!("{} ORDER BY 1", parts.join(" UNION ALL "));

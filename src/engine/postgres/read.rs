@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -25,7 +24,6 @@ pub struct CopyStream {
     spare: Vec<RowBatch>,
     /// CopyDone was seen.
     over: bool,
-    begun: bool,
 }
 
 impl CopyStream {
@@ -41,7 +39,6 @@ impl CopyStream {
             batch_bytes,
             spare: Vec::new(),
             over: false,
-            begun: false,
         }
     }
 
@@ -98,7 +95,6 @@ impl CopyStream {
 
     /// Takes the count and the checks, and gives the session back.
     async fn end(&mut self) -> Result<Batch, EngineError> {
-        crash_point!("copy::end_of_stream_before_check");
         let answers = match self.reader()?.wire.answers().await {
             Ok(answers) => answers,
             Err(fault) => return Err(self.fail(fault)),
@@ -120,12 +116,6 @@ impl CopyStream {
 #[async_trait]
 impl BatchStream for CopyStream {
     async fn next(&mut self) -> Result<Batch, EngineError> {
-        if self.begun {
-            crash_point!("copy::mid_rows");
-        } else {
-            crash_point!("copy::first_row");
-        }
-        self.begun = true;
         if self.projection.form == Form::Rows {
             let batch = self.rows().await?;
             if !batch.is_empty() {

@@ -207,6 +207,19 @@ pub fn is_operation(native: &str) -> bool {
     })
 }
 
+/// A text in parentheses, once.
+pub fn group(native: &str) -> String {
+    let grouped = token::tokenize(native, &SYNTAX.tokens).is_ok_and(|tokens| {
+        let mut depth = 0_i32;
+        let ends = tokens.iter().position(|token| {
+            depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+            depth <= 0
+        });
+        tokens.len() > 1 && ends == Some(tokens.len() - 1) && native.starts_with('(') && native.ends_with(')')
+    });
+    if grouped { native.to_string() } else { format!("({native})") }
+}
+
 /// The sequence that a default draws from, where it does nothing else.
 pub fn parse_nextval(native: &str) -> Option<Name> {
     let tokens = token::tokenize(native, &SYNTAX.tokens).ok()?;
@@ -222,65 +235,6 @@ pub fn parse_nextval(native: &str) -> Option<Name> {
         }
         _ => None,
     }
-}
-
-/// True where two texts mean the same by their form: equal but for white space and redundant
-/// parentheses, or equal neutral expressions.
-pub fn same(a: &str, b: &str) -> bool {
-    if a == b {
-        return true;
-    }
-    let cut = |text| token::tokenize(text, &SYNTAX.tokens).ok();
-    let (Some(left), Some(right)) = (cut(a), cut(b)) else { return false };
-    if bared(&left) == bared(&right) {
-        return true;
-    }
-    matches!((expr::parse(a, &SYNTAX), expr::parse(b, &SYNTAX)), (Some(a), Some(b)) if a == b)
-}
-
-/// The tokens, words in lower case, without parentheses around what is one operand or all.
-fn bared(tokens: &[Token<'_>]) -> Vec<String> {
-    let mut partner = vec![usize::MAX; tokens.len()];
-    let mut open = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        if token.is("(") {
-            open.push(at);
-        } else if token.is(")")
-            && let Some(start) = open.pop()
-        {
-            partner[start] = at;
-            partner[at] = start;
-        }
-    }
-    let redundant = |at: usize| {
-        let close = partner[at];
-        if close == usize::MAX {
-            return false;
-        }
-        let called = at > 0 && tokens[at - 1].name().is_some() && !is_operator_word(&tokens[at - 1]);
-        let whole = at == 0 && close + 1 == tokens.len();
-        let single = close == at + 2 || tokens[at + 1].is("(") && partner[at + 1] == close.wrapping_sub(1);
-        whole || !called && single
-    };
-    let dropped: Vec<bool> = (0..tokens.len())
-        .map(|at| match () {
-            () if tokens[at].is("(") => redundant(at),
-            () if tokens[at].is(")") && partner[at] != usize::MAX => redundant(partner[at]),
-            () => false,
-        })
-        .collect();
-    let kept = tokens.iter().zip(dropped).filter(|(token, dropped)| !dropped && token.kind != Kind::Comment);
-    let text = |token: &Token<'_>| match token.kind {
-        Kind::Word => token.text.to_ascii_lowercase(),
-        _ => token.text.to_string(),
-    };
-    kept.map(|(token, _)| text(token)).collect()
-}
-
-fn is_operator_word(token: &Token<'_>) -> bool {
-    ["and", "or", "not", "when", "then", "else", "case", "between", "like", "is"]
-        .iter()
-        .any(|word| token.is_word(word))
 }
 
 /// Is a text one scalar condition? Says what is wrong with it.
@@ -341,5 +295,147 @@ fn refuse_word(tokens: &[Token<'_>], at: usize) -> Result<(), String> {
     match query {
         true => Err(format!("{} makes it a query, not one condition", token.text.to_uppercase())),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Table;
+
+    fn renames() -> Renames {
+        let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
+        Renames {
+            columns: [pair("a", "Alpha"), pair("text", "words"), pair("year", "y"), pair("Odd", "even")]
+                .into(),
+            objects: [(Name::new("public", "seq"), Name::new("app", "Seq 2"))].into(),
+            schemas: [pair("public", "app")].into(),
+        }
+    }
+
+    #[test]
+    fn names_are_renamed_where_they_are_names() {
+        for (native, expected) in [
+            ("(a > 0)", "(\"Alpha\" > 0)"),
+            ("((text)::text = 'a'::text)", "((words)::text = 'a'::text)"),
+            ("a(a)", "a(\"Alpha\")"),
+            ("(x.a = y.a)", "(x.a = y.a)"),
+            ("(a).a", "(\"Alpha\").a"),
+            ("'a'::public.status", "'a'::app.status"),
+            ("nextval('public.seq'::regclass)", "nextval('app.\"Seq 2\"'::regclass)"),
+            ("nextval('other.seq'::regclass)", "nextval('other.seq'::regclass)"),
+            ("'public.seq'::text", "'public.seq'::text"),
+            ("public.f(a)", "public.f(\"Alpha\")"),
+            ("EXTRACT(year FROM year)", "EXTRACT(year FROM y)"),
+            ("(a COLLATE \"Odd\")", "(\"Alpha\" COLLATE \"Odd\")"),
+            ("RANGE (a text_ops, \"Odd\")", "RANGE (\"Alpha\" text_ops, even)"),
+            ("LIST (lower(text) a)", "LIST (lower(words) a)"),
+            ("(\"Odd\" = 'Odd'::text)", "(even = 'Odd'::text)"),
+            ("f(a => a)", "f(a => \"Alpha\")"),
+            ("CASE WHEN a THEN text ELSE year END", "CASE WHEN \"Alpha\" THEN words ELSE y END"),
+            ("public.status[]", "app.status[]"),
+            ("FOR VALUES FROM (MINVALUE) TO ('a')", "FOR VALUES FROM (MINVALUE) TO ('a')"),
+            ("((ts)::timestamp without time zone > a)", "((ts)::timestamp without time zone > \"Alpha\")"),
+        ] {
+            assert_eq!(rename(native, &renames()).as_deref(), Ok(expected), "{native}");
+        }
+        assert!(rename("'open", &renames()).is_err());
+        assert_eq!(rename("'open", &Renames::default()).as_deref(), Ok("'open"));
+    }
+
+    #[test]
+    fn y_23_a_condition_is_one_expression() {
+        for good in [
+            "created_at >= '2025-01-01'",
+            "(a or b) and lower(c) in ('x;', '--y')",
+            "values > 3",
+            "extract(year from d) = 2020",
+            "a[1] = 2",
+        ] {
+            assert_eq!(check_condition(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "  ",
+            "a = 1; drop table t",
+            "a = 1 -- rest",
+            "a = 1 /* b */",
+            "exists (select 1)",
+            "(select true)",
+            "a in (values (1))",
+            "a in (table t)",
+            "a = 1) or (b = 2",
+            "(a = 1",
+            "a = 'x",
+            "a = $1",
+            "a, b",
+            "a[1",
+            "a = 1 union all select 2",
+            "a = 1 limit 1",
+        ] {
+            assert!(check_condition(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_nextval_is_a_sequence() {
+        let name = |text| parse_nextval(text).map(|name| name.to_string());
+        assert_eq!(name("nextval('public.s'::regclass)").as_deref(), Some("public.s"));
+        assert_eq!(name("nextval('\"A b\".\"S\"\"\"'::regclass)").as_deref(), Some("\"A b\".\"S\"\"\""));
+        assert_eq!(name("(nextval('public.s'::regclass) + 1)"), None);
+        assert_eq!(name("nextval(('public.s'::text)::regclass)"), None);
+    }
+
+    #[test]
+    fn s_35_what_the_server_prints_is_read() {
+        let empty = Table::default();
+        for (printed, expected) in [
+            ("'x'::character varying", Expr::Text("x".into())),
+            ("'active'::public.status", Expr::Text("active".into())),
+            ("(now() AT TIME ZONE 'utc'::text)", Expr::Now(Now::Timestamp)),
+            ("timezone('utc'::text, now())", Expr::Now(Now::Timestamp)),
+            ("'{}'::jsonb", Expr::Text("{}".into())),
+            ("'2020-01-01'::date", Expr::Text("2020-01-01".into())),
+            ("'-1'::integer", Expr::Number("-1".into())),
+            ("NULL::character varying", Expr::Null),
+        ] {
+            assert_eq!(expr::parse_of(printed, &SYNTAX, &empty), Some(expected), "{printed}");
+        }
+        for printed in [
+            "gen_random_uuid()",
+            "nextval('public.s'::regclass)",
+            "'1 day'::interval",
+            "'today'::date",
+            "(5.55)::numeric(3,1)",
+            "'1'::money",
+            "'public.t'::regclass",
+        ] {
+            assert_eq!(expr::parse_of(printed, &SYNTAX, &empty), None, "{printed}");
+        }
+    }
+
+    #[test]
+    fn parentheses_are_put_once() {
+        for (text, grouped) in
+            [("a", "(a)"), ("(a > 1)", "(a > 1)"), ("(a) > (b)", "((a) > (b))"), ("f(a)", "(f(a))")]
+        {
+            assert_eq!(group(text), grouped);
+        }
+    }
+
+    #[test]
+    fn operations_are_told_from_operands() {
+        for text in ["a AND b", "NOT a", "1 + 2", "a IS NULL", "- 1"] {
+            assert!(is_operation(text), "{text}");
+        }
+        for text in [
+            "'a and b'::text",
+            "f(a AND b)",
+            "(a + b)",
+            "nextval('s'::regclass)",
+            "'x'::timestamp with time zone",
+        ] {
+            assert!(!is_operation(text), "{text}");
+        }
     }
 }

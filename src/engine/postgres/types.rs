@@ -379,3 +379,177 @@ pub fn cast_kind(native: &str) -> CastKind {
         _ => CastKind::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Extension, UserType, UserTypeKind};
+
+    #[test]
+    fn the_simple_types_are_sorted() {
+        assert!(SIMPLE.is_sorted());
+    }
+
+    #[test]
+    fn pg_01_to_40_what_the_server_prints_is_known() {
+        let array = |of| Type::Array { of: Box::new(of) };
+        let network = |native: &str| Type::Network { native: native.to_string() };
+        for (native, expected) in [
+            ("smallint", Type::Int { bits: 16 }),
+            ("integer", Type::Int { bits: 32 }),
+            ("bigint", Type::Int { bits: 64 }),
+            ("numeric", Type::Decimal { precision: None, scale: None }),
+            ("numeric(10,2)", Type::Decimal { precision: Some(10), scale: Some(2) }),
+            ("numeric(5,-2)", Type::Decimal { precision: Some(5), scale: Some(-2) }),
+            ("real", Type::Float { bits: 32 }),
+            ("double precision", Type::Float { bits: 64 }),
+            ("boolean", Type::Bool),
+            ("character(3)", Type::Char { length: 3 }),
+            ("character varying(20)", Type::VarChar { length: 20 }),
+            ("character varying", Type::Text),
+            ("text", Type::Text),
+            ("bytea", Type::Blob),
+            ("date", Type::Date),
+            ("time(3) without time zone", Type::Time { precision: 3, zone: false }),
+            ("time with time zone", Type::Time { precision: 6, zone: true }),
+            ("timestamp(0) without time zone", Type::Timestamp { precision: 0 }),
+            ("timestamp with time zone", Type::TimestampTz { precision: 6 }),
+            ("interval day to second(2)", Type::Interval),
+            ("uuid", Type::Uuid),
+            ("json", Type::Json { binary: false }),
+            ("jsonb", Type::Json { binary: true }),
+            ("xml", Type::Xml),
+            ("integer[]", array(Type::Int { bits: 32 })),
+            ("character varying(5)[]", array(Type::VarChar { length: 5 })),
+            ("inet", network("inet")),
+            ("macaddr8", network("macaddr8")),
+            ("bit(5)", Type::Bit { length: Some(5), varying: false }),
+            ("\"bit\"", Type::Bit { length: None, varying: false }),
+            ("bit varying", Type::Bit { length: None, varying: true }),
+            ("\"char\"", Type::VarChar { length: 1 }),
+            ("name", Type::VarChar { length: 63 }),
+        ] {
+            assert_eq!(parse(native), expected, "{native}");
+        }
+        for native in
+            ["money", "tsvector", "point", "oid", "regclass", "int4range", "public.citext", "no such"]
+        {
+            assert_eq!(parse(native), Type::Native { text: native.to_string() });
+        }
+    }
+
+    #[test]
+    fn what_is_spelled_means_the_same_again() {
+        for native in SIMPLE.iter().copied().chain([
+            "numeric(10,2)",
+            "numeric(5,-2)",
+            "character(3)",
+            "character varying(20)",
+            "bit(5)",
+            "bit varying(9)",
+            "time(3) without time zone",
+            "time with time zone",
+            "timestamp(0) with time zone",
+            "timestamp without time zone",
+            "integer[]",
+            "timestamp with time zone[]",
+        ]) {
+            let ty = parse(native);
+            let Some(spelled) = spell(&ty) else { continue };
+            assert_eq!(parse(&spelled), ty, "{native}");
+            assert_eq!(normal(&spelled, None).as_deref(), Some(spelled.as_str()));
+        }
+        for ty in [
+            Type::UInt { bits: 32 },
+            Type::Int { bits: 8 },
+            Type::Binary { length: 16 },
+            Type::VarChar { length: 0 },
+            Type::Decimal { precision: Some(1001), scale: None },
+            Type::Set { labels: vec![] },
+            Type::Any,
+            Type::Native { text: "money".into() },
+            Type::Timestamp { precision: 9 },
+        ] {
+            assert_eq!(spell(&ty), None, "{ty:?}");
+        }
+    }
+
+    #[test]
+    fn types_as_users_write_them_become_those_that_are_printed() {
+        for (written, printed) in [
+            ("INT", "integer"),
+            ("int8", "bigint"),
+            ("bool", "boolean"),
+            ("float", "double precision"),
+            ("float(24)", "real"),
+            ("decimal(10)", "numeric(10,0)"),
+            ("Numeric ( 10 , 2 )", "numeric(10,2)"),
+            ("varchar(5)", "character varying(5)"),
+            ("char", "character(1)"),
+            ("bpchar", "bpchar"),
+            ("timestamptz", "timestamp with time zone"),
+            ("timestamptz(3)", "timestamp(3) with time zone"),
+            ("timestamp", "timestamp without time zone"),
+            ("time(0)", "time(0) without time zone"),
+            ("varbit(3)", "bit varying(3)"),
+            ("bit", "bit(1)"),
+            ("int4[][]", "integer[]"),
+            ("text[3]", "text[]"),
+            ("text ARRAY", "text[]"),
+            ("pg_catalog.int4", "integer"),
+            ("interval year to month", "interval year to month"),
+        ] {
+            assert_eq!(normal(written, None).as_deref(), Some(printed), "{written}");
+        }
+        for unknown in [
+            "serial",
+            "bigserial",
+            "nosuch",
+            "varchar(0)",
+            "varchar(10485761)",
+            "numeric(1001)",
+            "integer(4)",
+            "int; drop table x",
+            "text -- x",
+            "",
+            "public.mood",
+            "timestamp(7)",
+            "float(54)",
+            "text text",
+        ] {
+            assert_eq!(normal(unknown, None), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn types_of_the_catalog_are_known_by_either_name() {
+        let kind = UserTypeKind::Enum { labels: vec!["x".into()] };
+        let user = |schema: &str, name: &str| UserType {
+            name: Name::new(schema, name),
+            kind: kind.clone(),
+            comment: None,
+        };
+        let catalog = Catalog {
+            default_schema: "public".into(),
+            types: vec![user("public", "mood"), user("Odd", "T")],
+            extensions: vec![Extension {
+                name: "citext".into(),
+                schema: "ext".into(),
+                version: "1.6".into(),
+                installed: true,
+            }],
+            ..Catalog::default()
+        };
+        for (written, printed) in [
+            ("mood", Some("public.mood")),
+            ("public.mood[]", Some("public.mood[]")),
+            ("\"Odd\".\"T\"", Some("\"Odd\".\"T\"")),
+            ("odd.t", None),
+            ("citext", Some("ext.citext")),
+            ("ext.citext", Some("ext.citext")),
+            ("hstore", None),
+        ] {
+            assert_eq!(normal(written, Some(&catalog)).as_deref(), printed, "{written}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::types;
 use super::{SCHEMA, ddl, marks, parse, probe};
-use crate::catalog::dialect::{Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{Holds, Inline, Renames, Unspeakable};
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Syntax};
 use crate::catalog::token::{self, Kind, Token};
 use crate::catalog::{
@@ -100,6 +100,18 @@ impl Dialect for Sqlite {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    fn holds(&self) -> Holds {
+        Holds {
+            nul: true,
+            bad_text: true,
+            nan: false,
+            infinity: true,
+            far_dates: false,
+            loose_values: true,
+            orphans: true,
+        }
     }
 
     fn quote(&self, identifier: &str) -> String {

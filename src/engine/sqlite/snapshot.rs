@@ -224,9 +224,13 @@ impl Snapshot for Held {
     }
 
     async fn close(self: Box<Self>) -> Result<(), EngineError> {
-        // The transactions end with their connections, which close with the last lease.
+        // Readers on loan end their transactions when they come back and nobody holds the pool.
         self.readers.free.close();
-        self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let idle = std::mem::take(&mut *self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in idle {
+            let end = |conn: &mut Connection| conn.execute_batch("ROLLBACK");
+            worker.call("close", move |conn| end(conn).map_err(|error| classify("close", error))).await?;
+        }
         Ok(())
     }
 }

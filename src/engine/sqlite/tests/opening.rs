@@ -96,3 +96,18 @@ async fn u_17_paths_are_literal() {
     let up = url(&place.path("sub").join("..").join("with space.db"));
     assert!(Sqlite.source(&up, &limits()).await.is_ok());
 }
+
+/// SQLite may leave an empty `-wal` and its index beside such a file; the file itself is as it was.
+#[tokio::test]
+async fn g_01_planning_does_not_change_a_file_in_wal_mode() {
+    let place = Place::new();
+    let other = place.make("a.db", "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    let bytes = |name: &str| std::fs::read(place.path(name)).expect("read");
+    let before = (bytes("a.db"), bytes("a.db-wal"));
+    let source = place.source("a.db").await;
+    assert_eq!(source.inspect().await.expect("inspected").tables.len(), 1);
+    source.snapshot().await.expect("a snapshot").close().await.expect("closed");
+    drop(source);
+    assert!(before == (bytes("a.db"), bytes("a.db-wal")));
+    drop(other);
+}

@@ -1,0 +1,200 @@
+//! Reads the structure of a database: a fixed number of set-based catalog queries, whatever the
+//! number of tables, in one read-only transaction with an empty search path, so that no object of
+//! a user can stand in for one of the server's. Writes nothing.
+//!
+//! ```text
+//! session, schemas, extensions ─┐
+//! types, enum labels, domains ──┤
+//! tables, columns, parents ─────┼─> Catalog
+//! constraints, indexes ─────────┤
+//! sequences, all others ────────┘
+//! ```
+
+mod constraints;
+mod indexes;
+mod objects;
+mod place;
+mod tables;
+mod types;
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Decode, PgConnection, Postgres, Row, Type, ValueRef};
+
+use crate::catalog::Catalog;
+use crate::engine::{Cause, EngineError};
+
+pub use place::place;
+
+const DOING: &str = "read the catalog";
+
+/// Everything this role can see of the database. Fails with `Cause::Connection` or
+/// `Cause::Privilege` (a hardened catalog).
+pub async fn inspect(connection: &mut PgConnection) -> Result<Catalog, EngineError> {
+    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                 SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL TimeZone = 'UTC'; \
+                 SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; \
+                 SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on; SET LOCAL extra_float_digits = 3; \
+                 SET LOCAL bytea_output = 'hex'";
+    run(connection, begin).await?;
+    let catalog = read(connection).await;
+    // Whatever happened, the session goes back clean; the first error is the one that counts.
+    let ended = run(connection, "ROLLBACK").await;
+    let catalog = catalog?;
+    ended?;
+    Ok(catalog)
+}
+
+async fn read(connection: &mut PgConnection) -> Result<Catalog, EngineError> {
+    let mut reader = Reader::open(connection).await?;
+    let mut catalog = objects::database(&mut reader).await?;
+    catalog.place = place::read(&mut reader).await?;
+    catalog.schemas = objects::schemas(&mut reader).await?;
+    catalog.extensions = objects::extensions(&mut reader).await?;
+    let types = types::read(&mut reader).await?;
+    catalog.types = types.carried();
+    catalog.collations = objects::collations(&mut reader).await?;
+    catalog.sequences = objects::sequences(&mut reader).await?;
+    tables::read(&mut reader, &types, &mut catalog).await?;
+    catalog.denied = objects::denied(&mut reader).await?;
+    types.notes(&mut catalog.others);
+    objects::others(&mut reader, &mut catalog.others).await?;
+    sort(&mut catalog);
+    Ok(catalog)
+}
+
+fn sort(catalog: &mut Catalog) {
+    catalog.schemas.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog.extensions.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog.types.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog.collations.sort();
+    catalog.sequences.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog.tables.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog.denied.sort();
+    catalog.denied.dedup();
+    catalog.others.sort();
+    catalog.others.dedup();
+}
+
+/// A session in its transaction, and what depends on the server's version.
+struct Reader<'a> {
+    connection: &'a mut PgConnection,
+    /// As in `server_version_num`: 150020.
+    version: i32,
+    /// Who asks, for the grants that are missing.
+    role: String,
+}
+
+impl<'a> Reader<'a> {
+    fn new(connection: &'a mut PgConnection) -> Self {
+        Self { connection, version: 0, role: String::new() }
+    }
+
+    async fn open(connection: &'a mut PgConnection) -> Result<Self, EngineError> {
+        let mut reader = Self::new(connection);
+        let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version, \
+                   CURRENT_USER::pg_catalog.text AS role";
+        for row in reader.rows(sql).await? {
+            reader.version = row.need("version")?;
+            reader.role = row.text("role")?;
+        }
+        Ok(reader)
+    }
+
+    /// True for a major version or later.
+    fn has(&self, major: i32) -> bool {
+        self.version >= major * 10_000
+    }
+
+    /// An expression that older servers do not know, and what stands for it there.
+    fn since<'s>(&self, major: i32, expression: &'s str, else_: &'s str) -> &'s str {
+        if self.has(major) { expression } else { else_ }
+    }
+
+    async fn rows(&mut self, sql: &str) -> Result<Vec<Fields>, EngineError> {
+        // The texts are ours: no value and no name of a user is ever put into one.
+        let query = sqlx::query(AssertSqlSafe(sql.to_string())).persistent(false);
+        let rows = query.fetch_all(&mut *self.connection).await.map_err(failed)?;
+        Ok(rows.into_iter().map(Fields).collect())
+    }
+}
+
+/// One row, read by column name.
+struct Fields(PgRow);
+
+impl Fields {
+    /// The value of a column, which may be null where `T` is an option. A column of another type
+    /// than asked is an error, never a default.
+    fn need<'r, T: Decode<'r, Postgres> + Type<Postgres>>(&'r self, column: &str) -> Result<T, EngineError> {
+        self.0.try_get(column).map_err(failed)
+    }
+
+    fn text(&self, column: &str) -> Result<String, EngineError> {
+        self.need(column)
+    }
+
+    fn maybe(&self, column: &str) -> Result<Option<String>, EngineError> {
+        self.need(column)
+    }
+
+    fn truth(&self, column: &str) -> Result<bool, EngineError> {
+        self.need(column)
+    }
+
+    fn oid(&self, column: &str) -> Result<u32, EngineError> {
+        let oid: sqlx::postgres::types::Oid = self.need(column)?;
+        Ok(oid.0)
+    }
+
+    fn is_null(&self, column: &str) -> Result<bool, EngineError> {
+        Ok(self.0.try_get_raw(column).map_err(failed)?.is_null())
+    }
+}
+
+async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), EngineError> {
+    sqlx::raw_sql(sql).execute(&mut *connection).await.map(|_| ()).map_err(failed)
+}
+
+/// Errors of catalog queries hold no row data of users.
+fn failed(error: sqlx::Error) -> EngineError {
+    let cause = match &error {
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            Some("42501") => Cause::Privilege,
+            Some(code) if code.starts_with("08") || code.starts_with("57P") => Cause::Connection,
+            Some("40001" | "40P01" | "55P03" | "57014") => Cause::Busy,
+            Some(code) if code.starts_with("53") => Cause::Resources,
+            _ => Cause::Other,
+        },
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Cause::Connection,
+        _ => Cause::Other,
+    };
+    let message = match &error {
+        sqlx::Error::Database(database) => database.message().to_string(),
+        other => other.to_string(),
+    };
+    let code = error.as_database_error().and_then(|database| database.code().map(|code| code.into_owned()));
+    let found = EngineError::new(cause, DOING, message);
+    match code {
+        Some(code) => found.code(code),
+        None => found,
+    }
+}
+
+/// Schemas whose objects are the server's, a session's or our own; the condition on `n`.
+const USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'towpath'";
+
+/// The anti-join that leaves out members of extensions, for the catalog `class` whose row is `alias`.
+fn not_member(class: &str, alias: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS member WHERE member.classid = \
+         'pg_catalog.{class}'::pg_catalog.regclass AND member.objid = {alias}.oid AND member.objsubid = 0 AND \
+         member.deptype = 'e')"
+    )
+}
+
+/// The comment on the object, where `objsubid` is 0.
+fn comment(class: &str, alias: &str) -> String {
+    format!(
+        "(SELECT words.description FROM pg_catalog.pg_description AS words WHERE words.classoid = \
+         'pg_catalog.{class}'::pg_catalog.regclass AND words.objoid = {alias}.oid AND words.objsubid = 0)"
+    )
+}

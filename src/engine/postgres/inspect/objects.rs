@@ -1,0 +1,308 @@
+//! Everything that is not a table or a type: the database itself, schemas, extensions, collations,
+//! sequences, and the list of what is seen and left behind.
+
+use super::{Fields, Reader, USERS, comment, not_member};
+use crate::catalog::{Catalog, Denied, Extension, Name, OtherObject, Schema, Sequence, SequenceOwner};
+use crate::engine::EngineError;
+use crate::engine::postgres::quote;
+
+/// A catalog with its head filled in.
+pub async fn database(reader: &mut Reader<'_>) -> Result<Catalog, EngineError> {
+    let sql = "SELECT pg_catalog.current_database()::pg_catalog.text AS name, \
+               pg_catalog.current_setting('server_version') AS version, \
+               pg_catalog.current_setting('server_encoding') AS encoding";
+    let mut catalog = Catalog { engine: "postgres".to_string(), ..Catalog::default() };
+    for row in reader.rows(sql).await? {
+        catalog.database = row.text("name")?;
+        // `15.18 (Debian 15.18-0+deb12u1)`: the packager's words are not the version.
+        let version = row.text("version")?;
+        catalog.version = version.split(' ').next().unwrap_or_default().to_string();
+        catalog.encoding = row.text("encoding")?;
+    }
+    catalog.default_schema = "public".to_string();
+    Ok(catalog)
+}
+
+pub async fn schemas(reader: &mut Reader<'_>) -> Result<Vec<Schema>, EngineError> {
+    let member = not_member("pg_namespace", "n");
+    let comment = comment("pg_namespace", "n");
+    let sql = format!(
+        "SELECT n.nspname::text AS name, {comment} AS comment FROM pg_catalog.pg_namespace AS n \
+         WHERE {USERS} AND {member}"
+    );
+    let rows = reader.rows(&sql).await?;
+    let schema = |row: &Fields| Ok(Schema { name: row.text("name")?, comment: row.maybe("comment")? });
+    rows.iter().map(schema).collect()
+}
+
+/// Those of this database, and those that its server could create.
+pub async fn extensions(reader: &mut Reader<'_>) -> Result<Vec<Extension>, EngineError> {
+    let sql = "SELECT coalesce(e.extname, a.name)::text AS name, coalesce(n.nspname, '')::text AS schema, \
+               coalesce(e.extversion, a.default_version, '') AS version, e.oid IS NOT NULL AS installed \
+               FROM pg_catalog.pg_extension AS e \
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace \
+               FULL JOIN (SELECT x.name, x.default_version FROM pg_catalog.pg_available_extensions() AS x) \
+               AS a ON a.name = e.extname";
+    let rows = reader.rows(sql).await?;
+    let extension = |row: &Fields| {
+        Ok(Extension {
+            name: row.text("name")?,
+            schema: row.text("schema")?,
+            version: row.text("version")?,
+            installed: row.truth("installed")?,
+        })
+    };
+    rows.iter().map(extension).collect()
+}
+
+/// Collations that somebody made here.
+pub async fn collations(reader: &mut Reader<'_>) -> Result<Vec<Name>, EngineError> {
+    let member = not_member("pg_collation", "c");
+    let sql = format!(
+        "SELECT n.nspname::text AS schema, c.collname::text AS name FROM pg_catalog.pg_collation AS c \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE {USERS} AND {member}"
+    );
+    let rows = reader.rows(&sql).await?;
+    rows.iter().map(|row| Ok(Name::new(row.text("schema")?, row.text("name")?))).collect()
+}
+
+/// All sequences, those of `serial` and identity columns with their owners.
+pub async fn sequences(reader: &mut Reader<'_>) -> Result<Vec<Sequence>, EngineError> {
+    let member = not_member("pg_class", "c");
+    let comment = comment("pg_class", "c");
+    let sql = format!(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name, \
+         pg_catalog.format_type(s.seqtypid, NULL) AS data_type, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, \
+         s.seqcache, s.seqcycle, tn.nspname::text AS table_schema, t.relname::text AS table_name, \
+         a.attname::text AS column_name, d.deptype = 'i' AS identity, {comment} AS comment \
+         FROM pg_catalog.pg_sequence AS s \
+         JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           AND d.objid = c.oid AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') \
+         LEFT JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid \
+         LEFT JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
+         LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+         WHERE {USERS} AND {member}"
+    );
+    let rows = reader.rows(&sql).await?;
+    rows.iter().map(sequence).collect()
+}
+
+fn sequence(row: &Fields) -> Result<Sequence, EngineError> {
+    let owner = match row.maybe("column_name")? {
+        Some(column) => Some(SequenceOwner {
+            table: Name::new(row.text("table_schema")?, row.text("table_name")?),
+            column,
+            identity: row.truth("identity")?,
+        }),
+        None => None,
+    };
+    Ok(Sequence {
+        name: Name::new(row.text("schema")?, row.text("name")?),
+        data_type: row.text("data_type")?,
+        start: row.need("seqstart")?,
+        increment: row.need("seqincrement")?,
+        min: row.need("seqmin")?,
+        max: row.need("seqmax")?,
+        cache: row.need("seqcache")?,
+        cycle: row.need("seqcycle")?,
+        owner,
+        comment: row.maybe("comment")?,
+    })
+}
+
+/// Which tables and sequences this role may not read. Row values of a table need `SELECT` on it
+/// or on each of its columns, and `USAGE` of its schema.
+pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError> {
+    let member = not_member("pg_class", "c");
+    let sql = format!(
+        "SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'S' AS sequence, \
+         pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usage, allowed.it AS allowed \
+         FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' \
+           THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT') \
+           ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (SELECT 1 \
+             FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+             AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) END AS it) AS allowed \
+         WHERE c.relkind IN ('r', 'p', 'S') AND {USERS} AND {member} \
+         AND NOT (allowed.it AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))"
+    );
+    let rows = reader.rows(&sql).await?;
+    let to = quote::identifier(&reader.role);
+    let mut found = Vec::new();
+    for row in &rows {
+        let object = Name::new(row.text("schema")?, row.text("name")?);
+        let mut push = |grant| found.push(Denied { object: object.clone(), grant });
+        if !row.truth("usage")? {
+            push(format!("GRANT USAGE ON SCHEMA {} TO {to}", quote::identifier(&object.schema)));
+        }
+        if !row.truth("allowed")? {
+            let kind = if row.truth("sequence")? { "SEQUENCE" } else { "TABLE" };
+            push(format!("GRANT SELECT ON {kind} {} TO {to}", quote::name(&object)));
+        }
+    }
+    Ok(found)
+}
+
+/// Objects of the catalogs below that nobody's extension brought: kind, catalog, name and, where
+/// there is one, schema.
+const PLAIN: &[(&str, &str, &str, Option<&str>)] = &[
+    ("aggregate or function", "pg_proc", "proname", Some("pronamespace")),
+    ("operator", "pg_operator", "oprname", Some("oprnamespace")),
+    ("operator class", "pg_opclass", "opcname", Some("opcnamespace")),
+    ("operator family", "pg_opfamily", "opfname", Some("opfnamespace")),
+    ("conversion", "pg_conversion", "conname", Some("connamespace")),
+    ("text search configuration", "pg_ts_config", "cfgname", Some("cfgnamespace")),
+    ("text search dictionary", "pg_ts_dict", "dictname", Some("dictnamespace")),
+    ("text search parser", "pg_ts_parser", "prsname", Some("prsnamespace")),
+    ("text search template", "pg_ts_template", "tmplname", Some("tmplnamespace")),
+    ("publication", "pg_publication", "pubname", None),
+    ("event trigger", "pg_event_trigger", "evtname", None),
+    ("foreign data wrapper", "pg_foreign_data_wrapper", "fdwname", None),
+    ("foreign server", "pg_foreign_server", "srvname", None),
+    ("language", "pg_language", "lanname", None),
+    ("access method", "pg_am", "amname", None),
+];
+
+/// First number that is given to an object of a user; the server's own are below.
+const FIRST_USER_OID: u32 = 16_384;
+
+fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
+    let member = not_member(class, "o");
+    // Overloaded functions differ by their arguments only, and kinds of them by a letter.
+    let (kind, name) = match class {
+        "pg_proc" => (
+            "CASE o.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE 'function' END"
+                .to_string(),
+            "o.proname || '(' || pg_catalog.pg_get_function_identity_arguments(o.oid) || ')'".to_string(),
+        ),
+        _ => (format!("'{kind}'"), format!("o.{name}::text")),
+    };
+    match schema {
+        Some(schema) => format!(
+            "SELECT {kind} AS kind, n.nspname::text AS schema, {name} AS name, NULL::text AS table_schema, \
+             NULL::text AS table_name FROM pg_catalog.{class} AS o JOIN pg_catalog.pg_namespace AS n ON n.oid = \
+             o.{schema} WHERE {USERS} AND {member}"
+        ),
+        None => format!(
+            "SELECT {kind}, '', {name}, NULL, NULL FROM pg_catalog.{class} AS o WHERE o.oid >= {FIRST_USER_OID} \
+             AND {member}"
+        ),
+    }
+}
+
+/// A catalog whose rows hang on a table: kind, catalog, its alias `o`'s name and table columns, and
+/// a condition.
+const HANGING: &[(&str, &str, &str, &str, &str)] = &[
+    ("trigger", "pg_trigger", "tgname", "tgrelid", "NOT o.tgisinternal"),
+    ("rule", "pg_rewrite", "rulename", "ev_class", "o.rulename <> '_RETURN'"),
+    ("policy", "pg_policy", "polname", "polrelid", "true"),
+    ("statistics", "pg_statistic_ext", "stxname", "stxrelid", "true"),
+];
+
+fn hanging(kind: &str, class: &str, name: &str, table: &str, condition: &str) -> String {
+    let member = not_member(class, "o");
+    format!(
+        "SELECT '{kind}', n.nspname::text, o.{name}::text, n.nspname::text, c.relname::text \
+         FROM pg_catalog.{class} AS o JOIN pg_catalog.pg_class AS c ON c.oid = o.{table} \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE {USERS} AND {condition} AND {member}"
+    )
+}
+
+/// Properties of tables and columns that are not carried: kind and condition on `c`, and a name.
+const PROPERTIES: &[(&str, &str, &str)] = &[
+    ("replica identity", "c.relname", "c.relkind IN ('r', 'p') AND c.relreplident <> 'd'"),
+    (
+        "grant",
+        "c.relname",
+        "c.relkind IN ('r', 'p', 'S') AND (c.relacl <> pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN \
+         's'::\"char\" ELSE 'r'::\"char\" END, c.relowner) OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a \
+         WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL))",
+    ),
+    ("typed table", "c.relname", "c.reloftype <> 0"),
+    ("forced row security", "c.relname", "c.relforcerowsecurity"),
+    (
+        "tablespace",
+        "(SELECT s.spcname FROM pg_catalog.pg_tablespace AS s WHERE s.oid = c.reltablespace)",
+        "c.relkind IN ('r', 'p', 'i', 'I') AND c.reltablespace <> 0",
+    ),
+    (
+        "table access method",
+        "(SELECT am.amname FROM pg_catalog.pg_am AS am WHERE am.oid = c.relam)",
+        "c.relkind = 'r' AND c.relam <> (SELECT am.oid FROM pg_catalog.pg_am AS am WHERE am.amname = 'heap')",
+    ),
+    (
+        "column statistics or options",
+        "c.relname",
+        "c.relkind IN ('r', 'p') AND EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid \
+         AND a.attnum > 0 AND NOT a.attisdropped AND (a.attstattarget > 0 OR a.attoptions IS NOT NULL))",
+    ),
+];
+
+fn property(kind: &str, name: &str, condition: &str) -> String {
+    let member = not_member("pg_class", "c");
+    format!(
+        "SELECT '{kind}', n.nspname::text, ({name})::text, n.nspname::text, c.relname::text \
+         FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         WHERE {USERS} AND {condition} AND {member}"
+    )
+}
+
+/// What fits no pattern.
+fn single(version_15: bool) -> Vec<String> {
+    let member = not_member("pg_class", "c");
+    let subscriptions = "SELECT 'subscription', '', o.subname::text, NULL, NULL FROM pg_catalog.pg_subscription \
+         AS o JOIN pg_catalog.pg_database AS d ON d.oid = o.subdbid \
+         WHERE d.datname = pg_catalog.current_database()";
+    let casts = format!(
+        "SELECT 'cast', '', pg_catalog.format_type(o.castsource, NULL) || ' as ' || \
+         pg_catalog.format_type(o.casttarget, NULL), NULL, NULL FROM pg_catalog.pg_cast AS o \
+         WHERE o.oid >= {FIRST_USER_OID} AND {}",
+        not_member("pg_cast", "o")
+    );
+    let defaults = "SELECT 'default privileges', coalesce(n.nspname, '')::text, r.rolname::text, NULL, NULL \
+         FROM pg_catalog.pg_default_acl AS o JOIN pg_catalog.pg_roles AS r ON r.oid = o.defaclrole \
+         LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.defaclnamespace";
+    let objects = "SELECT 'large objects', '', pg_catalog.count(*)::text, NULL, NULL \
+         FROM pg_catalog.pg_largeobject_metadata HAVING pg_catalog.count(*) > 0";
+    let relations = format!(
+        "SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END, \
+         n.nspname::text, c.relname::text, NULL, NULL FROM pg_catalog.pg_class AS c \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('v', 'm', 'f') AND {USERS} AND {member}"
+    );
+    let unlogged = format!(
+        "SELECT 'unlogged sequence', n.nspname::text, c.relname::text, NULL, NULL FROM pg_catalog.pg_class AS c \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_depend AS d \
+         ON d.objid = c.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') \
+         AND d.refobjsubid > 0 WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND d.objid IS NULL AND {USERS}"
+    );
+    let mut all =
+        vec![casts, relations, subscriptions.to_string(), defaults.to_string(), objects.to_string()];
+    if version_15 {
+        all.push(unlogged);
+    }
+    all
+}
+
+/// What is seen and not carried, by one query.
+pub async fn others(reader: &mut Reader<'_>, into: &mut Vec<OtherObject>) -> Result<(), EngineError> {
+    let mut parts: Vec<String> =
+        PLAIN.iter().map(|(kind, class, name, schema)| plain(kind, class, name, *schema)).collect();
+    parts.extend(
+        HANGING.iter().map(|(kind, class, name, table, when)| hanging(kind, class, name, table, when)),
+    );
+    parts.extend(PROPERTIES.iter().map(|(kind, name, condition)| property(kind, name, condition)));
+    parts.extend(single(reader.has(15)));
+    for row in reader.rows(&parts.join(" UNION ALL ")).await? {
+        let table = match (row.maybe("table_schema")?, row.maybe("table_name")?) {
+            (Some(schema), Some(name)) => Some(Name::new(schema, name)),
+            _ => None,
+        };
+        let name = Name::new(row.text("schema")?, row.text("name")?);
+        into.push(OtherObject { kind: row.text("kind")?, name, table });
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! Tables with their columns, parents and partition bounds. What hangs on them is read by
+//! `constraints` and `indexes`.
+
+use std::collections::HashMap;
+
+use super::types::Types;
+use super::{Fields, Reader, USERS, comment, constraints, indexes, not_member};
+use crate::catalog::{
+    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, Table, TableKind,
+};
+use crate::engine::EngineError;
+use crate::engine::postgres::text;
+
+/// Tables by their number, while they are put together.
+pub struct Tables {
+    by_oid: HashMap<u32, Entry>,
+}
+
+pub struct Entry {
+    pub table: Table,
+    /// Column names and types by `attnum`.
+    pub columns: HashMap<i16, (String, u32)>,
+    /// Collations of the columns by `attnum`.
+    pub collations: HashMap<i16, u32>,
+    is_partition: bool,
+    bound: Option<String>,
+}
+
+impl Tables {
+    pub fn get(&mut self, oid: u32) -> Option<&mut Entry> {
+        self.by_oid.get_mut(&oid)
+    }
+}
+
+/// Number of the collation that stands for the database's own.
+const DEFAULT_COLLATION: u32 = 100;
+
+impl Entry {
+    /// The collation that an expression over the columns has by itself, where that can be told.
+    pub fn habit(&self, expression: &str) -> Option<u32> {
+        let plain = self.collations.values().all(|oid| matches!(*oid, 0 | DEFAULT_COLLATION));
+        (plain && !expression.contains("COLLATE")).then_some(DEFAULT_COLLATION)
+    }
+
+    /// Names of columns by their numbers; the whole is nothing where one is missing.
+    pub fn names(&self, numbers: &[i16]) -> Option<Vec<String>> {
+        numbers.iter().map(|number| self.columns.get(number).map(|(name, _)| name.clone())).collect()
+    }
+}
+
+/// Reads all tables into the catalog.
+pub async fn read(reader: &mut Reader<'_>, types: &Types, catalog: &mut Catalog) -> Result<(), EngineError> {
+    let mut tables = tables(reader).await?;
+    columns(reader, types, &mut tables, &mut catalog.others).await?;
+    parents(reader, &mut tables).await?;
+    let of_keys = constraints::read(reader, &mut tables, &mut catalog.others).await?;
+    indexes::read(reader, types, &mut tables, of_keys).await?;
+    for mut entry in tables.by_oid.into_values() {
+        let table = &mut entry.table;
+        table.checks.sort_by(|a, b| a.name.cmp(&b.name));
+        table.keys.sort_by(|a, b| a.name.cmp(&b.name));
+        table.indexes.sort_by(|a, b| a.name.cmp(&b.name));
+        table.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
+        catalog.tables.push(entry.table);
+    }
+    Ok(())
+}
+
+async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
+    let member = not_member("pg_class", "c");
+    let comment = comment("pg_class", "c");
+    let sql = format!(
+        "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, \
+         c.relpersistence = 'u' AS unlogged, c.reloptions AS options, toast.reloptions AS toast_options, \
+         c.relispartition AS is_partition, pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS bound, \
+         CASE c.relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END AS partition_key, \
+         CASE WHEN c.relrowsecurity THEN pg_catalog.row_security_active(c.oid) ELSE false END AS hides, \
+         CASE WHEN c.relrowsecurity THEN (SELECT pg_catalog.string_agg(p.polname, ', ' ORDER BY p.polname) \
+           FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid) END AS policies, \
+         greatest(c.reltuples, 0)::pg_catalog.float8 AS rows, \
+         (c.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * \
+           pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes, {comment} AS comment \
+         FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = c.reltoastrelid \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} AND {member}"
+    );
+    let mut by_oid = HashMap::new();
+    for row in reader.rows(&sql).await? {
+        by_oid.insert(row.oid("oid")?, entry(&row)?);
+    }
+    Ok(Tables { by_oid })
+}
+
+fn entry(row: &Fields) -> Result<Entry, EngineError> {
+    let kind = match row.maybe("partition_key")? {
+        Some(by) => TableKind::Partitioned { by, of: None },
+        None => TableKind::Plain,
+    };
+    let mut options = options(row.need("options")?, "");
+    options.extend(self::options(row.need("toast_options")?, "toast."));
+    options.sort();
+    let hidden = row.truth("hides")?.then(|| row.maybe("policies")).transpose()?;
+    let hidden = hidden.map(|policies| match policies {
+        Some(policies) => format!("row-level security is on for this role, with the policies {policies}"),
+        None => "row-level security is on for this role, without a policy".to_string(),
+    });
+    let table = Table {
+        name: Name::new(row.text("schema")?, row.text("name")?),
+        kind,
+        unlogged: row.truth("unlogged")?,
+        options,
+        comment: row.maybe("comment")?,
+        hidden_rows: hidden,
+        rows: row.need::<f64>("rows")? as u64,
+        bytes: u64::try_from(row.need::<i64>("bytes")?).unwrap_or_default(),
+        ..Table::default()
+    };
+    Ok(Entry {
+        table,
+        columns: HashMap::new(),
+        collations: HashMap::new(),
+        is_partition: row.truth("is_partition")?,
+        bound: row.maybe("bound")?,
+    })
+}
+
+/// `fillfactor=70` cut at its first `=`.
+pub fn options(stored: Option<Vec<String>>, prefix: &str) -> Vec<(String, String)> {
+    let cut = |option: &String| {
+        let (key, value) = option.split_once('=').unwrap_or((option, "true"));
+        (format!("{prefix}{key}"), value.to_string())
+    };
+    let mut all: Vec<(String, String)> = stored.iter().flatten().map(cut).collect();
+    all.sort();
+    all
+}
+
+async fn columns(
+    reader: &mut Reader<'_>,
+    types: &Types,
+    tables: &mut Tables,
+    notes: &mut Vec<OtherObject>,
+) -> Result<(), EngineError> {
+    // From PostgreSQL 18 on a not-null constraint may be there and not hold for old rows.
+    let unproved = "EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid AND \
+                    k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)";
+    let sql = format!(
+        "SELECT a.attrelid, a.attnum, a.attname::text AS name, a.atttypid, \
+         pg_catalog.format_type(a.atttypid, a.atttypmod) AS native, a.attnotnull AS not_null, \
+         a.attnotnull AND {unproved} AS unproved, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression, \
+         a.attidentity::text AS identity, a.attgenerated::text AS generated, a.attcollation, \
+         co.collname::text AS collation, cn.nspname::text AS collation_schema, \
+         CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage, \
+         a.attcompression::text AS compression, a.attislocal AS local, words.description AS comment \
+         FROM pg_catalog.pg_attribute AS a \
+         JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid \
+         LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = a.attcollation AND a.attcollation <> t.typcollation \
+         LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace \
+         LEFT JOIN pg_catalog.pg_description AS words ON words.objoid = a.attrelid \
+           AND words.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND words.objsubid = a.attnum \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} \
+         AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum",
+        unproved = reader.since(18, unproved, "false")
+    );
+    // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
+    let of_root = reader.has(17);
+    for row in reader.rows(&sql).await? {
+        let Some(entry) = tables.get(row.oid("attrelid")?) else { continue };
+        let column = column(&row, types, entry.is_partition && of_root)?;
+        let number: i16 = row.need("attnum")?;
+        if row.truth("unproved")? {
+            let name = Name::new(&entry.table.name.schema, &column.name);
+            let kind = "not-null constraint that is not valid".to_string();
+            notes.push(OtherObject { kind, name, table: Some(entry.table.name.clone()) });
+        }
+        entry.columns.insert(number, (column.name.clone(), row.oid("atttypid")?));
+        entry.collations.insert(number, row.oid("attcollation")?);
+        entry.table.columns.push(column);
+    }
+    Ok(())
+}
+
+fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column, EngineError> {
+    let native = row.text("native")?;
+    let oid = row.oid("atttypid")?;
+    let expression = row.maybe("expression")?;
+    let generated = row.text("generated")?;
+    let (default, generated) = match (expression, generated.as_str()) {
+        (Some(native), "") => {
+            let sequence = text::parse_nextval(&native);
+            (Some(Default { native, sequence }), None)
+        }
+        (Some(native), how) => (None, Some(Generated { native, stored: how == "s" })),
+        (None, _) => (None, None),
+    };
+    let identity = match row.text("identity")?.as_str() {
+        _ if identity_of_root => None,
+        "a" => Some(Identity::Always),
+        "d" => Some(Identity::ByDefault),
+        _ => None,
+    };
+    let collation = match row.maybe("collation")? {
+        Some(collation) => Some(Name::new(row.text("collation_schema")?, collation)),
+        None => None,
+    };
+    Ok(Column {
+        name: row.text("name")?,
+        ty: types.neutral(oid, &native),
+        native,
+        not_null: row.truth("not_null")? && !row.truth("unproved")?,
+        default,
+        generated,
+        identity,
+        collation,
+        storage: row.maybe("storage")?.map(|letter| storage(&letter).to_string()),
+        compression: compression(&row.text("compression")?),
+        inherited: !row.truth("local")?,
+        portable: types.portable(oid),
+        comment: row.maybe("comment")?,
+    })
+}
+
+fn storage(letter: &str) -> &'static str {
+    match letter {
+        "p" => "PLAIN",
+        "e" => "EXTERNAL",
+        "m" => "MAIN",
+        _ => "EXTENDED",
+    }
+}
+
+fn compression(letter: &str) -> Option<String> {
+    match letter {
+        "p" => Some("pglz".to_string()),
+        "l" => Some("lz4".to_string()),
+        _ => None,
+    }
+}
+
+/// Parents by partitioning and by inheritance.
+async fn parents(reader: &mut Reader<'_>, tables: &mut Tables) -> Result<(), EngineError> {
+    let sql = "SELECT i.inhrelid, n.nspname::text AS schema, c.relname::text AS name \
+               FROM pg_catalog.pg_inherits AS i \
+               JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent \
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+               WHERE c.relkind IN ('r', 'p') ORDER BY i.inhrelid, i.inhseqno";
+    for row in reader.rows(sql).await? {
+        let Some(entry) = tables.get(row.oid("inhrelid")?) else { continue };
+        let parent = Name::new(row.text("schema")?, row.text("name")?);
+        let Some(bound) = entry.bound.clone().filter(|_| entry.is_partition) else {
+            entry.table.inherits.push(parent);
+            continue;
+        };
+        let partition = Partition { parent, bound };
+        match &mut entry.table.kind {
+            TableKind::Partitioned { of, .. } => *of = Some(partition),
+            kind => *kind = TableKind::Leaf(partition),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Verification over the memory engine: what it must find.
