@@ -8,6 +8,7 @@ mod bad_input;
 mod contract;
 mod oracle;
 mod bad_url;
+mod cli;
 mod scenario;
 mod selection;
 mod support;
