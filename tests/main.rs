@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod contract;
+mod golden;
 mod oracle;
 mod bad_url;
 mod scenario;
