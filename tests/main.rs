@@ -8,6 +8,7 @@
 mod bad_input;
 mod contract;
 mod engines;
+mod golden;
 mod oracle;
 mod bad_url;
 mod cli;
