@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod bad_url;
 mod contract;
 mod engines;
 mod golden;
@@ -14,6 +15,6 @@ mod bad_url;
 mod cli;
 mod scenario;
 mod selection;
+mod simulation;
 mod support;
 mod tidy;
-mod simulation;
