@@ -5,11 +5,11 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod bad_url;
 mod contract;
 mod oracle;
-mod bad_url;
 mod scenario;
 mod selection;
+mod simulation;
 mod support;
 mod tidy;
-mod simulation;

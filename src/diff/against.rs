@@ -30,7 +30,8 @@ impl<'a> There<'a> {
         let mut relations = HashMap::new();
         for table in &target.tables {
             for index in &table.indexes {
-                relations.insert(Name::new(&table.name.schema, &index.name), format!("index on {}", table.name));
+                relations
+                    .insert(Name::new(&table.name.schema, &index.name), format!("index on {}", table.name));
             }
         }
         for sequence in &target.sequences {
@@ -144,7 +145,9 @@ fn compare_missing(table: &mut TableDiff, created: bool, there: &There<'_>, foun
     }
     if !table.policy.create {
         let message = format!("table {name} does not exist on the target (create: false)");
-        found.problems.push(Problem::error("E205", message).at(table.span).help("create it first, or create: true"));
+        found
+            .problems
+            .push(Problem::error("E205", message).at(table.span).help("create it first, or create: true"));
     }
     for index in &table.indexes {
         taken_index(name, &index.want, there, found);
@@ -209,7 +212,8 @@ fn compare_key(
 ) -> State {
     let named = have.keys.iter().find(|key| !want.name.is_empty() && key.name == want.name);
     let alike = || have.keys.iter().find(|key| same.key(key, want));
-    let primary = || have.keys.iter().find(|key| key.kind == KeyKind::Primary && want.kind == KeyKind::Primary);
+    let primary =
+        || have.keys.iter().find(|key| key.kind == KeyKind::Primary && want.kind == KeyKind::Primary);
     let Some(key) = named.or_else(alike).or_else(primary) else {
         if ours {
             gone(&format!("key {} of {table}", id::key_label(want)), found);
@@ -282,8 +286,11 @@ fn warn_extra(road: &Road<'_>, table: &TableDiff, have: &Table, found: &mut Foun
     let _ = road;
     if !extra.is_empty() {
         let names: Vec<_> = extra.iter().map(|column| column.name.as_str()).collect();
-        let message =
-            format!("table {} has columns that nothing is copied into: {}", table.want.name, names.join(", "));
+        let message = format!(
+            "table {} has columns that nothing is copied into: {}",
+            table.want.name,
+            names.join(", ")
+        );
         found.warnings.push(Problem::warning("W205", message).at(table.span));
     }
 }

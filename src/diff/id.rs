@@ -82,6 +82,7 @@ pub fn foreign_label(key: &ForeignKey) -> String {
 }
 
 fn parts_label(parts: &[IndexPart]) -> String {
-    let label = |part: &IndexPart| part.column.clone().or_else(|| part.expression.clone()).unwrap_or_default();
+    let label =
+        |part: &IndexPart| part.column.clone().or_else(|| part.expression.clone()).unwrap_or_default();
     parts.iter().map(label).collect::<Vec<_>>().join("-")
 }

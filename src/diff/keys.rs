@@ -63,7 +63,9 @@ fn map_check(work: &Work<'_, '_>, check: &Check, columns: &Columns) -> Result<St
     if let Some(column) = work.road.names_one_of(&check.native, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    work.road.reword(&check.native, &columns.renamed).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road
+        .reword(&check.native, &columns.renamed)
+        .map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn ask_check(work: &Work<'_, '_>, check: &Check, found: &mut Found) {
@@ -230,7 +232,8 @@ fn ask_collation(work: &Work<'_, '_>, parts: &[IndexPart], columns: &Columns, fo
         part.collation.clone().or_else(|| column.and_then(|column| column.collation.clone()))
     };
     let folded = parts.iter().find_map(|part| own(part).map(|collation| (part, collation)));
-    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema)) else {
+    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema))
+    else {
         return;
     };
     let names: Vec<_> = parts.iter().filter_map(|part| part.column.clone()).collect();
@@ -408,7 +411,9 @@ fn check_types(
     let road = work.road;
     let untouched = |table: &Name, column: &str| {
         let intent = road.intent(table);
-        intent.is_none_or(|intent| !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some()))
+        intent.is_none_or(|intent| {
+            !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some())
+        })
     };
     for ((child, own), parent) in to.columns.iter().zip(&from.columns).zip(&parent_columns(work, from)) {
         let Some(theirs) = road.table(&from.parent).and_then(|table| table.column(parent)) else { continue };
@@ -420,7 +425,8 @@ fn check_types(
         let theirs = road.planned_type(&from.parent, theirs);
         if family(&column.ty) != family(&theirs) {
             let at = road.spot(&work.table.name, Some(own)).at;
-            let what = format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
+            let what =
+                format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
             found.hazard("K305", at, what, &["give both columns the same type in columns:"]);
         }
     }

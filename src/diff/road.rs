@@ -64,11 +64,13 @@ impl<'a> Road<'a> {
             },
             rules: Vec::new(),
         };
-        let spelled = |text: &str| road.from.normal_type(text, Some(source)).unwrap_or_else(|| text.to_string());
+        let spelled =
+            |text: &str| road.from.normal_type(text, Some(source)).unwrap_or_else(|| text.to_string());
         road.rules = plan.types.iter().map(|rule| (spelled(&rule.from), rule, Cell::new(false))).collect();
         if same {
             let moved = |name| road.renames.object(name);
-            let coming = source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
+            let coming =
+                source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
             road.known.types.extend(coming.collect::<Vec<_>>());
         }
         for intent in &selection.tables {
@@ -252,7 +254,9 @@ fn collect_mentions(native: &str, strings: bool, found: &mut HashSet<(Name, bool
             collect_mentions(&text, false, found);
         }
         let next = tokens.get(at + 1).is_some_and(|next| next.is("."));
-        if let (Some(schema), true, Some(name)) = (token.name(), next, tokens.get(at + 2).and_then(|t| t.name())) {
+        if let (Some(schema), true, Some(name)) =
+            (token.name(), next, tokens.get(at + 2).and_then(|t| t.name()))
+        {
             let call = tokens.get(at + 3).is_some_and(|next| next.is("("));
             found.insert((Name::new(schema, name), call));
         }

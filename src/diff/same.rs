@@ -24,7 +24,8 @@ impl Same<'_, '_> {
         }
         for check in &have.checks {
             let wanted = want.checks.iter().find(|wanted| {
-                (!check.name.is_empty() && wanted.name == check.name) || self.text(&check.native, &wanted.native)
+                (!check.name.is_empty() && wanted.name == check.name)
+                    || self.text(&check.native, &wanted.native)
             });
             let same = wanted.filter(|wanted| self.text(&check.native, &wanted.native));
             from.extend(wanted.map(|_| definition::check(same.unwrap_or(check))));
@@ -69,8 +70,11 @@ impl Same<'_, '_> {
             return Vec::new();
         }
         let bare = |table: &Table| {
-            let mut lines = definition::body(&Table { columns: Vec::new(), checks: Vec::new(), ..table.clone() });
-            lines.retain(|line| !line.starts_with("comment ") && (self.road.same || !line.starts_with("option ")));
+            let mut lines =
+                definition::body(&Table { columns: Vec::new(), checks: Vec::new(), ..table.clone() });
+            lines.retain(|line| {
+                !line.starts_with("comment ") && (self.road.same || !line.starts_with("option "))
+            });
             lines
         };
         definition::changes(&bare(have), &bare(want))
@@ -159,7 +163,8 @@ impl Same<'_, '_> {
 
     pub fn sequence_changes(&self, have: &Sequence, want: &Sequence) -> Vec<String> {
         let facts = |sequence: &Sequence| {
-            let mut lines = definition::sequence(&Sequence { owner: None, comment: None, ..sequence.clone() });
+            let mut lines =
+                definition::sequence(&Sequence { owner: None, comment: None, ..sequence.clone() });
             lines[0] = format!("sequence {}", self.normal(&sequence.data_type));
             lines
         };
@@ -171,7 +176,8 @@ impl Same<'_, '_> {
     }
 
     pub fn type_changes(&self, have: &UserType, want: &UserType) -> Vec<String> {
-        let bare = |user_type: &UserType| definition::user_type(&UserType { comment: None, ..user_type.clone() });
+        let bare =
+            |user_type: &UserType| definition::user_type(&UserType { comment: None, ..user_type.clone() });
         if let (UserTypeKind::Domain { base: a, .. }, UserTypeKind::Domain { base: b, .. }) =
             (&have.kind, &want.kind)
             && self.lenient

@@ -195,14 +195,20 @@ impl Run<'_> {
         let mut uncertain = false;
         loop {
             let mut slip = match self.attempt(acts, roads, tries.made() == 0).await {
-                Ok(deeds) => return Ok(self.record(deeds)),
+                Ok(deeds) => {
+                    self.record(deeds);
+                    return Ok(());
+                }
                 Err(slip) => slip,
             };
             uncertain |= slip.uncertain;
             if uncertain {
                 self.book(|book| book.written = true);
                 match self.committed(acts).await {
-                    Ok(Some(deeds)) => return Ok(self.record(deeds)),
+                    Ok(Some(deeds)) => {
+                        self.record(deeds);
+                        return Ok(());
+                    }
                     Ok(None) => {}
                     Err(error) => slip.error = error,
                 }

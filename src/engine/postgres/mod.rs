@@ -93,7 +93,8 @@ struct End {
 impl End {
     async fn open(url: &Url, limits: &Limits, role: Role) -> Result<Self, EngineError> {
         let address = Address::from_url(url, limits).map_err(|error| {
-            let mut made = EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
+            let mut made =
+                EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
             made.hint = error.help;
             made.on(url)
         })?;
@@ -141,9 +142,7 @@ async fn sequence_values(
         let parts: Vec<String> = names
             .iter()
             .enumerate()
-            .map(|(index, name)| {
-                format!("SELECT {index}, last_value, is_called FROM {}", quote::name(name))
-            })
+            .map(|(index, name)| format!("SELECT {index}, last_value, is_called FROM {}", quote::name(name)))
             .collect();
         let sql = format!("{} ORDER BY 1", parts.join(" UNION ALL "));
         let rows = connection.fetch_all(marks::safe(sql)).await;

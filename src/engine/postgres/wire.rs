@@ -256,14 +256,13 @@ impl Wire {
                 }
             })
         };
-        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing).map_err(
-            |error| match error {
+        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing)
+            .map_err(|error| match error {
                 frontend::BindError::Serialization(error) => {
                     Fault::Io(std::io::Error::other(error.to_string()))
                 }
                 frontend::BindError::Conversion(error) => Fault::garbled(&error.to_string()),
-            },
-        )?;
+            })?;
         frontend::execute("", 0, &mut self.outgoing)?;
         Ok(())
     }
