@@ -21,6 +21,8 @@ pub(super) struct There<'a> {
     relations: HashMap<Name, String>,
     triggers: HashMap<&'a Name, Vec<&'a Name>>,
     done: HashSet<&'a str>,
+    /// Tables that this plan has put rows into.
+    begun: HashSet<&'a Name>,
     folds: bool,
 }
 
@@ -52,6 +54,7 @@ impl<'a> There<'a> {
             relations,
             triggers,
             done: progress.steps.iter().map(|mark| mark.step.as_str()).collect(),
+            begun: progress.chunks.iter().map(|mark| &mark.table).collect(),
             folds: road.to.features().folds_case,
         }
     }
@@ -300,11 +303,15 @@ fn guard_rows(road: &Road<'_>, table: &TableDiff, there: &There<'_>, found: &mut
     if table.policy.load == Load::None || !table.want.holds_rows() {
         return;
     }
+    let name = &table.want.name;
     let at = road.at(&table.source);
     if let Some(triggers) = there.triggers.get(&table.want.name) {
         let names: Vec<_> = triggers.iter().map(|name| name.name.as_str()).collect();
         let what = format!("triggers on {}: {}", table.want.name, names.join(", "));
         found.hazard("C509", &at, what, &["disable or drop them for the load"]);
+    }
+    if there.did(&id::copy(name)) || there.begun.contains(name) {
+        return;
     }
     let (code, what, ways): (_, _, &[&str]) = match table.policy.load {
         Load::Replace => ("D102", "the rows of the target table are removed", &["accept it"]),

@@ -208,7 +208,9 @@ fn domain_checks(
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     for condition in conditions {
-        let mut expr = work.road.from.parse_expr(&condition.native);
+        let value = Column { name: "value".into(), ..column.clone() };
+        let of = Table { columns: vec![value], ..Table::default() };
+        let mut expr = work.road.from.parse_expr_of(&condition.native, &of);
         if let Some(expr) = &mut expr {
             expr.rename(&|word| word.eq_ignore_ascii_case("value").then(|| name.to_string()));
         }
@@ -246,7 +248,7 @@ fn type_of(
     }
     let span = rule.map_or(work.intent.span, |rule| rule.span);
     if road.same {
-        let native = road.reword(&column.native, &BTreeMap::new()).map_err(|unspeakable| {
+        let native = road.reword_bare(&column.native).map_err(|unspeakable| {
             let message = format!("the type of {} cannot be written: {}", place(), unspeakable.what);
             Box::new(Problem::error("E125", message).at(span))
         })?;
@@ -319,9 +321,9 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         return;
     };
     let native = if road.same {
-        road.reword(&default.native, &BTreeMap::new()).ok()
+        road.reword_bare(&default.native).ok()
     } else {
-        let expr = road.neutral(&default.native, &BTreeMap::new()).ok();
+        let expr = road.neutral(&default.native, &Table::default(), &BTreeMap::new()).ok();
         let expr = expr.and_then(|expr| adapt(expr, &want.ty));
         if expr == Some(Expr::Null) {
             want.default = None;
@@ -396,7 +398,10 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
     let Some(generated) = &basis.generated else { return };
     let why = match work.road.names_one_of(&generated.native, &out.skipped) {
         Some(column) => Err(format!("it is generated from {}, which is skipped", show(&column))),
-        None => work.road.reword(&generated.native, &out.renamed).map_err(|unspeakable| unspeakable.what),
+        None => work
+            .road
+            .reword(&generated.native, work.table, &out.renamed)
+            .map_err(|unspeakable| unspeakable.what),
     };
     match why {
         Ok(native) => want.generated = Some(Generated { native, stored: generated.stored }),

@@ -4,7 +4,8 @@
 use super::definition;
 use super::road::Road;
 use crate::catalog::{
-    Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType, UserTypeKind,
+    Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType,
+    UserTypeKind,
 };
 
 pub(super) struct Same<'a, 'r> {
@@ -31,7 +32,11 @@ impl Same<'_, '_> {
             from.extend(wanted.map(|_| definition::check(same.unwrap_or(check))));
         }
         let mut to: Vec<_> = want.columns.iter().map(definition::column).collect();
-        to.extend(want.checks.iter().map(definition::check));
+        // A check that is not valid is added by a later step than the table.
+        let later = |check: &&Check| {
+            self.lenient && !check.validated && !have.checks.iter().any(|there| there.name == check.name)
+        };
+        to.extend(want.checks.iter().filter(|check| !later(check)).map(definition::check));
         // A check's own order means nothing.
         let (checks_from, checks_to) = (from.split_off(count(have, want)), to.split_off(want.columns.len()));
         let mut changes = definition::changes(&from, &to);
