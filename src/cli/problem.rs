@@ -56,10 +56,11 @@ fn masked(bytes: &[u8], problems: &[Problem]) -> String {
     let inline = problems.iter().filter(|problem| problem.code == "E114").filter_map(|problem| problem.span);
     let whole = |span: Span| {
         let range = floor(text, span.offset)..floor(text, span.offset + span.length);
-        let scheme = text[range.clone()].find("://").map_or(0, |at| at + 3);
-        range.start + scheme..range.end
+        let written = &text[range.clone()];
+        let scheme = written.find("://").map_or(0, |at| at + 3);
+        written.contains(['\\', '\n']).then_some(range.start + scheme..range.end)
     };
-    secret::mask(text, &inline.map(whole).collect::<Vec<_>>())
+    secret::mask(text, &inline.filter_map(whole).collect::<Vec<_>>())
 }
 
 /// `2 errors, 1 warning`.

@@ -121,7 +121,9 @@ fn texts(table: &Table) -> Vec<&str> {
     texts.extend(table.checks.iter().map(|check| check.native.as_str()));
     let parts = table.keys.iter().flat_map(|key| &key.parts);
     for part in parts.chain(table.indexes.iter().flat_map(|index| &index.parts)) {
-        texts.extend([&part.expression, &part.opclass, &part.operator].into_iter().flatten().map(String::as_str));
+        texts.extend(
+            [&part.expression, &part.opclass, &part.operator].into_iter().flatten().map(String::as_str),
+        );
     }
     texts.extend(table.keys.iter().filter_map(|key| key.predicate.as_deref()));
     texts.extend(table.indexes.iter().filter_map(|index| index.predicate.as_deref()));
@@ -239,7 +241,8 @@ pub(super) fn map_schemas<'n>(road: &Road<'_>, names: impl Iterator<Item = &'n s
     }
     let wanted: BTreeSet<&str> = names.collect();
     let comment = |to: &str| {
-        let goes = |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
+        let goes =
+            |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
         road.source.schemas.iter().find(goes).filter(|_| road.same).and_then(|schema| schema.comment.clone())
     };
     let schemas = wanted.into_iter().filter(|name| !road.to.system_schema(name));

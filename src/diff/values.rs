@@ -36,7 +36,7 @@ pub(super) fn ask(
 /// True where the declared type is only a wish. An identity column of such an engine is not: it
 /// is the row's number.
 fn is_loose(work: &Work<'_, '_>, column: &Column) -> bool {
-    let strict = work.table.option("strict").is_some() && column.ty != Type::Any;
+    let strict = work.table.option("strict") == Some("true") && column.ty != Type::Any;
     !work.road.same && work.road.from.holds().loose_values && !strict && column.identity.is_none()
 }
 

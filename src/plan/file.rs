@@ -11,6 +11,7 @@ use std::collections::hash_map::Entry;
 use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 
 use super::problem::{Problem, Span};
+use super::walk::PROBLEMS_MAX;
 use crate::catalog::name::show;
 
 /// Bytes of a plan file. A plan for 10,000 tables with ten lines each is about 4 MiB.
@@ -75,20 +76,34 @@ impl Node {
     }
 }
 
+/// What reading found.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The tree, where there is one to go on with: of two equal keys it has the first.
+    pub file: Option<PlanFile>,
+    pub problems: Vec<Problem>,
+}
+
 /// Reads the tree. All duplicate keys, tags and merge keys at once; a syntax error ends the
 /// reading, because what follows it means nothing.
-pub fn parse(bytes: &[u8]) -> Result<PlanFile, Vec<Problem>> {
-    let text = decode(bytes).map_err(|problem| vec![problem])?;
-    let mut builder = Builder { text, problems: Vec::new(), nodes: 0, anchors: HashMap::new() };
+pub fn parse(bytes: &[u8]) -> Parsed {
+    let text = match decode(bytes) {
+        Ok(text) => text,
+        Err(problem) => return Parsed { file: None, problems: vec![problem] },
+    };
+    let mut builder =
+        Builder { text, problems: Vec::new(), nodes: 0, anchors: HashMap::new(), tagged: false };
     let root = builder.document();
+    let tagged = builder.tagged;
     let mut problems = builder.problems;
     match root {
-        Ok(Some(root)) if problems.is_empty() => return Ok(PlanFile { root }),
-        Ok(Some(_)) => {}
+        // What a tag was to make of its value is not known, so the value is not judged.
+        Ok(Some(root)) => return Parsed { file: (!tagged).then_some(PlanFile { root }), problems },
+        Ok(None) if tagged => {}
         Ok(None) => problems.push(empty(text)),
         Err(problem) => problems.push(*problem),
     }
-    Err(problems)
+    Parsed { file: None, problems }
 }
 
 fn empty(text: &str) -> Problem {
@@ -136,6 +151,8 @@ type Stop = Box<Problem>;
 struct Builder<'a> {
     text: &'a str,
     problems: Vec<Problem>,
+    /// A tag was met.
+    tagged: bool,
     nodes: usize,
     /// Finished anchored nodes with the number of nodes in them.
     anchors: HashMap<usize, (Node, usize)>,
@@ -172,6 +189,12 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(root.filter(|node| !node.is_null()))
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
     }
 
     fn next(&self, events: &mut Events<'a>) -> Result<(Event<'a>, Span), Stop> {
@@ -246,7 +269,7 @@ impl<'a> Builder<'a> {
                         slot.insert(key.span);
                         entries.push((key, value));
                     }
-                    Entry::Occupied(first) => self.problems.push(duplicate(&key, *first.get())),
+                    Entry::Occupied(first) => self.push(duplicate(&key, *first.get())),
                 }
             }
         }
@@ -257,13 +280,13 @@ impl<'a> Builder<'a> {
         match node.value {
             Value::Scalar { text, plain: true } if text == "<<" => {
                 let problem = Problem::error("E111", "merge keys are not supported").at(node.span);
-                self.problems.push(problem.help("write the keys out, or put them under defaults"));
+                self.push(problem.help("write the keys out, or put them under defaults"));
                 None
             }
             Value::Scalar { text, .. } => Some(Key { text, span: node.span }),
             _ => {
                 let what = "a key must be text, not a list or a map";
-                self.problems.push(
+                self.push(
                     Problem::error("E106", what)
                         .at(node.span)
                         .help("put a key that begins with [, {, * or & in quotes"),
@@ -279,7 +302,8 @@ impl<'a> Builder<'a> {
             return;
         }
         let problem = Problem::error("E111", "tags such as !include are not supported").at(span);
-        self.problems.push(problem.help("remove the tag; one file holds the whole plan"));
+        self.tagged = true;
+        self.push(problem.help("remove the tag; one file holds the whole plan"));
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<Node, Stop> {
@@ -302,10 +326,14 @@ impl<'a> Builder<'a> {
 
     fn syntax(&self, error: &ScanError) -> Problem {
         let mark = error.marker();
-        let offset = mark.byte_offset().unwrap_or(0).min(self.text.len());
-        let length = self.text[offset..].chars().next().map_or(0, char::len_utf8);
-        let span = Span { offset, length, line: mark.line().max(1), column: mark.col() + 1 };
         let kind = error.kind();
+        let mut offset = mark.byte_offset().unwrap_or(0).min(self.text.len());
+        if is_tab(kind) {
+            // The mark may be where the text before the tab began.
+            offset += self.text[offset..].find('\t').unwrap_or(0);
+        }
+        let length = self.text[offset..].chars().next().map_or(0, char::len_utf8);
+        let span = place(self.text, offset, length);
         if matches!(kind, ErrorKind::RecursionLimitExceeded) {
             return limit(format!("nesting deeper than {DEPTH_MAX}"), span);
         }
@@ -340,12 +368,13 @@ fn is_escape(kind: &ErrorKind) -> bool {
     name.contains("Surrogate") || name.contains("HexEscape") || name.contains("Unicode")
 }
 
+fn is_tab(kind: &ErrorKind) -> bool {
+    format!("{kind:?}").starts_with("Tab")
+}
+
 fn hint(kind: &ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabAtBlockScalarStart => Some("indent with spaces, not tabs"),
+        kind if is_tab(kind) => Some("indent with spaces, not tabs"),
         ErrorKind::UnclosedQuotedScalar => Some("close the quote"),
         ErrorKind::UnclosedFlowCollection { .. } => Some("close the bracket"),
         ErrorKind::UnknownAnchor => Some("put a pattern that begins with * in quotes: \"*\""),
@@ -358,17 +387,16 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn codes(text: &str) -> Vec<String> {
-        match parse(text.as_bytes()) {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems.into_iter().map(|problem| problem.code).collect(),
-        }
+    fn tree(text: &str) -> PlanFile {
+        let parsed = parse(text.as_bytes());
+        assert_eq!(parsed.problems, []);
+        parsed.file.expect("good YAML")
     }
 
     #[test]
     fn spans_point_at_keys_and_values() {
         let text = "a: 1\nlist:\n  - ä: \"x y\"\n";
-        let file = parse(text.as_bytes()).expect("good YAML");
+        let file = tree(text);
         let Value::Map(root) = &file.root.value else { panic!("a map") };
         let slice = |span: Span| &text[span.offset..span.offset + span.length];
         assert_eq!(slice(root[1].0.span), "list");
@@ -381,7 +409,7 @@ mod tests {
 
     #[test]
     fn an_alias_repeats_its_anchor_at_its_own_place() {
-        let file = parse(b"a: &x {k: v}\nb: *x\n").expect("good YAML");
+        let file = tree("a: &x {k: v}\nb: *x\n");
         let Value::Map(root) = &file.root.value else { panic!("a map") };
         assert_eq!(root[1].1.span.line, 2);
         assert!(matches!(&root[1].1.value, Value::Map(entries) if entries[0].0.text == "k"));
@@ -389,6 +417,9 @@ mod tests {
 
     #[test]
     fn one_problem_does_not_hide_the_next() {
-        assert_eq!(codes("a: 1\na: 2\nb: !x 3\n<<: {c: 1}\n"), ["E104", "E111", "E111"]);
+        let parsed = parse(b"a: 1\na: 2\nb: !x 3\n<<: {c: 1}\n");
+        let codes: Vec<_> = parsed.problems.iter().map(|problem| problem.code.as_str()).collect();
+        assert_eq!(codes, ["E104", "E111", "E111"]);
+        assert!(parsed.file.is_none());
     }
 }

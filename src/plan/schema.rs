@@ -10,7 +10,7 @@ pub fn plan_schema() -> Value {
     let mut schema = map_of(&keys::PLAN);
     let head = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": "https://towpath.dev/schema/plan.v1.json",
+        "$id": "plan.v1.json",
         "title": "Towpath plan",
     });
     merge(&mut schema, head);

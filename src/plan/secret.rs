@@ -31,16 +31,19 @@ pub fn mask(text: &str, more: &[Range<usize>]) -> String {
 }
 
 /// `scheme://user:HERE@host`, up to the last `@` of the line: a raw password may hold any other
-/// character, also a quote or another `://`.
+/// character, also a quote or another `://`, so the first one of a line covers all that follow.
 fn url_passwords(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    for (at, mark) in text.match_indices("://") {
-        let start = at + mark.len();
-        let line = text[start..].split('\n').next().unwrap_or_default();
-        let Some(last) = line.rfind('@') else { continue };
-        if let Some(colon) = line[..last].find(':') {
-            found.push(start + colon + 1..start + last);
+    let mut offset = 0;
+    for line in text.split('\n') {
+        if let Some(start) = line.find("://").map(|at| at + 3) {
+            let last = line.rfind('@').filter(|last| *last > start);
+            let colon = last.and_then(|last| line[start..last].find(':'));
+            if let (Some(colon), Some(last)) = (colon, last) {
+                found.push(offset + start + colon + 1..offset + last);
+            }
         }
+        offset += line.len() + 1;
     }
     found.retain(|range| !range.is_empty());
     found
@@ -54,7 +57,11 @@ fn word_values(text: &str) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     for word in WORDS {
+        let mut done = 0;
         for (at, _) in lower.match_indices(word) {
+            if at < done {
+                continue;
+            }
             let mut value = at + word.len();
             let rest = &lower[value..];
             let skip = rest.len() - rest.trim_start_matches(['"', '\'', ' ', '\t']).len();
@@ -68,6 +75,7 @@ fn word_values(text: &str) -> Vec<Range<usize>> {
             let end = value + lower[value..end].trim_end().len();
             if end > value {
                 found.push(value..end);
+                done = end;
             }
         }
     }

@@ -8,6 +8,9 @@ use super::problem::{Problem, Span};
 use super::{lookalike, unit};
 use crate::catalog::name::show;
 
+/// Problems that are kept; a file with more is no plan, and each costs memory and time.
+pub const PROBLEMS_MAX: usize = 1_000;
+
 /// The problems so far.
 #[derive(Default)]
 pub struct Walker {
@@ -32,8 +35,15 @@ impl<'n> Fields<'n> {
 }
 
 impl Walker {
+    /// Keeps a problem, up to [`PROBLEMS_MAX`].
     pub fn push(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if !self.is_full() {
+            self.problems.push(problem);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
     }
 
     fn wrong(&mut self, node: &Node, wanted: &str, help: Option<String>) {
@@ -76,6 +86,9 @@ impl Walker {
         };
         let mut entries = Vec::new();
         for (key, value) in map {
+            if self.is_full() {
+                return None;
+            }
             if shape.key(&key.text).is_some() {
                 entries.push((key, value));
             } else {

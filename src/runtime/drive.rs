@@ -115,6 +115,8 @@ impl Round<'_, '_> {
                 return;
             }
             tokio::select! {
+                biased;
+                () = self.run.stop.wait(), if !self.stopping => self.stopping(),
                 Some(end) = self.jobs.next() => {
                     self.settle(end);
                     if self.copies.is_empty() {
@@ -122,7 +124,6 @@ impl Round<'_, '_> {
                     }
                 }
                 () = self.run.clock.sleep(TICK) => self.run.flush_gauges(),
-                () = self.run.stop.wait(), if !self.stopping => self.stopping(),
             }
         }
     }

@@ -181,8 +181,9 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
     {
         let run = Run::new(goal, setting, lock.as_ref(), book);
         tokio::select! {
-            () = run.rounds() => {}
+            biased;
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
+            () = run.rounds() => {}
         }
     }
     let (lost, outcome) = note(book, |book| (book.lock_lost, outcome_of(graph, book)));
@@ -211,6 +212,12 @@ impl Run<'_> {
         loop {
             let lost = match self.one_round().await {
                 Ok(RoundEnd::Over) => return,
+                Ok(RoundEnd::SnapshotLost(error)) if self.book(|book| book.in_doubt) => {
+                    // Only taking the lock anew settles a commit of unknown outcome; until then a
+                    // new snapshot could cut the table elsewhere and bring its rows twice.
+                    let hint = "a commit of this run has an unknown outcome; run the same command again";
+                    return self.fail_run(error.hint(hint));
+                }
                 Ok(RoundEnd::SnapshotLost(error)) => error,
                 Err(error) => return self.fail_run(error),
             };
@@ -291,11 +298,11 @@ impl Run<'_> {
         }
     }
 
-    /// Another run may write now.
+    /// Another run may write now. Told first: other failures may come of it.
     pub(super) fn lose_lock(&self, error: EngineError) {
         self.book(|book| {
             if !std::mem::replace(&mut book.lock_lost, true) {
-                book.failures.push(Failure { step: None, error });
+                book.failures.insert(0, Failure { step: None, error });
             }
         });
     }

@@ -207,7 +207,9 @@ impl Run<'_> {
                     Err(error) => slip.error = error,
                 }
             }
-            self.again(&mut tries, slip).await?;
+            let again = self.again(&mut tries, slip).await;
+            self.book(|book| book.in_doubt |= uncertain && again.is_err());
+            again?;
         }
     }
 
@@ -396,7 +398,9 @@ impl Run<'_> {
                     Err(error) => slip.error = error,
                 }
             }
-            self.again(&mut tries, slip).await?;
+            let again = self.again(&mut tries, slip).await;
+            self.book(|book| book.in_doubt |= uncertain && again.is_err());
+            again?;
         }
     }
 
@@ -473,6 +477,7 @@ impl Run<'_> {
                 error: slip.error.to_string(),
             });
             tokio::select! {
+                biased;
                 () = self.clock.sleep(wait) => {}
                 () = self.stop.wait() => {}
             }

@@ -32,6 +32,8 @@ pub(super) struct Book {
     pub(super) written: bool,
     /// The step that each step not done waits for, where that one failed.
     pub(super) blamed: HashMap<String, String>,
+    /// A commit has an unknown outcome, and what it was for was given up.
+    pub(super) in_doubt: bool,
     /// The lock is gone: nothing may be written any more, not even the end of the run.
     pub(super) lock_lost: bool,
 }

@@ -30,6 +30,24 @@ pub enum Role {
     Writer,
 }
 
+/// libpq's `channel_binding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    Disable,
+    Prefer,
+    Require,
+}
+
+impl Binding {
+    fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("disable") => Self::Disable,
+            Some("require") => Self::Require,
+            _ => Self::Prefer,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Tcp(String),
@@ -45,6 +63,7 @@ pub struct Address {
     password: Option<String>,
     database: String,
     tls: Tls,
+    binding: Binding,
     application: String,
     seconds: u64,
     lock_seconds: u64,
@@ -52,97 +71,45 @@ pub struct Address {
     pub shown: String,
 }
 
-/// Options that a URL may have.
-const OPTIONS: &[&str] =
-    &["sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "connect_timeout", "host", "port"];
-/// Options that would change the session behind our back.
-const OURS: &[&str] = &["options", "replication", "client_encoding", "TimeZone", "DateStyle", "search_path"];
-
 impl Address {
-    /// Checks the URL as far as that is possible without connecting (contract, section 4.2).
+    /// Takes over what `Url` has checked, and checks the files that it names (contract, U-10).
+    /// A password that the URL leaves out may come from `PGPASSWORD`, as the URL's own errors
+    /// advise; nothing else is taken from the environment.
     pub fn from_url(url: &Url, limits: &Limits) -> Result<Self, UrlError> {
-        check_options(url)?;
-        let need = |what: &str| {
-            UrlError::new("E305", format!("the URL names no {what}"))
-                .help("write postgres://USER@HOST/DATABASE; nothing is taken from the environment")
+        let host = match url.host.as_deref().unwrap_or("") {
+            socket if socket.starts_with('/') => Host::Socket(socket.into()),
+            name => Host::Tcp(name.to_string()),
         };
-        let user = url.user.clone().filter(|user| !user.is_empty()).ok_or_else(|| need("user"))?;
-        let database = Some(url.path.clone()).filter(|path| !path.is_empty()).ok_or_else(|| need("database"))?;
-        let host = url.option("host").or(url.host.as_deref()).filter(|host| !host.is_empty());
-        let host = parse_host(host.ok_or_else(|| need("host"))?)?;
-        let port = match url.option("port") {
-            Some(text) => text.parse().ok(),
-            None => Some(url.port.unwrap_or(5432)),
-        };
-        let port = port.filter(|port| *port != 0);
-        let port = port.ok_or_else(|| UrlError::new("E303", "the port is not a number from 1 to 65535"))?;
         let tls = parse_tls(url, &host)?;
-        let seconds = parse_seconds(url)?.unwrap_or(limits.connect_seconds);
-        let application = url.option("application_name").unwrap_or("towpath").to_string();
+        let seconds = url.option("connect_timeout").and_then(|text| text.parse().ok());
+        let password = url.password().map(str::to_string).or_else(|| std::env::var("PGPASSWORD").ok());
         Ok(Self {
             host,
-            port,
-            user,
-            password: url.password().map(str::to_string),
-            database,
+            port: url.port.unwrap_or(5432),
+            user: url.user.clone().unwrap_or_default(),
+            password,
+            database: url.path.clone(),
             tls,
-            application,
-            seconds,
+            binding: Binding::parse(url.option("channel_binding")),
+            application: url.option("application_name").unwrap_or("towpath").to_string(),
+            seconds: seconds.unwrap_or(limits.connect_seconds),
             lock_seconds: limits.lock_seconds,
             shown: url.to_string(),
         })
     }
 }
 
-fn check_options(url: &Url) -> Result<(), UrlError> {
-    for (index, (name, _)) in url.options.iter().enumerate() {
-        let shown = escape(name);
-        if OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
-            return Err(UrlError::new("E307", format!("the URL may not set {shown}"))
-                .help("session settings belong to Towpath, or rows could change on their way"));
-        }
-        if !OPTIONS.contains(&name.as_str()) {
-            return Err(UrlError::new("E306", format!("unknown URL option {shown}"))
-                .help(format!("known options are {}", OPTIONS.join(", "))));
-        }
-        if url.options[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(UrlError::new("E306", format!("URL option {shown} is given twice")));
-        }
-    }
-    Ok(())
-}
-
-fn parse_host(host: &str) -> Result<Host, UrlError> {
-    if host.contains(',') {
-        return Err(UrlError::new("E304", "the URL names several hosts")
-            .help("name the one server to use: a plan is bound to one server"));
-    }
-    if host.starts_with('/') {
-        return Ok(Host::Socket(host.into()));
-    }
-    Ok(Host::Tcp(host.trim_start_matches('[').trim_end_matches(']').to_string()))
-}
-
 fn parse_tls(url: &Url, host: &Host) -> Result<Tls, UrlError> {
     let mode = match url.option("sslmode") {
+        // A socket is private as it is.
         None if matches!(host, Host::Socket(_)) => Mode::Disable,
         None => Mode::VerifyFull,
-        Some(text) => Mode::parse(text).ok_or_else(|| {
-            UrlError::new("E306", format!("unknown sslmode {}", escape(text)))
-                .help("disable, allow, prefer, require, verify-ca or verify-full (the default)")
-        })?,
+        Some(text) => Mode::parse(text)
+            .ok_or_else(|| UrlError::new("E306", format!("unknown sslmode {}", escape(text))))?,
     };
     let path = |name| url.option(name).map(PathBuf::from);
     let tls = Tls { mode, root: path("sslrootcert"), cert: path("sslcert"), key: path("sslkey") };
     tls.check().map(|()| tls)
-}
-
-fn parse_seconds(url: &Url) -> Result<Option<u64>, UrlError> {
-    let Some(text) = url.option("connect_timeout") else { return Ok(None) };
-    match text.parse() {
-        Ok(seconds) if (1..=3600).contains(&seconds) => Ok(Some(seconds)),
-        _ => Err(UrlError::new("E306", "connect_timeout is a number of seconds from 1 to 3600")),
-    }
 }
 
 /// Settings of every session (contract, R8). They beat the defaults of role and database.
@@ -240,8 +207,10 @@ impl Link {
         let found = answers.first().and_then(|answer| Some((answer.cell(0)?, answer.cell(1)?)));
         match found == Some((&self.server.system, &self.server.database_oid)) {
             true => Ok(()),
-            false => Err(EngineError::new(Cause::NotFound, DOING, "another server answers at this address now")
-                .hint("a failover or a changed DNS entry? plan again against the server that is right")),
+            false => {
+                Err(EngineError::new(Cause::NotFound, DOING, "another server answers at this address now")
+                    .hint("a failover or a changed DNS entry? plan again against the server that is right"))
+            }
         }
     }
 
@@ -297,11 +266,15 @@ async fn dial_any(address: &Address, role: Role) -> Result<(Wire, bool), EngineE
     match (&address.host, address.tls.mode) {
         (Host::Socket(_), _) | (_, Mode::Disable) => Ok((dial(address, role, false).await?, false)),
         (_, Mode::Allow) => match dial(address, role, false).await {
-            Err(error) if error.code.as_deref() == Some("28000") => Ok((dial(address, role, true).await?, true)),
+            Err(error) if error.code.as_deref() == Some("28000") => {
+                Ok((dial(address, role, true).await?, true))
+            }
             result => Ok((result?, false)),
         },
         (_, Mode::Prefer) => match dial(address, role, true).await {
-            Err(error) if error.code.as_deref() == Some(NO_TLS) => Ok((dial(address, role, false).await?, false)),
+            Err(error) if error.code.as_deref() == Some(NO_TLS) => {
+                Ok((dial(address, role, false).await?, false))
+            }
             result => Ok((result?, true)),
         },
         _ => Ok((dial(address, role, true).await?, true)),
@@ -343,7 +316,8 @@ fn login_of<'a>(
         database: &address.database,
         settings,
         private,
-        binding,
+        hash: binding.filter(|_| address.binding != Binding::Disable),
+        must_bind: address.binding == Binding::Require,
     }
 }
 
@@ -442,12 +416,15 @@ async fn request_tls(stream: &mut TcpStream) -> Result<(), EngineError> {
     stream.write_all(&SSL_REQUEST).await.map_err(io)?;
     match stream.read_u8().await.map_err(io)? {
         b'S' => Ok(()),
-        b'N' => Err(EngineError::new(Cause::Tls, DOING, "the server does not offer TLS")
-            .code(NO_TLS)
-            .hint("switch ssl on at the server; or, where nobody can listen, add ?sslmode=disable to the URL")),
+        b'N' => Err(EngineError::new(Cause::Tls, DOING, "the server does not offer TLS").code(NO_TLS).hint(
+            "switch ssl on at the server; or, where nobody can listen, add ?sslmode=disable to the URL",
+        )),
         other => {
-            let message = format!("not a PostgreSQL server: it answered byte {other:#04x} to a request for TLS");
-            Err(EngineError::new(Cause::NotFound, DOING, message).contract("E314").hint("check host and port"))
+            let message =
+                format!("not a PostgreSQL server: it answered byte {other:#04x} to a request for TLS");
+            Err(EngineError::new(Cause::NotFound, DOING, message)
+                .contract("E314")
+                .hint("check host and port"))
         }
     }
 }
@@ -571,12 +548,5 @@ mod tests {
         assert_eq!(build_memory(2 << 20, 64 << 10), Some(256 << 10));
         assert_eq!(build_memory(128 << 10, 64 << 10), None);
         assert_eq!(build_memory(64 << 20, 64 << 10), Some(1 << 20));
-    }
-
-    #[test]
-    fn u_05_hosts() {
-        assert_eq!(parse_host("[::1]").expect("ok"), Host::Tcp("::1".into()));
-        assert_eq!(parse_host("/run/pg").expect("ok"), Host::Socket("/run/pg".into()));
-        assert_eq!(parse_host("a,b").expect_err("several").code, "E304");
     }
 }

@@ -5,22 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use super::error::crash_point;
+use async_trait::async_trait;
 
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
 use super::error;
 use super::marks;
+use super::quote;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
-use super::speak::{literal, quote_name};
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{
-    Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session,
-};
+use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -96,7 +94,14 @@ impl PgSession {
         let skipped = usize::from(self.transaction == Transaction::Wanted);
         let sql = self.with_begin(sql);
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
-        let result = self.wire.as_mut().ok_or_else(gone)?.query(&sql).await;
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        let result = match wire.send_query(&sql).await {
+            Ok(()) => {
+                crash_point!("ddl::sent_no_reply");
+                wire.answers().await
+            }
+            Err(fault) => Err(fault),
+        };
         match result {
             Ok(mut answers) => {
                 answers.drain(..skipped.min(answers.len()));
@@ -237,7 +242,11 @@ impl PgSession {
                 break;
             }
             if tokio::time::Instant::now() > deadline {
-                return Err(EngineError::new(Cause::Connection, "ask about the last commit", "its backend does not end"));
+                return Err(EngineError::new(
+                    Cause::Connection,
+                    "ask about the last commit",
+                    "its backend does not end",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -263,7 +272,11 @@ impl PgSession {
         }
         match self.find_out(old_pid, &unit).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(EngineError::new(Cause::Connection, "commit", "the connection broke, and nothing of it was committed")),
+            Ok(false) => Err(EngineError::new(
+                Cause::Connection,
+                "commit",
+                "the connection broke, and nothing of it was committed",
+            )),
             Err(error) => Err(unknown(error)),
         }
     }
@@ -323,7 +336,6 @@ impl Session for PgSession {
     }
 
     async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError> {
-        crash_point!("ddl::before");
         if self.transaction == Transaction::None {
             for statement in statements {
                 let one = std::slice::from_ref(statement);
@@ -333,7 +345,6 @@ impl Session for PgSession {
             let joined = statements.join(";\n");
             self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
         }
-        crash_point!("ddl::after_before_mark");
         Ok(())
     }
 
@@ -357,20 +368,21 @@ impl Session for PgSession {
     ) -> Result<Option<i64>, EngineError> {
         const DOING: &str = "set sequence";
         let name = &sequence.name;
-        let read = format!("SELECT last_value, is_called FROM {}", quote_name(name));
+        let read = format!("SELECT last_value, is_called FROM {}", quote::name(name));
         let answer = self.one(DOING, name, &read).await?;
         let odd = || EngineError::new(Cause::Other, DOING, "its present value cannot be read").on(name);
         let last = answer.cell(0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
         let present = Stand { last, called: answer.cell(1) == Some("t") };
         let source = Stand { last: value.last, called: value.called };
         let wanted = target(sequence, source, present, margin).map_err(|Unset::Outside| {
-            let message = format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
+            let message =
+                format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
             EngineError::new(Cause::Data, DOING, message).on(name).hint("widen the sequence on the target")
         })?;
         let Some(wanted) = wanted else { return Ok(None) };
         let set = format!(
             "SELECT pg_catalog.setval({}::pg_catalog.regclass, {}, {})",
-            literal(&quote_name(name)),
+            quote::literal(&quote::name(name)),
             wanted.last,
             wanted.called
         );
@@ -388,7 +400,6 @@ impl Session for PgSession {
     /// mark to look for, the outcome stays unknown: `Cause::Connection` with code `08007`, and
     /// the caller reads `progress` again.
     async fn commit(&mut self) -> Result<(), EngineError> {
-        crash_point!("copy::before_commit");
         let marks = std::mem::take(&mut self.marks);
         let proven = marks.iter().any(|(sql, _)| sql.starts_with("INSERT"));
         let begin = self.transaction == Transaction::Wanted;
@@ -419,9 +430,13 @@ impl Session for PgSession {
             Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
             Err(Fault::Server(error)) if error.code == "22012" => {
                 self.rollback().await?;
-                Err(EngineError::new(Cause::Locked, "commit", "another run has taken over the lock of this plan")
-                    .on(&self.plan)
-                    .hint("nothing of this transaction was kept"))
+                Err(EngineError::new(
+                    Cause::Locked,
+                    "commit",
+                    "another run has taken over the lock of this plan",
+                )
+                .on(&self.plan)
+                .hint("nothing of this transaction was kept"))
             }
             Err(Fault::Server(error)) => {
                 self.rollback().await?;
@@ -447,11 +462,11 @@ impl Session for PgSession {
     }
 
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {
-        let name = quote_name(table);
+        let name = quote::name(table);
         let sql = format!(
             "SELECT CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass) = 'p' \
              THEN EXISTS (SELECT FROM {name}) ELSE EXISTS (SELECT FROM ONLY {name}) END",
-            literal(&name)
+            quote::literal(&name)
         );
         let answer = self.one("look for rows in", table, &sql).await?;
         Ok(answer.cell(0) == Some("t"))

@@ -3,7 +3,9 @@
 //! PostgreSQL; a password goes in the clear over TLS or a socket only.
 
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
 use super::error::{self, ServerError, escape};
@@ -22,7 +24,10 @@ pub struct Login<'a> {
     pub settings: &'a [(String, String)],
     /// Nobody can listen: TLS, or a socket of this machine.
     pub private: bool,
-    pub binding: Option<Vec<u8>>,
+    /// What ties SCRAM to the TLS channel, where there is one.
+    pub hash: Option<Vec<u8>>,
+    /// Nothing but a bound SCRAM will do.
+    pub must_bind: bool,
 }
 
 /// Brings a fresh connection to the point where it takes queries.
@@ -78,6 +83,7 @@ fn refused(error: &ServerError) -> EngineError {
 }
 
 async fn authenticate(wire: &mut Wire, login: &Login<'_>) -> Result<(), EngineError> {
+    let mut bound = false;
     loop {
         let frame = next(wire).await?;
         if frame.tag != b'R' {
@@ -87,10 +93,15 @@ async fn authenticate(wire: &mut Wire, login: &Login<'_>) -> Result<(), EngineEr
             return Err(foreign("it sent half a message"));
         };
         match u32::from_be_bytes(*kind) {
+            3 | 5 if login.must_bind => return Err(unbound()),
+            0 if login.must_bind && !bound => return Err(unbound()),
             0 => return Ok(()),
             3 => clear_text(wire, login).await?,
             5 => md5(wire, login, body).await?,
-            10 => scram(wire, login, body).await?,
+            10 => {
+                scram(wire, login, body).await?;
+                bound = true;
+            }
             2 | 7 | 8 | 9 => return Err(unsupported("Kerberos, GSSAPI or SSPI")),
             _ => return Err(unsupported("a method that Towpath does not know")),
         }
@@ -102,10 +113,17 @@ fn unsupported(method: &str) -> EngineError {
         .hint("let this role log in by password (scram-sha-256) in pg_hba.conf")
 }
 
+fn unbound() -> EngineError {
+    EngineError::new(Cause::Authentication, DOING, "the server does not bind the login to the TLS channel")
+        .hint("channel_binding=require asks for TLS and scram-sha-256")
+}
+
 fn password<'a>(login: &Login<'a>) -> Result<&'a str, EngineError> {
     login.password.ok_or_else(|| {
         EngineError::new(Cause::Authentication, DOING, "the server asks for a password and the URL has none")
-            .hint("put it into the URL through an environment variable: postgres://USER:${DB_PASSWORD}@HOST/DB")
+            .hint(
+                "put it into the URL through an environment variable: postgres://USER:${DB_PASSWORD}@HOST/DB",
+            )
     })
 }
 
@@ -135,8 +153,9 @@ async fn send_password(wire: &mut Wire, password: &[u8]) -> Result<(), EngineErr
 async fn scram(wire: &mut Wire, login: &Login<'_>, mechanisms: &[u8]) -> Result<(), EngineError> {
     let password = password(login)?;
     let offered = |name: &str| mechanisms.split(|byte| *byte == 0).any(|part| part == name.as_bytes());
-    let (binding, mechanism) = match (&login.binding, offered(SCRAM_SHA_256_PLUS), offered(SCRAM_SHA_256)) {
+    let (binding, mechanism) = match (&login.hash, offered(SCRAM_SHA_256_PLUS), offered(SCRAM_SHA_256)) {
         (Some(hash), true, _) => (ChannelBinding::tls_server_end_point(hash.clone()), SCRAM_SHA_256_PLUS),
+        _ if login.must_bind => return Err(unbound()),
         (Some(_), false, true) => (ChannelBinding::unrequested(), SCRAM_SHA_256),
         (None, _, true) => (ChannelBinding::unsupported(), SCRAM_SHA_256),
         _ => return Err(unsupported("a SASL method other than SCRAM-SHA-256")),
@@ -151,8 +170,12 @@ async fn scram(wire: &mut Wire, login: &Login<'_>, mechanisms: &[u8]) -> Result<
     wire.flush().await.map_err(|fault| fault.doing(DOING))?;
     let last = sasl_step(wire, 12).await?;
     scram.finish(&last).map_err(|_| {
-        EngineError::new(Cause::Authentication, DOING, "the server could not prove that it knows the password")
-            .hint("somebody may be between you and the server: check host and TLS")
+        EngineError::new(
+            Cause::Authentication,
+            DOING,
+            "the server could not prove that it knows the password",
+        )
+        .hint("somebody may be between you and the server: check host and TLS")
     })
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use super::error::crash_point;
 
 use super::rows::{Decode, decode_row};
 use super::snapshot::{Reader, Readers};
@@ -25,7 +24,6 @@ pub struct CopyStream {
     spare: Vec<RowBatch>,
     /// CopyDone was seen.
     over: bool,
-    begun: bool,
 }
 
 impl CopyStream {
@@ -41,7 +39,6 @@ impl CopyStream {
             batch_bytes,
             spare: Vec::new(),
             over: false,
-            begun: false,
         }
     }
 
@@ -81,14 +78,14 @@ impl CopyStream {
         let wire = &mut self.reader.as_mut().ok_or_else(broken)?.wire;
         while let Some(line) = wire.row_here() {
             let length = line.len();
-            decode_row(line, &self.decode, batch).map_err(|what| Fault::garbled(what))?;
+            decode_row(line, &self.decode, batch).map_err(Fault::garbled)?;
             wire.skip_row(length);
             if batch.bytes() >= self.batch_bytes {
                 return Ok(());
             }
         }
         match wire.row_frame().await? {
-            Some(line) => decode_row(&line, &self.decode, batch).map_err(|what| Fault::garbled(what)),
+            Some(line) => decode_row(&line, &self.decode, batch).map_err(Fault::garbled),
             None => {
                 self.over = true;
                 Ok(())
@@ -98,7 +95,6 @@ impl CopyStream {
 
     /// Takes the count and the checks, and gives the session back.
     async fn end(&mut self) -> Result<Batch, EngineError> {
-        crash_point!("copy::end_of_stream_before_check");
         let answers = match self.reader()?.wire.answers().await {
             Ok(answers) => answers,
             Err(fault) => return Err(self.fail(fault)),
@@ -120,12 +116,6 @@ impl CopyStream {
 #[async_trait]
 impl BatchStream for CopyStream {
     async fn next(&mut self) -> Result<Batch, EngineError> {
-        if self.begun {
-            crash_point!("copy::mid_rows");
-        } else {
-            crash_point!("copy::first_row");
-        }
-        self.begun = true;
         if self.projection.form == Form::Rows {
             let batch = self.rows().await?;
             if !batch.is_empty() {

@@ -1,7 +1,7 @@
 //! What to read of a table, as SQL: the columns of a projection on its source side or on its
 //! target side, a range of blocks, the filter. Pure; every name is quoted by the dialect.
 
-use super::speak::{literal, quote, quote_name};
+use super::quote::{identifier, literal, name};
 use crate::catalog::{ColumnMap, Form, Name, Projection, Type};
 use crate::engine::{Cause, Chunk, EngineError};
 
@@ -32,15 +32,15 @@ impl Side {
     /// shift of zone it makes for any target, since not every engine knows time zones.
     fn expression(self, column: &ColumnMap, form: Form) -> String {
         if self == Self::Target {
-            return quote(&column.target);
+            return identifier(&column.target);
         }
-        let name = quote(&column.source);
-        let Some(cast) = &column.cast else { return name };
+        let column_name = identifier(&column.source);
+        let Some(cast) = &column.cast else { return column_name };
         match (zone_shift(column), form) {
-            (Some(zone), Form::Rows) => format!("({name} AT TIME ZONE {})", literal(zone)),
-            (Some(zone), _) => format!("({name} AT TIME ZONE {})::{}", literal(zone), cast.native),
-            (None, Form::Rows) => name,
-            (None, _) => format!("{name}::{}", cast.native),
+            (Some(zone), Form::Rows) => format!("({column_name} AT TIME ZONE {})", literal(zone)),
+            (Some(zone), _) => format!("({column_name} AT TIME ZONE {})::{}", literal(zone), cast.native),
+            (None, Form::Rows) => column_name,
+            (None, _) => format!("{column_name}::{}", cast.native),
         }
     }
 
@@ -54,9 +54,8 @@ impl Side {
 fn zone_shift(column: &ColumnMap) -> Option<&str> {
     let zone = column.cast.as_ref()?.zone.as_deref()?;
     match (&column.source_type, &column.target_type) {
-        (Type::Timestamp { .. }, Type::TimestampTz { .. }) | (Type::TimestampTz { .. }, Type::Timestamp { .. }) => {
-            Some(zone)
-        }
+        (Type::Timestamp { .. }, Type::TimestampTz { .. })
+        | (Type::TimestampTz { .. }, Type::Timestamp { .. }) => Some(zone),
         _ => None,
     }
 }
@@ -90,7 +89,11 @@ impl Blocks {
             return Ok(None);
         }
         let unreadable = || {
-            EngineError::new(Cause::Stale, "read", "the chunk's bounds were written by another version of Towpath")
+            EngineError::new(
+                Cause::Stale,
+                "read",
+                "the chunk's bounds were written by another version of Towpath",
+            )
         };
         Self::parse(&chunk.bounds).map(Some).ok_or_else(unreadable)
     }
@@ -110,7 +113,7 @@ pub const WHOLE: &str = "whole";
 /// `FROM ONLY t WHERE ...`: rows of children are theirs, but a partition tree is read whole.
 pub fn from_where(projection: &Projection, side: Side, partitioned: bool, blocks: Option<&Blocks>) -> String {
     let only = if partitioned { "" } else { "ONLY " };
-    let mut sql = format!("FROM {only}{}", quote_name(side.table(projection)));
+    let mut sql = format!("FROM {only}{}", name(side.table(projection)));
     let conditions: Vec<String> = blocks
         .map(Blocks::condition)
         .into_iter()
@@ -135,7 +138,7 @@ pub fn copy_out(projection: &Projection, side: Side, partitioned: bool, blocks: 
     let list = columns(projection, side, form);
     let plain = side == Side::Target || projection.columns.iter().all(|column| column.cast.is_none());
     if plain && !partitioned && blocks.is_none() && side.filter(projection).is_none() {
-        let table = quote_name(side.table(projection));
+        let table = name(side.table(projection));
         return format!("COPY {table}{} TO STDOUT{format}", in_parentheses(&list));
     }
     let rows = from_where(projection, side, partitioned, blocks);
@@ -144,7 +147,7 @@ pub fn copy_out(projection: &Projection, side: Side, partitioned: bool, blocks: 
 
 /// The COPY that takes the projection's columns.
 pub fn copy_in(projection: &Projection, frozen: bool) -> String {
-    let list: Vec<String> = projection.columns.iter().map(|column| quote(&column.target)).collect();
+    let list: Vec<String> = projection.columns.iter().map(|column| identifier(&column.target)).collect();
     let mut options = Vec::new();
     if projection.form == Form::NativeFast {
         options.push("FORMAT binary");
@@ -153,7 +156,7 @@ pub fn copy_in(projection: &Projection, frozen: bool) -> String {
         options.push("FREEZE");
     }
     let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
-    format!("COPY {}{} FROM STDIN{options}", quote_name(&projection.target), in_parentheses(&list))
+    format!("COPY {}{} FROM STDIN{options}", name(&projection.target), in_parentheses(&list))
 }
 
 /// A column list, which a table without columns must not have.
@@ -195,9 +198,9 @@ mod tests {
         let plain = projection(vec![column("x y", None)]);
         assert_eq!(
             copy_out(&plain, Side::Source, false, None),
-            r#"COPY "a""b"."t" ("x y") TO STDOUT (FORMAT binary)"#
+            r#"COPY "a""b".t ("x y") TO STDOUT (FORMAT binary)"#
         );
-        assert_eq!(copy_in(&plain, true), r#"COPY "c"."u" ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
+        assert_eq!(copy_in(&plain, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
     }
 
     #[test]
@@ -208,15 +211,15 @@ mod tests {
         let blocks = Blocks { from: 8, to: Some(16), file: "1.2.x".into() };
         assert_eq!(
             copy_out(&some, Side::Source, false, Some(&blocks)),
-            r#"COPY (SELECT "a"::bigint FROM ONLY "a""b"."t" WHERE ctid >= '(8,0)'::pg_catalog.tid AND ctid < '(16,0)'::pg_catalog.tid AND (a > 1 OR b)) TO STDOUT"#
+            r#"COPY (SELECT a::bigint FROM ONLY "a""b".t WHERE ctid >= '(8,0)'::pg_catalog.tid AND ctid < '(16,0)'::pg_catalog.tid AND (a > 1 OR b)) TO STDOUT"#
         );
-        assert_eq!(copy_out(&some, Side::Target, false, None), r#"COPY "c"."u" ("a_t") TO STDOUT"#);
+        assert_eq!(copy_out(&some, Side::Target, false, None), "COPY c.u (a_t) TO STDOUT");
     }
 
     #[test]
     fn s_20_a_table_without_columns() {
         let none = projection(vec![]);
-        assert_eq!(copy_out(&none, Side::Source, false, None), r#"COPY "a""b"."t" TO STDOUT (FORMAT binary)"#);
+        assert_eq!(copy_out(&none, Side::Source, false, None), r#"COPY "a""b".t TO STDOUT (FORMAT binary)"#);
     }
 
     #[test]

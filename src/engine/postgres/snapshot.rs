@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use super::error::crash_point;
+use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{Link, Role};
+use super::quote;
 use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
-use super::speak::{literal, quote_name};
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Form, Name, Projection, Type};
@@ -108,8 +108,7 @@ impl PgSnapshot {
         };
         crash_point!("snapshot::exported");
         let server = &link.server;
-        let position =
-            format!("pg1/{}/{}/{}/{seen}", server.system, server.database_oid, server.started);
+        let position = format!("pg1/{}/{}/{}/{seen}", server.system, server.database_oid, server.started);
         let readers = Readers {
             link: link.clone(),
             idle: Mutex::default(),
@@ -218,13 +217,13 @@ impl Readers {
             projection.form == Form::Rows && matches!(self.side.cell_type(column), Type::Interval)
         });
         let interval = if needs_iso { "SET LOCAL IntervalStyle = 'iso_8601'; " } else { "" };
-        let table = literal(&quote_name(self.side.table(projection)));
+        let table = quote::literal(&quote::name(self.side.table(projection)));
         let hash = COLUMNS_HASH.replace("c.oid", &fact.oid);
         format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; {interval}{work}; \
              SELECT {table}::pg_catalog.regclass::pg_catalog.oid, \
              pg_catalog.pg_relation_filenode({table}::pg_catalog.regclass); COMMIT; SELECT {hash}",
-            literal(&self.export)
+            quote::literal(&self.export)
         )
     }
 
@@ -240,7 +239,9 @@ impl Readers {
         let why = match (same_table, same_file, same_columns) {
             (true, true, true) => return Ok(()),
             (false, ..) => "another table has taken its name since the snapshot",
-            (_, false, _) => "it was emptied or rewritten since the snapshot, which therefore shows none of its rows",
+            (_, false, _) => {
+                "it was emptied or rewritten since the snapshot, which therefore shows none of its rows"
+            }
             _ => "its columns were changed since the snapshot",
         };
         Err(EngineError::new(Cause::Stale, "read", why)
@@ -254,9 +255,13 @@ impl Readers {
         if let Fault::Server(error) = &fault
             && error.code == "22023"
         {
-            return EngineError::new(Cause::Connection, "read", "the snapshot is gone: the session that held it has ended")
-                .on(table)
-                .hint("run the same command again: it continues with a fresh snapshot");
+            return EngineError::new(
+                Cause::Connection,
+                "read",
+                "the snapshot is gone: the session that held it has ended",
+            )
+            .on(table)
+            .hint("run the same command again: it continues with a fresh snapshot");
         }
         fault.doing("read").on(table)
     }
@@ -282,6 +287,10 @@ impl Snapshot for PgSnapshot {
         &self.position
     }
 
+    async fn alive(&self) -> bool {
+        self.holder.lock().await.query("SELECT 1").await.is_ok()
+    }
+
     async fn chunks(&self, projection: &Projection, chunk_bytes: u64) -> Result<Vec<Chunk>, EngineError> {
         let fact = self.readers.fact(projection)?;
         Ok(cut(fact, chunk_bytes.max(1)))
@@ -293,8 +302,12 @@ impl Snapshot for PgSnapshot {
         let fact = readers.fact(projection)?;
         let blocks = Blocks::of(read.chunk)?;
         if blocks.as_ref().is_some_and(|blocks| blocks.file != fact.file()) {
-            return Err(EngineError::new(Cause::Stale, "read", "the chunk belongs to an earlier version of the table")
-                .on(readers.side.table(projection)));
+            return Err(EngineError::new(
+                Cause::Stale,
+                "read",
+                "the chunk belongs to an earlier version of the table",
+            )
+            .on(readers.side.table(projection)));
         }
         let copy = copy_out(projection, readers.side, fact.partitioned, blocks.as_ref());
         let mut reader = readers.take().await?;

@@ -199,18 +199,28 @@ impl Wire {
     /// The next frame that is not a notice or a changed parameter.
     async fn event(&mut self) -> Result<Frame> {
         loop {
-            let frame = self.frame(FRAME_BYTES_MAX).await?;
-            match frame.tag {
-                b'N' | b'A' => {}
-                b'S' => self.keep_parameter(&frame.body),
-                b'Z' => {
-                    self.status = frame.body.first().copied().unwrap_or(b'I');
-                    self.awaited = self.awaited.saturating_sub(1);
-                    return Ok(frame);
-                }
-                _ => return Ok(frame),
+            if let Some(frame) = self.step().await? {
+                return Ok(frame);
             }
         }
+    }
+
+    /// One frame; none when it was a notice or a changed parameter, which may come at any time.
+    async fn step(&mut self) -> Result<Option<Frame>> {
+        let frame = self.frame(FRAME_BYTES_MAX).await?;
+        match frame.tag {
+            b'N' | b'A' => return Ok(None),
+            b'S' => {
+                self.keep_parameter(&frame.body);
+                return Ok(None);
+            }
+            b'Z' => {
+                self.status = frame.body.first().copied().unwrap_or(b'I');
+                self.awaited = self.awaited.saturating_sub(1);
+            }
+            _ => {}
+        }
+        Ok(Some(frame))
     }
 
     pub fn keep_parameter(&mut self, body: &[u8]) {
@@ -246,14 +256,13 @@ impl Wire {
                 }
             })
         };
-        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing).map_err(
-            |error| match error {
+        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing)
+            .map_err(|error| match error {
                 frontend::BindError::Serialization(error) => {
                     Fault::Io(std::io::Error::other(error.to_string()))
                 }
                 frontend::BindError::Conversion(error) => Fault::garbled(&error.to_string()),
-            },
-        )?;
+            })?;
         frontend::execute("", 0, &mut self.outgoing)?;
         Ok(())
     }
@@ -335,7 +344,7 @@ impl Wire {
             match stop {
                 Stop::More => self.fill().await?,
                 Stop::Other => {
-                    let frame = self.event().await?;
+                    let Some(frame) = self.step().await? else { continue };
                     match frame.tag {
                         b'c' => return Ok(Piece::Done),
                         b'E' => return Err(self.failed(ServerError::parse(&frame.body)).await),
@@ -349,14 +358,12 @@ impl Wire {
     /// The next row of a COPY in text form, without its line end; none after the last. PostgreSQL
     /// sends one row in each CopyData message (manual, 55.2.6).
     pub async fn row_frame(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let frame = self.event().await?;
-            match frame.tag {
-                b'd' => return Ok(Some(frame.body)),
-                b'c' => return Ok(None),
-                b'E' => return Err(self.failed(ServerError::parse(&frame.body)).await),
-                tag => return Err(Fault::garbled(&format!("message {tag:#04x} in a COPY"))),
-            }
+        let frame = self.event().await?;
+        match frame.tag {
+            b'd' => Ok(Some(frame.body)),
+            b'c' => Ok(None),
+            b'E' => Err(self.failed(ServerError::parse(&frame.body)).await),
+            tag => Err(Fault::garbled(&format!("message {tag:#04x} in a COPY"))),
         }
     }
 

@@ -238,7 +238,8 @@ fn refused(what: impl Into<String>) -> Option<Unspeakable> {
 }
 
 fn bad_collation(collation: Option<&Name>) -> Option<Unspeakable> {
-    let known = |name: &str| ["BINARY", "NOCASE", "RTRIM"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    let known =
+        |name: &str| ["BINARY", "NOCASE", "RTRIM"].iter().any(|known| name.eq_ignore_ascii_case(known));
     match collation {
         // Both compare by bytes, as BINARY does.
         Some(name) if !known(&name.name) && name.name != "C" && name.name != "POSIX" => {
@@ -273,7 +274,9 @@ pub(super) fn refuse_key(key: &Key) -> Option<Unspeakable> {
 
 pub(super) fn refuse_index(index: &Index) -> Option<Unspeakable> {
     match index {
-        index if !matches!(index.method.as_str(), "" | "btree") => refused(format!("index method {}", index.method)),
+        index if !matches!(index.method.as_str(), "" | "btree") => {
+            refused(format!("index method {}", index.method))
+        }
         index if !index.include.is_empty() => refused("included columns of an index"),
         index if index.nulls_not_distinct => refused("a unique index that takes one null only"),
         index => bad_parts(&index.parts),

@@ -3,7 +3,7 @@
 
 use super::types;
 use super::{SCHEMA, ddl, marks, parse, probe};
-use crate::catalog::dialect::{Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{Holds, Inline, Renames, Unspeakable};
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Syntax};
 use crate::catalog::token::{self, Kind, Token};
 use crate::catalog::{
@@ -100,6 +100,18 @@ impl Dialect for Sqlite {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    fn holds(&self) -> Holds {
+        Holds {
+            nul: true,
+            bad_text: true,
+            nan: false,
+            infinity: true,
+            far_dates: false,
+            loose_values: true,
+            orphans: true,
+        }
     }
 
     fn quote(&self, identifier: &str) -> String {
@@ -349,7 +361,18 @@ mod tests {
         for good in ["a > 1", "a IN (1, 2) AND \"b c\" = ';'", "replace(a, 'x', 'y') = 'z'", "[select] = 1"] {
             assert_eq!(check_condition(good), Ok(()), "{good}");
         }
-        for bad in ["", "a = 1; DROP TABLE t", "a -- x", "a /* x */", "(SELECT 1)", "a = (1", "a)", "a, b", "a = ?1", "'a"] {
+        for bad in [
+            "",
+            "a = 1; DROP TABLE t",
+            "a -- x",
+            "a /* x */",
+            "(SELECT 1)",
+            "a = (1",
+            "a)",
+            "a, b",
+            "a = ?1",
+            "'a",
+        ] {
             assert!(check_condition(bad).is_err(), "{bad}");
         }
     }
@@ -360,7 +383,10 @@ mod tests {
         renames.columns.insert("Name".into(), "full name".into());
         renames.objects.insert(Name::new("main", "t"), Name::new("main", "u"));
         let renamed = |text: &str| DIALECT.rename(text, &renames).expect("renamed");
-        assert_eq!(renamed("name > 'name' AND [NAME] <> \"x\""), "\"full name\" > 'name' AND \"full name\" <> \"x\"");
+        assert_eq!(
+            renamed("name > 'name' AND [NAME] <> \"x\""),
+            "\"full name\" > 'name' AND \"full name\" <> \"x\""
+        );
         assert_eq!(renamed("t.name COLLATE name"), "\"u\".\"full name\" COLLATE name");
         assert_eq!(renamed("name(1) + CAST(name AS name)"), "name(1) + CAST(\"full name\" AS name)");
     }

@@ -36,13 +36,18 @@ fn meaning(code: ffi::Error, message: &str) -> (Cause, Option<&'static str>) {
         ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => {
             (Cause::Privilege, Some("the file and its directory must be writable by this user"))
         }
-        ErrorCode::CannotOpen => (Cause::NotFound, Some("check the path and the permissions on its directory")),
-        ErrorCode::NotADatabase => (Cause::NotFound, None),
-        ErrorCode::DiskFull => (Cause::Resources, Some("free space on the disk, then apply again: it resumes")),
-        ErrorCode::OutOfMemory => (Cause::Resources, None),
-        ErrorCode::SystemIoFailure => {
-            (Cause::Resources, Some("the disk refused a read or write; check it, then apply again: it resumes"))
+        ErrorCode::CannotOpen => {
+            (Cause::NotFound, Some("check the path and the permissions on its directory"))
         }
+        ErrorCode::NotADatabase => (Cause::NotFound, None),
+        ErrorCode::DiskFull => {
+            (Cause::Resources, Some("free space on the disk, then apply again: it resumes"))
+        }
+        ErrorCode::OutOfMemory => (Cause::Resources, None),
+        ErrorCode::SystemIoFailure => (
+            Cause::Resources,
+            Some("the disk refused a read or write; check it, then apply again: it resumes"),
+        ),
         ErrorCode::DatabaseCorrupt => {
             (Cause::Other, Some("the file is damaged: run sqlite3 FILE 'PRAGMA integrity_check'"))
         }

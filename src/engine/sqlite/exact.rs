@@ -99,7 +99,8 @@ pub(super) fn is_decimal(text: &[u8]) -> bool {
         None => digits(mantissa),
         Some(dot) => {
             let (whole, fraction) = (&mantissa[..dot], &mantissa[dot + 1..]);
-            (digits(whole) && (fraction.is_empty() || digits(fraction))) || (whole.is_empty() && digits(fraction))
+            (digits(whole) && (fraction.is_empty() || digits(fraction)))
+                || (whole.is_empty() && digits(fraction))
         }
     }
 }

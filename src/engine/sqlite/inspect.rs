@@ -349,7 +349,11 @@ fn sequence(table: &Name, column: &str) -> Sequence {
         max: i64::MAX,
         cache: 1,
         cycle: false,
-        owner: Some(crate::catalog::SequenceOwner { table: table.clone(), column: column.into(), identity: true }),
+        owner: Some(crate::catalog::SequenceOwner {
+            table: table.clone(),
+            column: column.into(),
+            identity: true,
+        }),
         comment: None,
     }
 }

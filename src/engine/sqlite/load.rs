@@ -124,9 +124,11 @@ impl Loader {
                 .map_err(|error| classify(LOAD, error).on(&self.projection.target)),
             Err(why) => {
                 let name = quote(&self.projection.columns[column].target);
-                let place = format!("{}, column {name}, row {} of the chunk", self.projection.target, row + 1);
-                Err(data(LOAD, place, why)
-                    .hint("map the column to a type that holds such values, or leave those rows out with where:"))
+                let place =
+                    format!("{}, column {name}, row {} of the chunk", self.projection.target, row + 1);
+                Err(data(LOAD, place, why).hint(
+                    "map the column to a type that holds such values, or leave those rows out with where:",
+                ))
             }
         }
     }

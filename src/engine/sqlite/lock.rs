@@ -118,7 +118,9 @@ fn read_holder(path: &Path) -> Option<(String, LockHolder)> {
 
 fn refuse_held(database: &File, path: &Path) -> EngineError {
     let message = match read_holder(path) {
-        Some((plan, holder)) => format!("plan {plan} is being applied by {} since {}", holder.by, holder.since),
+        Some((plan, holder)) => {
+            format!("plan {plan} is being applied by {} since {}", holder.by, holder.since)
+        }
         None => "another run is writing to it".to_string(),
     };
     EngineError::new(Cause::Locked, LOCK, message).on(database).hint("wait for it to end, or stop it")

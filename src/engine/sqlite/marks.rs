@@ -98,11 +98,8 @@ fn write_chunk(conn: &Connection, plan: &str, mark: &ChunkMark) -> rusqlite::Res
                (plan, table_name, number, of, bounds, position, rows, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let (rows, bytes) = (mark.rows as i64, mark.bytes as i64);
     let table = mark.table.to_string();
-    conn.execute(
-        sql,
-        params![plan, table, mark.number, mark.of, mark.bounds, mark.position.0, rows, bytes],
-    )
-    .map(drop)
+    conn.execute(sql, params![plan, table, mark.number, mark.of, mark.bounds, mark.position.0, rows, bytes])
+        .map(drop)
 }
 
 fn forget(conn: &Connection, plan: &str, table: &Name, step: &str) -> rusqlite::Result<()> {
@@ -114,9 +111,9 @@ fn forget(conn: &Connection, plan: &str, table: &Name, step: &str) -> rusqlite::
 /// True where a target was used before.
 fn present(conn: &Connection) -> Result<bool, EngineError> {
     let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN (?1, ?2, ?3, ?4)";
-    let found: i64 =
-        conn.query_row(sql, params![TABLES[0], TABLES[1], TABLES[2], TABLES[3]], |row| row.get(0))
-            .map_err(|error| classify(READ, error))?;
+    let found: i64 = conn
+        .query_row(sql, params![TABLES[0], TABLES[1], TABLES[2], TABLES[3]], |row| row.get(0))
+        .map_err(|error| classify(READ, error))?;
     Ok(found == TABLES.len() as i64)
 }
 
@@ -127,9 +124,24 @@ pub(super) fn progress(conn: &Connection, plan: &str) -> Result<Progress, Engine
     }
     let fail = |error| classify(READ, error);
     let tx = conn.unchecked_transaction().map_err(fail)?;
-    let runs = all(&tx, "SELECT run, started_at, finished_at, outcome, by, tool FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid", plan, run)?;
-    let steps = all(&tx, "SELECT step, inputs, rows, bytes, millis, at FROM main.towpath_step WHERE plan = ?1 ORDER BY rowid", plan, step)?;
-    let chunks = all(&tx, "SELECT table_name, number, of, bounds, position, rows, bytes FROM main.towpath_copy WHERE plan = ?1 ORDER BY table_name, number", plan, chunk)?;
+    let runs = all(
+        &tx,
+        "SELECT run, started_at, finished_at, outcome, by, tool FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid",
+        plan,
+        run,
+    )?;
+    let steps = all(
+        &tx,
+        "SELECT step, inputs, rows, bytes, millis, at FROM main.towpath_step WHERE plan = ?1 ORDER BY rowid",
+        plan,
+        step,
+    )?;
+    let chunks = all(
+        &tx,
+        "SELECT table_name, number, of, bounds, position, rows, bytes FROM main.towpath_copy WHERE plan = ?1 ORDER BY table_name, number",
+        plan,
+        chunk,
+    )?;
     let first = "SELECT digest FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid LIMIT 1";
     let digest = tx.query_row(first, [plan], |row| row.get(0)).optional().map_err(fail)?;
     Ok(Progress { digest, steps, chunks, runs })

@@ -134,8 +134,17 @@ struct Parser<'a> {
 
 /// Words that end a column's type.
 const COLUMN_WORDS: [&str; 11] = [
-    "CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES",
-    "GENERATED", "AS",
+    "CONSTRAINT",
+    "PRIMARY",
+    "NOT",
+    "NULL",
+    "UNIQUE",
+    "CHECK",
+    "DEFAULT",
+    "COLLATE",
+    "REFERENCES",
+    "GENERATED",
+    "AS",
 ];
 
 impl<'a> Parser<'a> {
@@ -250,7 +259,12 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn column_constraint(&mut self, column: &mut ColumnText, name: String, text: &mut TableText) -> Parsed<()> {
+    fn column_constraint(
+        &mut self,
+        column: &mut ColumnText,
+        name: String,
+        text: &mut TableText,
+    ) -> Parsed<()> {
         let own = |descending| {
             vec![IndexPart { column: Some(column.name.clone()), descending, ..IndexPart::default() }]
         };
@@ -281,7 +295,9 @@ impl<'a> Parser<'a> {
             let key = self.references(name, vec![column.name.clone()])?;
             text.foreign_keys.push(key);
         } else if self.is(0, "DEFERRABLE") || (self.is(0, "NOT") && self.is(1, "DEFERRABLE")) {
-            let Some(key) = text.foreign_keys.last_mut() else { return self.fail("a reference was expected") };
+            let Some(key) = text.foreign_keys.last_mut() else {
+                return self.fail("a reference was expected");
+            };
             (key.deferrable, key.initially_deferred) = self.deferral();
         } else if self.is(0, "GENERATED") || self.is(0, "AS") {
             if self.take("GENERATED") {
@@ -490,13 +506,20 @@ mod tests {
         assert_eq!(text.columns[1].collation.as_deref(), Some("NOCASE"));
         assert_eq!(text.columns[1].not_null_conflict.as_deref(), Some("IGNORE"));
         assert_eq!(text.columns[2].generated, Some(("id * 2".into(), true)));
-        assert_eq!(text.checks, [(String::new(), "length ( [a b] ) > 0".into()), (String::new(), "p <> u".into())]);
-        let keys: Vec<_> = text.keys.iter().map(|key| (key.name.as_str(), key.primary, key.parts.len())).collect();
+        assert_eq!(
+            text.checks,
+            [(String::new(), "length ( [a b] ) > 0".into()), (String::new(), "p <> u".into())]
+        );
+        let keys: Vec<_> =
+            text.keys.iter().map(|key| (key.name.as_str(), key.primary, key.parts.len())).collect();
         assert_eq!(keys, [("", true, 1), ("", false, 1), ("two", false, 2)]);
         assert_eq!(text.keys[1].conflict.as_deref(), Some("REPLACE"));
         assert!(text.keys[2].parts[1].descending);
         let first = &text.foreign_keys[0];
-        assert_eq!((first.name.as_str(), first.on_delete, first.on_update), ("fk", Action::SetNull, Action::Cascade));
+        assert_eq!(
+            (first.name.as_str(), first.on_delete, first.on_update),
+            ("fk", Action::SetNull, Action::Cascade)
+        );
         assert!(first.deferrable && first.initially_deferred);
         assert!(!text.foreign_keys[1].deferrable);
         assert!(text.foreign_keys[1].parent_columns.is_empty());

@@ -20,7 +20,8 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
             let column = quote(probe.column.as_deref()?);
             let integers = format!("typeof({column}) = 'integer'");
             let extreme = |which: &str| format!("CAST({which}({column}) FILTER (WHERE {integers}) AS TEXT)");
-            let outside = format!("{integers} AND ({column} < {} OR {column} > {})", number(min)?, number(max)?);
+            let outside =
+                format!("{integers} AND ({column} < {} OR {column} > {})", number(min)?, number(max)?);
             Some(format!(
                 "SELECT count(*) FILTER (WHERE {outside}), {}, {} {}",
                 extreme("min"),
@@ -102,7 +103,9 @@ fn number(text: &str) -> Option<&str> {
 }
 
 fn year_in_range(column: &str) -> String {
-    format!("substr({column}, 1, 5) GLOB '[0-9][0-9][0-9][0-9]-' AND substr({column}, 1, 4) <> '0000' AND {column} NOT LIKE '%BC'")
+    format!(
+        "substr({column}, 1, 5) GLOB '[0-9][0-9][0-9][0-9]-' AND substr({column}, 1, 4) <> '0000' AND {column} NOT LIKE '%BC'"
+    )
 }
 
 /// Classes first, then the form of the text.
@@ -111,7 +114,9 @@ fn not_of_type(column: &str, ty: &Type) -> String {
     let text = |form: &str| format!("{column} IS NOT NULL AND NOT (typeof({column}) = 'text' AND {form})");
     match ty {
         Type::Any | Type::Native { .. } => "0".to_string(),
-        Type::Bool => format!("{column} IS NOT NULL AND NOT (typeof({column}) = 'integer' AND {column} IN (0, 1))"),
+        Type::Bool => {
+            format!("{column} IS NOT NULL AND NOT (typeof({column}) = 'integer' AND {column} IN (0, 1))")
+        }
         Type::Int { .. } => class("'integer'"),
         Type::UInt { .. } => format!("{} OR {column} < 0", class("'integer'")),
         Type::Float { .. } => class("'real', 'integer'"),
@@ -150,7 +155,8 @@ fn orphan(columns: &[String], parent: &Name, parent_columns: &[String]) -> Optio
     }
     let known: Vec<_> = columns.iter().map(|column| format!("t.{} IS NOT NULL", quote(column))).collect();
     let pairs = columns.iter().zip(parent_columns);
-    let equal: Vec<_> = pairs.map(|(child, parent)| format!("p.{} = t.{}", quote(parent), quote(child))).collect();
+    let equal: Vec<_> =
+        pairs.map(|(child, parent)| format!("p.{} = t.{}", quote(parent), quote(child))).collect();
     Some(format!(
         "{} AND NOT EXISTS (SELECT 1 FROM main.{} AS p WHERE {})",
         known.join(" AND "),

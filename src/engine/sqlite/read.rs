@@ -139,8 +139,7 @@ pub(super) fn select(schema: &str, projection: &Projection, rowid: Option<&str>,
 /// The number of rows in a range, counted by SQLite and not by the scan.
 pub(super) fn count(conn: &Connection, projection: &Projection, range: Range) -> Result<u64, EngineError> {
     let shape = shape(conn, &projection.source.name)?;
-    let sql =
-        format!("SELECT count(*) {}", from_where("main", projection, shape.rowid.as_deref(), range));
+    let sql = format!("SELECT count(*) {}", from_where("main", projection, shape.rowid.as_deref(), range));
     conn.query_row(&sql, [], |row| row.get::<_, i64>(0))
         .map(|rows| rows as u64)
         .map_err(|error| classify("count rows of", error).on(&projection.source))
@@ -209,7 +208,10 @@ fn push(kind: Kind, value: ValueRef<'_>, batch: &mut RowBatch) -> Result<(), Str
         },
         (kind, value) => {
             let wanted = format!("{kind:?}").to_lowercase();
-            return Err(format!("the column is of type {wanted} and holds a value of class {}", class(value)));
+            return Err(format!(
+                "the column is of type {wanted} and holds a value of class {}",
+                class(value)
+            ));
         }
     }
     Ok(())
@@ -240,8 +242,9 @@ impl Pull {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EngineError> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| EngineError::new(Cause::Other, "load rows", format!("not our own batch: {error}")))
+        serde_json::from_slice(bytes).map_err(|error| {
+            EngineError::new(Cause::Other, "load rows", format!("not our own batch: {error}"))
+        })
     }
 }
 

@@ -85,7 +85,8 @@ impl Held {
     fn take_now(file: File, limits: &Limits, open: Open) -> Result<Self, EngineError> {
         let fail = |error| classify(OPEN, error).on(&file);
         let probe = open(&file, limits)?;
-        let readers = (0..limits.readers.max(1)).map(|_| open(&file, limits)).collect::<Result<Vec<_>, _>>()?;
+        let readers =
+            (0..limits.readers.max(1)).map(|_| open(&file, limits)).collect::<Result<Vec<_>, _>>()?;
         let text = |sql: &str| probe.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fail);
         let (mode, encoding) = (text("PRAGMA main.journal_mode")?, text("PRAGMA main.encoding")?);
         let position = begin_together(&file, &probe, &readers)?;
@@ -223,9 +224,13 @@ impl Snapshot for Held {
     }
 
     async fn close(self: Box<Self>) -> Result<(), EngineError> {
-        // The transactions end with their connections, which close with the last lease.
+        // Readers on loan end their transactions when they come back and nobody holds the pool.
         self.readers.free.close();
-        self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let idle = std::mem::take(&mut *self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in idle {
+            let end = |conn: &mut Connection| conn.execute_batch("ROLLBACK");
+            worker.call("close", move |conn| end(conn).map_err(|error| classify("close", error))).await?;
+        }
         Ok(())
     }
 }
@@ -288,7 +293,9 @@ fn row_bytes(
     let Some(rowid) = shape.rowid.as_deref() else { return Ok(1) };
     let size = |name: &String| {
         let name = super::dialect::quote(name);
-        format!("2 + CASE typeof({name}) WHEN 'text' THEN length(CAST({name} AS BLOB)) WHEN 'blob' THEN length({name}) ELSE 6 END")
+        format!(
+            "2 + CASE typeof({name}) WHEN 'text' THEN length(CAST({name} AS BLOB)) WHEN 'blob' THEN length({name}) ELSE 6 END"
+        )
     };
     let sizes = shape.stored.iter().map(size).collect::<Vec<_>>().join(" + ");
     let sizes = if sizes.is_empty() { "8".to_string() } else { sizes };

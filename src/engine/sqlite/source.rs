@@ -67,7 +67,9 @@ fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceVa
     let largest: Option<i64> = conn.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
     let kept = match inspect::autoincrement(conn, &owner.table.name).map_err(fail)? {
         true => conn
-            .query_row("SELECT seq FROM main.sqlite_sequence WHERE name = ?1", [&owner.table.name], |row| row.get(0))
+            .query_row("SELECT seq FROM main.sqlite_sequence WHERE name = ?1", [&owner.table.name], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(fail)?,
         false => None,

@@ -137,7 +137,12 @@ impl Writing {
     }
 
     /// Lets SQLite fetch the rows, telling the gauge meanwhile how the file grows.
-    async fn pull(&self, load: &Load<'_>, loader: &std::sync::Arc<Loader>, bytes: &[u8]) -> Result<Loaded, EngineError> {
+    async fn pull(
+        &self,
+        load: &Load<'_>,
+        loader: &std::sync::Arc<Loader>,
+        bytes: &[u8],
+    ) -> Result<Loaded, EngineError> {
         let pull = load::pull_of(bytes, load.projection)?;
         let before = self.bytes();
         let loader = std::sync::Arc::clone(loader);
@@ -160,7 +165,11 @@ impl Writing {
     }
 
     /// Takes the stream to its end. One batch is inserted while the next is awaited.
-    async fn take(&self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<(Loaded, u64), EngineError> {
+    async fn take(
+        &self,
+        load: &Load<'_>,
+        stream: &mut dyn BatchStream,
+    ) -> Result<(Loaded, u64), EngineError> {
         let loader = Loader::new(load.projection);
         let mut done = Loaded::default();
         let mut inserting = None;
@@ -301,7 +310,13 @@ impl Session for Writing {
 }
 
 /// Raises an AUTOINCREMENT counter; other row ids follow the largest by themselves.
-fn raise(conn: &Connection, table: &str, last: i64, called: bool, margin: u64) -> Result<Option<i64>, EngineError> {
+fn raise(
+    conn: &Connection,
+    table: &str,
+    last: i64,
+    called: bool,
+    margin: u64,
+) -> Result<Option<i64>, EngineError> {
     const DOING: &str = "set a sequence in";
     let fail = |error| classify(DOING, error);
     if !inspect::autoincrement(conn, table).map_err(fail)? {

@@ -76,11 +76,9 @@ pub(super) fn spell_type(ty: &Type) -> Option<&'static str> {
         Type::Float { .. } => "REAL",
         Type::Binary { .. } | Type::Blob => "BLOB",
         Type::Any => "ANY",
-        Type::Time { zone: true, .. }
-        | Type::Interval
-        | Type::Array { .. }
-        | Type::Set { .. }
-        | Type::Native { .. } => return None,
+        Type::Time { zone: true, .. } | Type::Interval | Type::Array { .. } | Type::Native { .. } => {
+            return None;
+        }
         _ => "TEXT",
     })
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::Sqlite;
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Catalog, Column, ColumnMap, Dialect, Form, Name, Projection, Table};
+use crate::catalog::{Catalog, Column, ColumnMap, Form, Name, Projection, Table};
 use crate::engine::{
     Batch, BatchStream, Chunk, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Snapshot, Source,
     Target, Url,
@@ -119,7 +119,12 @@ pub(super) async fn load_chunk(
 }
 
 /// Copies every table of a source into a fresh target, as the runtime does.
-pub(super) async fn copy_all(place: &Place, from: &str, to: &str, form: Form) -> Result<Catalog, EngineError> {
+pub(super) async fn copy_all(
+    place: &Place,
+    from: &str,
+    to: &str,
+    form: Form,
+) -> Result<Catalog, EngineError> {
     let source = place.source(from).await;
     let catalog = source.inspect().await?;
     let target = place.target(to).await;
@@ -127,7 +132,9 @@ pub(super) async fn copy_all(place: &Place, from: &str, to: &str, form: Form) ->
     let snapshot = source.snapshot().await?;
     for table in &catalog.tables {
         let mut session = lock.session().await?;
-        session.execute(&Sqlite.dialect().create_table(table, &[], Inline { keys: true, foreign_keys: true })).await?;
+        session
+            .execute(&Sqlite.dialect().create_table(table, &[], Inline { keys: true, foreign_keys: true }))
+            .await?;
         drop(session);
         let projection = projection(table, form);
         for chunk in snapshot.chunks(&projection, 1 << 30).await? {

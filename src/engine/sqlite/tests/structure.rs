@@ -150,9 +150,13 @@ async fn s_33_names_and_conflict_clauses_of_constraints_are_seen() {
     place.make("a.db", ODD);
     let catalog = inspect(&place, "a.db").await;
     let named = catalog.table(&name("named")).expect("a table");
-    let keys: Vec<_> = named.keys.iter().map(|key| (key.name.as_str(), key.kind, key.options.len())).collect();
+    let keys: Vec<_> =
+        named.keys.iter().map(|key| (key.name.as_str(), key.kind, key.options.len())).collect();
     assert_eq!(keys, [("pk", KeyKind::Primary, 0), ("", KeyKind::Unique, 0), ("uq", KeyKind::Unique, 1)]);
-    assert_eq!(named.checks.iter().map(|check| check.native.as_str()).collect::<Vec<_>>(), ["b <> ';'", "a > 0"]);
+    assert_eq!(
+        named.checks.iter().map(|check| check.native.as_str()).collect::<Vec<_>>(),
+        ["b <> ';'", "a > 0"]
+    );
 }
 
 #[tokio::test]

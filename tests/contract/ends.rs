@@ -1,0 +1,176 @@
+//! A fresh database of each engine, as the traits see it and as a plain SQL session sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use towpath::catalog::{ColumnMap, Form, Name, Projection};
+use towpath::engine::{
+    BatchStream, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Session, Source, Target, Url, engine,
+};
+
+use crate::support::postgres::{Database, server};
+use crate::support::sqlite::{self, File};
+
+/// The plan's name in all contract tests.
+pub const PLAN: &str = "contract";
+
+/// One database.
+#[derive(Clone)]
+pub struct End {
+    pub engine: &'static dyn Engine,
+    pub url: Url,
+    pub sql: Sql,
+}
+
+/// A plain session's view.
+#[derive(Clone)]
+pub enum Sql {
+    Postgres(Database),
+    Sqlite(File, Arc<TempDir>),
+}
+
+impl Sql {
+    pub fn execute(&self, sql: &str) {
+        match self {
+            Self::Postgres(database) => aside(|| database.execute(sql)),
+            Self::Sqlite(file, _) => file.execute(sql),
+        }
+    }
+
+    /// The rows as text, in their order; null and text stay apart.
+    pub fn rows(&self, sql: &str) -> Vec<String> {
+        let line = |cells: Vec<String>| cells.join(" | ");
+        match self {
+            Self::Postgres(database) => {
+                let cells = |row: Vec<Option<String>>| {
+                    row.into_iter().map(|cell| cell.map_or("NULL".into(), |cell| format!("'{cell}'")))
+                };
+                aside(|| database.rows(sql)).into_iter().map(|row| line(cells(row).collect())).collect()
+            }
+            Self::Sqlite(file, _) => file.rows(sql).into_iter().map(line).collect(),
+        }
+    }
+
+    /// The only number of the only row.
+    pub fn count(&self, from: &str) -> usize {
+        let rows = self.rows(&format!("SELECT count(*) FROM {from}"));
+        rows[0].trim_matches('\'').parse().unwrap()
+    }
+}
+
+fn end(text: &str, sql: Sql) -> End {
+    let url = Url::parse(text).unwrap();
+    End { engine: engine(&url).unwrap(), url, sql }
+}
+
+/// An empty PostgreSQL database; none where tests run without servers.
+pub fn postgres(name: &str) -> Option<End> {
+    let database = server()?.database(name);
+    Some(end(&database.url(), Sql::Postgres(database)))
+}
+
+pub fn postgres_fixture(fixture: &'static str) -> Option<End> {
+    let database = server()?.fixture(fixture);
+    Some(end(&database.url(), Sql::Postgres(database)))
+}
+
+/// An empty SQLite file, which does not exist before somebody writes.
+pub fn sqlite(name: &str) -> End {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let file = File::new(directory.path(), &format!("{name}.db"));
+    end(&file.url(), Sql::Sqlite(file, directory))
+}
+
+pub fn sqlite_fixture(fixture: &'static str) -> End {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let file = sqlite::fixture(fixture, directory.path());
+    end(&file.url(), Sql::Sqlite(file, directory))
+}
+
+/// Runs on a thread of its own: a plain session has a runtime of its own, which none may be inside.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Runs a promise for each engine, on a pair of its databases.
+pub fn each_engine<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
+    let pairs = [postgres("source").zip(postgres("target")), Some((sqlite("source"), sqlite("target")))];
+    for (source, target) in pairs.into_iter().flatten() {
+        block_on(promise(source, target));
+    }
+}
+
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+}
+
+impl End {
+    pub async fn source(&self) -> Box<dyn Source> {
+        self.engine.source(&self.url, &Limits::default()).await.unwrap()
+    }
+
+    pub async fn target(&self) -> Box<dyn Target> {
+        self.engine.target(&self.url, &Limits::default(), false).await.unwrap()
+    }
+
+    pub async fn lock(&self) -> Box<dyn Lock> {
+        self.target().await.lock(PLAN, "sha256:00", Duration::ZERO).await.unwrap()
+    }
+
+    fn schema(&self) -> &'static str {
+        if self.engine.dialect().features().schemas { "public" } else { "main" }
+    }
+
+    pub fn table(&self, name: &str) -> Name {
+        Name::new(self.schema(), name)
+    }
+
+    /// All columns of a table to a table of that name and type, in the neutral form. `columns`
+    /// are names and native types; the first is the key.
+    pub fn projection(&self, table: &str, columns: &[(&str, &str)]) -> Projection {
+        let map = |(name, native): &(&str, &str)| {
+            let ty = self.engine.dialect().parse_type(native);
+            ColumnMap {
+                source: (*name).into(),
+                target: (*name).into(),
+                source_type: ty.clone(),
+                source_native: (*native).into(),
+                target_type: ty,
+                target_native: (*native).into(),
+                not_null: false,
+                cast: None,
+            }
+        };
+        Projection {
+            source: self.table(table),
+            target: self.table(table),
+            columns: columns.iter().map(map).collect(),
+            filter: None,
+            key: vec![0],
+            form: Form::Rows,
+        }
+    }
+}
+
+/// Reads the whole table from the source into an open transaction of the session.
+pub async fn load_all(
+    source: &End,
+    session: &mut dyn Session,
+    projection: &Projection,
+) -> Result<Loaded, EngineError> {
+    let source = source.source().await;
+    let snapshot = source.snapshot().await?;
+    let mut loaded = Loaded::default();
+    for chunk in snapshot.chunks(projection, 1 << 30).await? {
+        let read = Read { projection, chunk: &chunk, batch_bytes: 1 << 16 };
+        let mut stream: Box<dyn BatchStream> = snapshot.read(&read).await?;
+        let load = Load { projection, frozen: false, gauge: &|_, _| {} };
+        let more = session.load(&load, stream.as_mut()).await?;
+        loaded.rows += more.rows;
+        loaded.bytes += more.bytes;
+    }
+    snapshot.close().await?;
+    Ok(loaded)
+}

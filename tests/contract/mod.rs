@@ -1,0 +1,6 @@
+//! What every engine promises at its two ends, asked through the traits and nothing else.
+
+mod ends;
+mod load;
+mod lock;
+mod structure;

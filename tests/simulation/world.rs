@@ -1,0 +1,254 @@
+//! The world of a simulation: a source that others write to, a target with transactions, marks
+//! and a fence, and the faults that may happen at any await. All state, no trait of the engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use towpath::catalog::Name;
+use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark};
+use towpath::engine::{Cause, EngineError};
+
+use super::random::Random;
+
+/// A row: key, value, and the source transaction that wrote it.
+pub type SourceRow = (String, u64);
+pub type SourceTable = BTreeMap<i64, SourceRow>;
+/// Rows as they lie in the target: a doubled one would be seen.
+pub type TargetTable = Vec<(i64, String)>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    pub tables: BTreeMap<Name, TargetTable>,
+    /// Indexes and foreign keys.
+    pub objects: BTreeSet<String>,
+    pub sequences: BTreeMap<Name, i64>,
+    pub steps: BTreeMap<String, StepMark>,
+    pub chunks: BTreeMap<(Name, u32), ChunkMark>,
+}
+
+/// One change in a transaction, applied when it commits.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Create(Name),
+    Empty(Name),
+    Insert(Name, i64, String),
+    Object(String),
+    Sequence(Name, i64),
+    Mark(Checkpoint),
+}
+
+/// A transaction whose commit was sent by a session that is gone.
+#[derive(Clone, Debug)]
+pub struct InDoubt {
+    pub ops: Vec<Op>,
+    pub fence: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// One in so many awaits fails; zero: none does.
+    pub one_in: u64,
+    /// Faults left: a run must be able to end.
+    pub left: u32,
+    /// Writes of others on the source, one in so many awaits.
+    pub write_one_in: u64,
+    /// Snapshots that die while they are read, whatever else happens.
+    pub dying_snapshots: u32,
+    /// Tables whose loading always fails for good.
+    pub poisoned: BTreeSet<Name>,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub random: Random,
+    pub source: BTreeMap<Name, SourceTable>,
+    pub sequences: BTreeMap<Name, i64>,
+    pub transaction: u64,
+    /// The source as the last snapshot showed it.
+    pub last_snapshot: Option<BTreeMap<Name, SourceTable>>,
+    pub snapshots: u64,
+    pub target: Target,
+    pub in_doubt: Vec<InDoubt>,
+    pub commits: u64,
+    pub fence: u64,
+    /// The fence of the run that holds the lock.
+    pub holder: Option<u64>,
+    /// Another run may take the lock over from a live holder, as after a lost connection.
+    pub steal: bool,
+    pub faults: Faults,
+    /// Chunks read, by table.
+    pub reads: BTreeMap<Name, u64>,
+}
+
+pub type Shared = Arc<Mutex<World>>;
+
+pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives others a turn, lets others write to the source, and may fail.
+pub async fn pass(world: &Shared) -> Result<(), EngineError> {
+    let turns = lock(world).random.below(3);
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+    let mut world = lock(world);
+    let write = world.faults.write_one_in;
+    if write > 0 && world.random.once_in(write) {
+        world.write_source();
+    }
+    match world.strikes() {
+        true => Err(world.fault()),
+        false => Ok(()),
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            source: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            transaction: 1,
+            last_snapshot: None,
+            snapshots: 0,
+            target: Target::default(),
+            in_doubt: Vec::new(),
+            commits: 0,
+            fence: 0,
+            holder: None,
+            steal: false,
+            faults: Faults::default(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    pub fn strikes(&mut self) -> bool {
+        let Faults { one_in, left, .. } = self.faults;
+        let strikes = one_in > 0 && left > 0 && self.random.once_in(one_in);
+        self.faults.left -= u32::from(strikes);
+        strikes
+    }
+
+    pub fn fault(&mut self) -> EngineError {
+        let cause = if self.random.once_in(4) { Cause::Busy } else { Cause::Connection };
+        EngineError::new(cause, "go on", "a simulated fault")
+    }
+
+    /// One transaction of somebody else on the source.
+    pub fn write_source(&mut self) {
+        self.transaction += 1;
+        let by = self.transaction;
+        let names: Vec<Name> = self.source.keys().cloned().collect();
+        for _ in 0..self.random.between(1, 2) {
+            let Some(name) = self.random.pick(&names).cloned() else { return };
+            let key = self.random.below(14) as i64;
+            let value = format!("{by}");
+            let remove = self.random.once_in(3);
+            let table = self.source.entry(name.clone()).or_default();
+            match remove {
+                true => drop(table.remove(&key)),
+                false => drop(table.insert(key, (value, by))),
+            }
+            if let Some(last) = self.sequences.get_mut(&name) {
+                *last += 1;
+            }
+        }
+    }
+
+    /// Applies a transaction as a whole, or not at all.
+    pub fn commit(&mut self, ops: &[Op]) -> Result<(), EngineError> {
+        let mut next = self.target.clone();
+        for op in ops {
+            apply(&mut next, op)?;
+        }
+        self.target = next;
+        self.commits += 1;
+        Ok(())
+    }
+
+    /// The outcome of commits that nobody heard of: each happened, or did not.
+    pub fn settle(&mut self, touches: impl Fn(&InDoubt) -> bool) {
+        let (settled, rest) = std::mem::take(&mut self.in_doubt).into_iter().partition(|one| touches(one));
+        self.in_doubt = rest;
+        let settled: Vec<InDoubt> = settled;
+        for one in settled {
+            if one.fence == self.fence && self.random.once_in(2) {
+                // A conflict with what was committed meanwhile means that it did not happen.
+                let _ = self.commit(&one.ops);
+            }
+        }
+    }
+
+    /// Whoever would wait for a lock that a transaction in doubt holds, waits for its outcome.
+    pub fn wait_for(&mut self, op: &Op) {
+        let op = op.clone();
+        self.settle(|doubt| doubt.ops.iter().any(|other| conflicts(&op, other)));
+    }
+}
+
+/// Two open transactions cannot hold both of these.
+fn conflicts(one: &Op, other: &Op) -> bool {
+    let table = |op: &Op| match op {
+        Op::Create(name) | Op::Empty(name) | Op::Insert(name, ..) => Some(name.clone()),
+        _ => None,
+    };
+    match (one, other) {
+        (Op::Insert(..), Op::Insert(..)) => false,
+        (Op::Object(one), Op::Object(other)) => one == other,
+        (Op::Sequence(one, _), Op::Sequence(other, _)) => one == other,
+        (Op::Mark(one), Op::Mark(other)) => mark_key(one) == mark_key(other),
+        _ => table(one).is_some() && table(one) == table(other),
+    }
+}
+
+fn mark_key(mark: &Checkpoint) -> String {
+    match mark {
+        Checkpoint::Step(mark) => format!("step {}", mark.step),
+        Checkpoint::Chunk(mark) => format!("chunk {} {}", mark.table, mark.number),
+        Checkpoint::Recopy { table, .. } => format!("recopy {table}"),
+    }
+}
+
+pub fn broken(why: impl Into<String>) -> EngineError {
+    EngineError::new(Cause::Data, "write", why)
+}
+
+fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
+    let refuse = |clash: bool, what: String| if clash { Err(broken(what)) } else { Ok(()) };
+    match op {
+        Op::Create(name) => {
+            let clash = target.tables.insert(name.clone(), Vec::new()).is_some();
+            refuse(clash, format!("{name} exists"))
+        }
+        Op::Empty(name) => match target.tables.get_mut(name) {
+            Some(rows) => Ok(rows.clear()),
+            None => Err(broken(format!("no {name} to empty"))),
+        },
+        Op::Insert(name, key, value) => match target.tables.get_mut(name) {
+            Some(rows) => Ok(rows.push((*key, value.clone()))),
+            None => Err(broken(format!("no {name} to load"))),
+        },
+        Op::Object(name) => refuse(!target.objects.insert(name.clone()), format!("{name} exists")),
+        Op::Sequence(name, value) => {
+            target.sequences.insert(name.clone(), *value);
+            Ok(())
+        }
+        Op::Mark(Checkpoint::Step(mark)) => {
+            // The time it took is the one thing that a seed does not repeat.
+            let timeless = StepMark { millis: 0, ..mark.clone() };
+            let clash = target.steps.insert(mark.step.clone(), timeless).is_some();
+            refuse(clash, format!("the mark {} exists", mark.step))
+        }
+        Op::Mark(Checkpoint::Chunk(mark)) => {
+            let key = (mark.table.clone(), mark.number);
+            let clash = target.chunks.insert(key, mark.clone()).is_some();
+            refuse(clash, format!("the mark of chunk {} exists", mark.number))
+        }
+        Op::Mark(Checkpoint::Recopy { table, step }) => {
+            target.steps.remove(step);
+            target.chunks.retain(|(name, _), _| name != table);
+            Ok(())
+        }
+    }
+}
