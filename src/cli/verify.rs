@@ -2,7 +2,6 @@
 //! Changes nothing. Keys of rows that differ are shown only to a person, or when asked for.
 
 use serde_json::{Value, json};
-use wildmatch::WildMatch;
 
 use super::args::{Plainness, ProbeArg, SavedArgs, VerifyArg, VerifyArgs};
 use super::escape::{capped, line};
@@ -17,6 +16,7 @@ use crate::catalog::{Name, Projection};
 use crate::diff::TableDiff;
 use crate::engine::{Source, Target};
 use crate::plan::Verify;
+use crate::plan::pattern::Pattern;
 use crate::runtime::planning::{SourceEnd, TargetEnd};
 use crate::runtime::verify::Finding;
 use crate::runtime::{TableVerdict, VerifyLevel, verify};
@@ -74,7 +74,10 @@ async fn verify_groups(
 
 /// Projections by the level they are compared at.
 fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Vec<(VerifyLevel, Vec<Projection>)>, Failure> {
-    let patterns: Vec<WildMatch> = args.tables.iter().map(|pattern| WildMatch::new(pattern)).collect();
+    let parse = |text: &String| {
+        Pattern::parse(text).map_err(|error| Failure::usage(format!("{}: {error}", line(text))))
+    };
+    let patterns: Vec<Pattern> = args.tables.iter().map(parse).collect::<Result<_, _>>()?;
     for (pattern, text) in patterns.iter().zip(&args.tables) {
         if !tables.iter().any(|table| names(pattern, table)) {
             return Err(Failure::usage(format!("no table of the plan matches {}", line(text))));
@@ -112,10 +115,8 @@ fn level(table: &TableDiff, asked: Option<VerifyArg>, named: bool) -> Option<Ver
 }
 
 /// A pattern names a table by its source or target name, with or without the schema.
-fn names(pattern: &WildMatch, table: &TableDiff) -> bool {
-    let either = |name: &Name| {
-        pattern.matches(&name.name) || pattern.matches(&format!("{}.{}", name.schema, name.name))
-    };
+fn names(pattern: &Pattern, table: &TableDiff) -> bool {
+    let either = |name: &Name| pattern.matches(name, &name.schema, false);
     either(&table.source) || either(&table.want.name)
 }
 

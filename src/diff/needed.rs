@@ -1,7 +1,7 @@
 //! What carried tables need besides themselves: schemas, extensions and types. Found by the names
 //! in printed texts; nothing else of the source is taken along.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::TableDiff;
 use super::found::Found;
@@ -178,9 +178,8 @@ fn place_type<'a>(road: &Road<'_>, used: &'a Used, name: &'a Name, order: &mut V
 }
 
 fn map_type(road: &Road<'_>, user_type: &UserType, found: &mut Found) -> Option<UserType> {
-    let none = BTreeMap::new();
     let mut failed = None;
-    let mut say = |text: &str| match road.reword(text, &none) {
+    let mut say = |text: &str| match road.reword_bare(text) {
         Ok(text) => text,
         Err(unspeakable) => {
             failed = Some(unspeakable.what);

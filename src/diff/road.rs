@@ -147,6 +147,11 @@ impl<'a> Road<'a> {
         self.rules.iter().filter(|(_, _, used)| !used.get()).map(|(_, rule, _)| *rule)
     }
 
+    /// A text without columns: a default, a type, an operator.
+    pub fn reword_bare(&self, native: &str) -> Result<String, Unspeakable> {
+        self.reword(native, &Table::default(), &BTreeMap::new())
+    }
+
     /// A native type of the source with the names in it moved.
     pub fn reword_type(&self, native: &str) -> Option<String> {
         if self.same { self.from.rename(native, &self.renames).ok() } else { None }
@@ -179,20 +184,30 @@ impl<'a> Road<'a> {
         Spot { table, column, at, filter }
     }
 
-    /// A text that the source printed, in the target's words. `columns`: renamed columns of the
-    /// table it belongs to.
-    pub fn reword(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<String, Unspeakable> {
+    /// A text that the source printed, in the target's words. `table`: whose columns it may name;
+    /// `columns`: those of them that are renamed.
+    pub fn reword(
+        &self,
+        native: &str,
+        table: &Table,
+        columns: &BTreeMap<String, String>,
+    ) -> Result<String, Unspeakable> {
         if self.same {
             let renames = Renames { columns: columns.clone(), ..self.renames.clone() };
             return self.from.rename(native, &renames);
         }
-        self.to.spell_expr(&self.neutral(native, columns)?)
+        self.to.spell_expr(&self.neutral(native, table, columns)?)
     }
 
     /// A source expression in neutral form with the target's column names.
-    pub fn neutral(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<Expr, Unspeakable> {
+    pub fn neutral(
+        &self,
+        native: &str,
+        table: &Table,
+        columns: &BTreeMap<String, String>,
+    ) -> Result<Expr, Unspeakable> {
         let what = || Unspeakable { what: format!("the expression {native}") };
-        let mut expr = self.from.parse_expr(native).ok_or_else(what)?;
+        let mut expr = self.from.parse_expr_of(native, table).ok_or_else(what)?;
         expr.rename(&|name| columns.get(name).cloned());
         Ok(expr)
     }

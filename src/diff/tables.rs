@@ -83,7 +83,7 @@ fn map_kind(work: &Work<'_, '_>, found: &mut Found) -> TableKind {
     }
     let of = of.and_then(|partition| map_partition(work, &partition, found));
     match (&work.table.kind, of) {
-        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, &renamed(work)) {
+        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, work.table, &renamed(work)) {
             Ok(by) => TableKind::Partitioned { by, of },
             Err(unspeakable) => refuse_partition(work, &unspeakable.what, found),
         },
@@ -99,7 +99,7 @@ fn renamed(work: &Work<'_, '_>) -> std::collections::BTreeMap<String, String> {
 
 fn map_partition(work: &Work<'_, '_>, partition: &Partition, found: &mut Found) -> Option<Partition> {
     let road = work.road;
-    match road.reword(&partition.bound, &renamed(work)) {
+    match road.reword(&partition.bound, work.table, &renamed(work)) {
         Ok(bound) => Some(Partition { parent: road.renames.object(&partition.parent), bound }),
         Err(unspeakable) => {
             refuse_partition(work, &unspeakable.what, found);
