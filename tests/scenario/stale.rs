@@ -160,8 +160,8 @@ fn offline_planning_from_saved_structures() {
     let job = Job::new(&source.url(), &target.url(), EVERYTHING);
     job.run(&["inspect", "source", "--out", "source.yaml"]).expect(0);
     job.run(&["inspect", "target", "--out", "target.yaml"]).expect(0);
-    let nowhere = "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable";
-    let offline = job.with_env("SOURCE_URL", nowhere).with_env("TARGET_URL", nowhere);
+    let nowhere = |name: &str| format!("postgres://nobody@127.0.0.1:1/{name}?sslmode=disable");
+    let offline = job.with_env("SOURCE_URL", &nowhere("a")).with_env("TARGET_URL", &nowhere("b"));
     let saved = ["--source-catalog", "source.yaml", "--target-catalog", "target.yaml"];
     let arguments = [&["plan", "--detailed-exitcode"][..], &saved].concat();
     offline.run(&arguments).expect(2).says("Track");
