@@ -121,7 +121,10 @@ fn progress(text: &str, graph: &Graph) -> Progress {
             at: String::new(),
         }
     };
-    Progress { steps: text.lines().filter(|line| !line.is_empty()).map(mark).collect(), ..Progress::default() }
+    Progress {
+        steps: text.lines().filter(|line| !line.is_empty()).map(mark).collect(),
+        ..Progress::default()
+    }
 }
 
 fn outcome(text: &str) -> String {
@@ -132,7 +135,12 @@ fn outcome(text: &str) -> String {
     let marks = section(text, "progress");
     if !marks.trim().is_empty() {
         // The marks carry the inputs that the same plan has with an empty target.
-        let empty = Catalog { tables: Vec::new(), sequences: Vec::new(), types: Vec::new(), ..setting.target.clone() };
+        let empty = Catalog {
+            tables: Vec::new(),
+            sequences: Vec::new(),
+            types: Vec::new(),
+            ..setting.target.clone()
+        };
         let had = Setting { target: empty, ..self::setting(text).unwrap() };
         let (first, _) = make(&had).unwrap_or_else(|problems| panic!("{}", problems_text(&problems)));
         setting.progress = progress(marks, &first);
@@ -165,12 +173,17 @@ fn render(graph: &Graph, progress: &Progress, warnings: &[Problem]) -> String {
         let state = if hazard.blocks() { " BLOCKS" } else { "" };
         let accepted = matches!(hazard.state, diff::hazard::Standing::Accepted { .. });
         let accepted = if accepted { " accepted" } else { "" };
-        writeln!(out, "{:?} {} {}: {}{rows}{state}{accepted}", hazard.level, hazard.code, hazard.at, hazard.what)
-            .unwrap();
+        writeln!(
+            out,
+            "{:?} {} {}: {}{rows}{state}{accepted}",
+            hazard.level, hazard.code, hazard.at, hazard.what
+        )
+        .unwrap();
     }
     for card in &graph.tables {
         let act = if card.create { "create" } else { "reuse" };
-        writeln!(out, "table {} -> {}: {act}, load {}, {}", card.source, card.target, card.load, card.form).unwrap();
+        writeln!(out, "table {} -> {}: {act}, load {}, {}", card.source, card.target, card.load, card.form)
+            .unwrap();
         for difference in &card.differences {
             let diff::Difference { kind, what, before, after, note } = difference;
             let note = note.as_ref().map_or(String::new(), |note| format!("  # {note}"));
@@ -179,7 +192,8 @@ fn render(graph: &Graph, progress: &Progress, warnings: &[Problem]) -> String {
     }
     for step in &graph.steps {
         let done = if progress.step(&step.id).is_some() { " done" } else { "" };
-        let needs = if step.needs.is_empty() { String::new() } else { format!(" <- {}", step.needs.join(", ")) };
+        let needs =
+            if step.needs.is_empty() { String::new() } else { format!(" <- {}", step.needs.join(", ")) };
         writeln!(out, "step {} [{} {:?}]{done}{needs}", step.id, step.unit, step.phase).unwrap();
         render_action(&step.action, &mut out);
     }
@@ -206,13 +220,19 @@ fn render_action(action: &Action, out: &mut String) {
                     let zone = cast.zone.as_ref().map_or(String::new(), |zone| format!(" at {zone}"));
                     format!(" as {}{zone}", cast.native)
                 });
-                if map.source == map.target { format!("{}{cast}", map.source) } else { format!("{}>{}{cast}", map.source, map.target) }
+                if map.source == map.target {
+                    format!("{}{cast}", map.source)
+                } else {
+                    format!("{}>{}{cast}", map.source, map.target)
+                }
             });
             let columns: Vec<String> = columns.collect();
-            let filter = projection.filter.as_ref().map_or(String::new(), |filter| format!(" where {filter}"));
+            let filter =
+                projection.filter.as_ref().map_or(String::new(), |filter| format!(" where {filter}"));
             let flags = [(*replace, " replace"), (*frozen, " frozen")];
             let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
-            writeln!(out, "    copy ({}) key {:?}{filter}{flags}", columns.join(", "), projection.key).unwrap();
+            writeln!(out, "    copy ({}) key {:?}{filter}{flags}", columns.join(", "), projection.key)
+                .unwrap();
         }
         Action::Check { query, message } => writeln!(out, "    check {query}\n    else {message}").unwrap(),
         Action::SetSequence { source, sequence, .. } => {
