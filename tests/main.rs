@@ -7,12 +7,11 @@
 
 mod bad_input;
 mod bad_url;
+mod cli;
 mod contract;
 mod engines;
 mod golden;
 mod oracle;
-mod bad_url;
-mod cli;
 mod scenario;
 mod selection;
 mod simulation;
