@@ -6,12 +6,12 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
+mod bad_url;
 mod contract;
 mod engines;
 mod oracle;
-mod bad_url;
 mod scenario;
 mod selection;
+mod simulation;
 mod support;
 mod tidy;
-mod simulation;

@@ -21,6 +21,8 @@ pub(super) struct There<'a> {
     relations: HashMap<Name, String>,
     triggers: HashMap<&'a Name, Vec<&'a Name>>,
     done: HashSet<&'a str>,
+    /// Tables that this plan has put rows into.
+    begun: HashSet<&'a Name>,
     folds: bool,
 }
 
@@ -30,7 +32,8 @@ impl<'a> There<'a> {
         let mut relations = HashMap::new();
         for table in &target.tables {
             for index in &table.indexes {
-                relations.insert(Name::new(&table.name.schema, &index.name), format!("index on {}", table.name));
+                relations
+                    .insert(Name::new(&table.name.schema, &index.name), format!("index on {}", table.name));
             }
         }
         for sequence in &target.sequences {
@@ -51,6 +54,7 @@ impl<'a> There<'a> {
             relations,
             triggers,
             done: progress.steps.iter().map(|mark| mark.step.as_str()).collect(),
+            begun: progress.chunks.iter().map(|mark| &mark.table).collect(),
             folds: road.to.features().folds_case,
         }
     }
@@ -144,7 +148,9 @@ fn compare_missing(table: &mut TableDiff, created: bool, there: &There<'_>, foun
     }
     if !table.policy.create {
         let message = format!("table {name} does not exist on the target (create: false)");
-        found.problems.push(Problem::error("E205", message).at(table.span).help("create it first, or create: true"));
+        found
+            .problems
+            .push(Problem::error("E205", message).at(table.span).help("create it first, or create: true"));
     }
     for index in &table.indexes {
         taken_index(name, &index.want, there, found);
@@ -209,7 +215,8 @@ fn compare_key(
 ) -> State {
     let named = have.keys.iter().find(|key| !want.name.is_empty() && key.name == want.name);
     let alike = || have.keys.iter().find(|key| same.key(key, want));
-    let primary = || have.keys.iter().find(|key| key.kind == KeyKind::Primary && want.kind == KeyKind::Primary);
+    let primary =
+        || have.keys.iter().find(|key| key.kind == KeyKind::Primary && want.kind == KeyKind::Primary);
     let Some(key) = named.or_else(alike).or_else(primary) else {
         if ours {
             gone(&format!("key {} of {table}", id::key_label(want)), found);
@@ -282,8 +289,11 @@ fn warn_extra(road: &Road<'_>, table: &TableDiff, have: &Table, found: &mut Foun
     let _ = road;
     if !extra.is_empty() {
         let names: Vec<_> = extra.iter().map(|column| column.name.as_str()).collect();
-        let message =
-            format!("table {} has columns that nothing is copied into: {}", table.want.name, names.join(", "));
+        let message = format!(
+            "table {} has columns that nothing is copied into: {}",
+            table.want.name,
+            names.join(", ")
+        );
         found.warnings.push(Problem::warning("W205", message).at(table.span));
     }
 }
@@ -293,11 +303,15 @@ fn guard_rows(road: &Road<'_>, table: &TableDiff, there: &There<'_>, found: &mut
     if table.policy.load == Load::None || !table.want.holds_rows() {
         return;
     }
+    let name = &table.want.name;
     let at = road.at(&table.source);
     if let Some(triggers) = there.triggers.get(&table.want.name) {
         let names: Vec<_> = triggers.iter().map(|name| name.name.as_str()).collect();
         let what = format!("triggers on {}: {}", table.want.name, names.join(", "));
         found.hazard("C509", &at, what, &["disable or drop them for the load"]);
+    }
+    if there.did(&id::copy(name)) || there.begun.contains(name) {
+        return;
     }
     let (code, what, ways): (_, _, &[&str]) = match table.policy.load {
         Load::Replace => ("D102", "the rows of the target table are removed", &["accept it"]),

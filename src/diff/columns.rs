@@ -12,9 +12,7 @@ use super::{definition, values};
 use crate::catalog::expr::Op;
 use crate::catalog::name::show;
 use crate::catalog::table::{Default as ColumnDefault, Generated};
-use crate::catalog::{
-    Cast, Check, Column, ColumnMap, Expr, Identity, Question, Table, Type, UserTypeKind,
-};
+use crate::catalog::{Cast, Check, Column, ColumnMap, Expr, Identity, Question, Table, Type, UserTypeKind};
 use crate::plan::{ColumnRule, Load, Problem, Span, TableIntent};
 
 /// The columns of a wanted table, and what came up on the way.
@@ -210,7 +208,9 @@ fn domain_checks(
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     for condition in conditions {
-        let mut expr = work.road.from.parse_expr(&condition.native);
+        let value = Column { name: "value".into(), ..column.clone() };
+        let of = Table { columns: vec![value], ..Table::default() };
+        let mut expr = work.road.from.parse_expr_of(&condition.native, &of);
         if let Some(expr) = &mut expr {
             expr.rename(&|word| word.eq_ignore_ascii_case("value").then(|| name.to_string()));
         }
@@ -248,7 +248,7 @@ fn type_of(
     }
     let span = rule.map_or(work.intent.span, |rule| rule.span);
     if road.same {
-        let native = road.reword(&column.native, &BTreeMap::new()).map_err(|unspeakable| {
+        let native = road.reword_bare(&column.native).map_err(|unspeakable| {
             let message = format!("the type of {} cannot be written: {}", place(), unspeakable.what);
             Box::new(Problem::error("E125", message).at(span))
         })?;
@@ -312,8 +312,8 @@ fn renamed_type(road: &Road<'_>, ty: &Type) -> Type {
 /// Default and identity. A sequence behind a default becomes an identity where the engines differ.
 fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Columns, found: &mut Found) {
     let road = work.road;
-    let counts = basis.identity.is_some()
-        || basis.default.as_ref().is_some_and(|default| default.sequence.is_some());
+    let counts =
+        basis.identity.is_some() || basis.default.as_ref().is_some_and(|default| default.sequence.is_some());
     let Some(default) = basis.default.as_ref().filter(|_| road.same || !counts) else {
         if counts && !road.same {
             count_up(work, basis, want, out, found);
@@ -321,9 +321,9 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         return;
     };
     let native = if road.same {
-        road.reword(&default.native, &BTreeMap::new()).ok()
+        road.reword_bare(&default.native).ok()
     } else {
-        let expr = road.neutral(&default.native, &BTreeMap::new()).ok();
+        let expr = road.neutral(&default.native, &Table::default(), &BTreeMap::new()).ok();
         let expr = expr.and_then(|expr| adapt(expr, &want.ty));
         if expr == Some(Expr::Null) {
             want.default = None;
@@ -359,14 +359,7 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     lost(work, basis, Change::Dropped, "it no longer counts up by itself", out, found);
 }
 
-fn lost(
-    work: &Work<'_, '_>,
-    basis: &Column,
-    kind: Change,
-    what: &str,
-    out: &mut Columns,
-    found: &mut Found,
-) {
+fn lost(work: &Work<'_, '_>, basis: &Column, kind: Change, what: &str, out: &mut Columns, found: &mut Found) {
     let spot = work.road.spot(&work.table.name, Some(&basis.name));
     found.hazard("U903", spot.at, what, &["set the default on the target by hand"]);
     let before = basis.default.as_ref().map_or("identity", |default| default.native.as_str());
@@ -383,10 +376,8 @@ fn lost(
 /// A default's literal in the target column's type; none where it has no sense there.
 fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
     let text = matches!(to, Type::Text | Type::VarChar { .. } | Type::Char { .. });
-    let number = matches!(
-        to,
-        Type::Int { .. } | Type::UInt { .. } | Type::Float { .. } | Type::Decimal { .. }
-    );
+    let number =
+        matches!(to, Type::Int { .. } | Type::UInt { .. } | Type::Float { .. } | Type::Decimal { .. });
     match (expr, to) {
         (Expr::Number(digit), Type::Bool) => match digit.as_str() {
             "0" => Some(Expr::Bool(false)),
@@ -407,7 +398,10 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
     let Some(generated) = &basis.generated else { return };
     let why = match work.road.names_one_of(&generated.native, &out.skipped) {
         Some(column) => Err(format!("it is generated from {}, which is skipped", show(&column))),
-        None => work.road.reword(&generated.native, &out.renamed).map_err(|unspeakable| unspeakable.what),
+        None => work
+            .road
+            .reword(&generated.native, work.table, &out.renamed)
+            .map_err(|unspeakable| unspeakable.what),
     };
     match why {
         Ok(native) => want.generated = Some(Generated { native, stored: generated.stored }),
@@ -464,9 +458,11 @@ fn type_checks(road: &Road<'_>, from: &Type, want: &Column) -> Vec<Check> {
             list: labels.iter().cloned().map(Expr::Text).collect(),
             negated: false,
         },
-        (Type::VarChar { length } | Type::Char { length }, Type::Text, Type::VarChar { .. } | Type::Char { .. })
-            if !road.from.holds().loose_values =>
-        {
+        (
+            Type::VarChar { length } | Type::Char { length },
+            Type::Text,
+            Type::VarChar { .. } | Type::Char { .. },
+        ) if !road.from.holds().loose_values => {
             let characters = Expr::Call { name: "length".into(), args: vec![column()] };
             Expr::binary(Op::Le, characters, Expr::Number(length.to_string()))
         }

@@ -41,9 +41,9 @@ pub fn key(table: &Name, key: &Key) -> String {
     format!("{table}/key/{}", show(&key_label(key)))
 }
 
-/// The short half of a key that is added in two parts.
-pub fn attach(table: &Name, key: &Key) -> String {
-    format!("{table}/key/{}/attach", show(&key_label(key)))
+/// The long half of a key that is added in two parts: its index.
+pub fn build(table: &Name, key: &Key) -> String {
+    format!("{table}/key/{}/build", show(&key_label(key)))
 }
 
 pub fn index(table: &Name, name: &str) -> String {
@@ -82,6 +82,7 @@ pub fn foreign_label(key: &ForeignKey) -> String {
 }
 
 fn parts_label(parts: &[IndexPart]) -> String {
-    let label = |part: &IndexPart| part.column.clone().or_else(|| part.expression.clone()).unwrap_or_default();
+    let label =
+        |part: &IndexPart| part.column.clone().or_else(|| part.expression.clone()).unwrap_or_default();
     parts.iter().map(label).collect::<Vec<_>>().join("-")
 }

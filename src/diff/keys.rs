@@ -1,8 +1,6 @@
 //! Keys, indexes, checks and foreign keys in the target's terms. What cannot come is left out,
 //! listed, and a hazard; nothing is made that would mean something else.
 
-use std::collections::BTreeMap;
-
 use super::columns::{Columns, Work};
 use super::found::Found;
 use super::hazard::{Level, Verdict};
@@ -63,7 +61,9 @@ fn map_check(work: &Work<'_, '_>, check: &Check, columns: &Columns) -> Result<St
     if let Some(column) = work.road.names_one_of(&check.native, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    work.road.reword(&check.native, &columns.renamed).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road
+        .reword(&check.native, work.table, &columns.renamed)
+        .map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn ask_check(work: &Work<'_, '_>, check: &Check, found: &mut Found) {
@@ -182,7 +182,7 @@ fn map_part(work: &Work<'_, '_>, part: &IndexPart, columns: &Columns) -> Result<
 }
 
 fn reword(work: &Work<'_, '_>, text: &str) -> Result<String, Why> {
-    work.road.reword(text, &BTreeMap::new()).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
+    work.road.reword_bare(text).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
 fn map_name(name: &str, columns: &Columns) -> Result<String, Why> {
@@ -201,7 +201,7 @@ fn map_text(work: &Work<'_, '_>, text: Option<&str>, columns: &Columns) -> Resul
     if let Some(column) = work.road.names_one_of(text, &columns.skipped) {
         return Err(Why::Skipped(column));
     }
-    let reworded = work.road.reword(text, &columns.renamed);
+    let reworded = work.road.reword(text, work.table, &columns.renamed);
     reworded.map(Some).map_err(|unspeakable| Why::Unspeakable(unspeakable.what))
 }
 
@@ -230,7 +230,8 @@ fn ask_collation(work: &Work<'_, '_>, parts: &[IndexPart], columns: &Columns, fo
         part.collation.clone().or_else(|| column.and_then(|column| column.collation.clone()))
     };
     let folded = parts.iter().find_map(|part| own(part).map(|collation| (part, collation)));
-    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema)) else {
+    let Some((part, collation)) = folded.filter(|(_, name)| !work.road.from.system_schema(&name.schema))
+    else {
         return;
     };
     let names: Vec<_> = parts.iter().filter_map(|part| part.column.clone()).collect();
@@ -329,7 +330,7 @@ pub(super) fn map_foreign_keys(
         }
         match map_foreign_key(work, want, key, columns) {
             Ok(to) => {
-                ask_orphans(work, key, &label, found);
+                ask_orphans(work, key, found);
                 check_types(work, want, key, &to, &label, found);
                 keys.push(to);
             }
@@ -379,7 +380,12 @@ fn parent_columns(work: &Work<'_, '_>, key: &ForeignKey) -> Vec<String> {
     primary.into_iter().flat_map(|key| &key.parts).filter_map(|part| part.column.clone()).collect()
 }
 
-fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut Found) {
+/// What K303 says of a foreign key over these columns of the source.
+pub fn orphans_of(columns: &[String]) -> String {
+    format!("rows without a parent by ({})", columns.join(", "))
+}
+
+fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, found: &mut Found) {
     let later = work.road.to.features().validates_later;
     let doubtful = work.road.from.holds().orphans || !key.validated;
     if !doubtful || (!key.validated && later) || work.intent.policy.load == Load::None {
@@ -391,7 +397,7 @@ fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut F
         parent_columns: parent_columns(work, key),
     };
     let spot = work.road.spot(&work.table.name, None);
-    let what = format!("rows without a parent by {label}");
+    let what = orphans_of(&key.columns);
     let ways = ["keys: [primary, unique] leaves foreign keys out", "accept it: it is added unchecked"];
     found.ask_as("K303", &spot, question, &what, &ways, Verdict::Rows, Some(Level::Warn));
 }
@@ -408,7 +414,9 @@ fn check_types(
     let road = work.road;
     let untouched = |table: &Name, column: &str| {
         let intent = road.intent(table);
-        intent.is_none_or(|intent| !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some()))
+        intent.is_none_or(|intent| {
+            !intent.columns.iter().any(|rule| rule.column == column && rule.ty.is_some())
+        })
     };
     for ((child, own), parent) in to.columns.iter().zip(&from.columns).zip(&parent_columns(work, from)) {
         let Some(theirs) = road.table(&from.parent).and_then(|table| table.column(parent)) else { continue };
@@ -420,7 +428,8 @@ fn check_types(
         let theirs = road.planned_type(&from.parent, theirs);
         if family(&column.ty) != family(&theirs) {
             let at = road.spot(&work.table.name, Some(own)).at;
-            let what = format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
+            let what =
+                format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
             found.hazard("K305", at, what, &["give both columns the same type in columns:"]);
         }
     }

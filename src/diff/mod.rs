@@ -3,6 +3,7 @@
 
 mod against;
 mod columns;
+mod compare;
 pub mod definition;
 pub mod difference;
 mod found;
@@ -15,6 +16,7 @@ mod needed;
 mod road;
 mod same;
 mod sequences;
+mod settle;
 mod tables;
 pub mod typemap;
 mod values;
@@ -27,7 +29,12 @@ use crate::checkpoint::Progress;
 use crate::plan::{Plan, Policy, Problem, Span};
 
 pub use difference::{Difference, State};
-pub use hazard::{Hazard, Level};
+pub use hazard::{Asked, Hazard, Level};
+pub use keys::orphans_of;
+pub use road::{mentions, shown};
+pub use settle::{Settled, settle};
+
+use road::Road;
 
 /// Both dialects of a pair.
 #[derive(Clone, Copy)]
@@ -44,11 +51,22 @@ pub struct Diff {
     pub types: Vec<Wanted<UserType>>,
     pub sequences: Vec<Wanted<SequencePair>>,
     pub tables: Vec<TableDiff>,
-    /// Hazards that need no probe, and those whose probes are unanswered (state `Unmeasured`).
+    /// Hazards that need no probe.
     pub hazards: Vec<Hazard>,
-    /// What must be asked before the graph can be trusted.
-    pub probes: Vec<Probe>,
+    /// What must be asked before the graph can be trusted, and what the answers mean.
+    pub asked: Vec<Asked>,
     pub left_behind: Vec<LeftBehind>,
+    /// Findings that stop nothing.
+    pub warnings: Vec<Problem>,
+    /// The target remembers steps of this plan.
+    pub begun: bool,
+}
+
+impl Diff {
+    /// The questions alone, in their order.
+    pub fn probes(&self) -> Vec<Probe> {
+        self.asked.iter().map(|asked| asked.probe.clone()).collect()
+    }
 }
 
 /// An object that the target should have, and how it stands with it.
@@ -105,6 +123,6 @@ pub fn compare(
     progress: &Progress,
     dialects: Dialects<'_>,
 ) -> Result<Diff, Vec<Problem>> {
-    let _ = (plan, source, target, progress, dialects);
-    Ok(Diff::default())
+    let selection = crate::plan::select(plan, source, dialects.source)?;
+    compare::run(&Road::new(plan, source, target, dialects, &selection), &selection, progress)
 }

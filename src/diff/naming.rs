@@ -59,13 +59,15 @@ fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
                 let message = format!("schema {} belongs to {} itself", show(&name.schema), road.to.name());
                 found.problems.push(error("E144", message));
             } else if let Some(why) = road.to.bad_identifier(&name.schema) {
-                let message = format!("{} cannot have a schema {}: {why}", road.to.name(), show(&name.schema));
+                let message =
+                    format!("{} cannot have a schema {}: {why}", road.to.name(), show(&name.schema));
                 found.problems.push(error("E141", message));
             }
         }
         if let Some(other) = seen.insert((folded(road, &name.schema), folded(road, &name.name)), table) {
             let code = if other.want.name == *name { "E124" } else { "E142" };
-            let message = format!("{} and {} are one table on the target: {name}", other.source, table.source);
+            let message =
+                format!("{} and {} are one table on the target: {name}", other.source, table.source);
             found.problems.push(error(code, message).help(rename));
         }
     }

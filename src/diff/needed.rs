@@ -1,7 +1,7 @@
 //! What carried tables need besides themselves: schemas, extensions and types. Found by the names
 //! in printed texts; nothing else of the source is taken along.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::TableDiff;
 use super::found::Found;
@@ -121,7 +121,9 @@ fn texts(table: &Table) -> Vec<&str> {
     texts.extend(table.checks.iter().map(|check| check.native.as_str()));
     let parts = table.keys.iter().flat_map(|key| &key.parts);
     for part in parts.chain(table.indexes.iter().flat_map(|index| &index.parts)) {
-        texts.extend([&part.expression, &part.opclass, &part.operator].into_iter().flatten().map(String::as_str));
+        texts.extend(
+            [&part.expression, &part.opclass, &part.operator].into_iter().flatten().map(String::as_str),
+        );
     }
     texts.extend(table.keys.iter().filter_map(|key| key.predicate.as_deref()));
     texts.extend(table.indexes.iter().filter_map(|index| index.predicate.as_deref()));
@@ -176,9 +178,8 @@ fn place_type<'a>(road: &Road<'_>, used: &'a Used, name: &'a Name, order: &mut V
 }
 
 fn map_type(road: &Road<'_>, user_type: &UserType, found: &mut Found) -> Option<UserType> {
-    let none = BTreeMap::new();
     let mut failed = None;
-    let mut say = |text: &str| match road.reword(text, &none) {
+    let mut say = |text: &str| match road.reword_bare(text) {
         Ok(text) => text,
         Err(unspeakable) => {
             failed = Some(unspeakable.what);
@@ -239,7 +240,8 @@ pub(super) fn map_schemas<'n>(road: &Road<'_>, names: impl Iterator<Item = &'n s
     }
     let wanted: BTreeSet<&str> = names.collect();
     let comment = |to: &str| {
-        let goes = |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
+        let goes =
+            |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
         road.source.schemas.iter().find(goes).filter(|_| road.same).and_then(|schema| schema.comment.clone())
     };
     let schemas = wanted.into_iter().filter(|name| !road.to.system_schema(name));

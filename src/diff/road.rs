@@ -64,11 +64,13 @@ impl<'a> Road<'a> {
             },
             rules: Vec::new(),
         };
-        let spelled = |text: &str| road.from.normal_type(text, Some(source)).unwrap_or_else(|| text.to_string());
+        let spelled =
+            |text: &str| road.from.normal_type(text, Some(source)).unwrap_or_else(|| text.to_string());
         road.rules = plan.types.iter().map(|rule| (spelled(&rule.from), rule, Cell::new(false))).collect();
         if same {
             let moved = |name| road.renames.object(name);
-            let coming = source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
+            let coming =
+                source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
             road.known.types.extend(coming.collect::<Vec<_>>());
         }
         for intent in &selection.tables {
@@ -145,6 +147,11 @@ impl<'a> Road<'a> {
         self.rules.iter().filter(|(_, _, used)| !used.get()).map(|(_, rule, _)| *rule)
     }
 
+    /// A text without columns: a default, a type, an operator.
+    pub fn reword_bare(&self, native: &str) -> Result<String, Unspeakable> {
+        self.reword(native, &Table::default(), &BTreeMap::new())
+    }
+
     /// A native type of the source with the names in it moved.
     pub fn reword_type(&self, native: &str) -> Option<String> {
         if self.same { self.from.rename(native, &self.renames).ok() } else { None }
@@ -162,7 +169,7 @@ impl<'a> Road<'a> {
 
     /// A table in the plan file's spelling: without its schema where that is the default one.
     pub fn at(&self, table: &Name) -> String {
-        if table.schema == self.source.default_schema { show(&table.name) } else { table.to_string() }
+        shown(self.source, table)
     }
 
     pub fn spot<'b>(&self, table: &'b Name, column: Option<&'b str>) -> Spot<'b>
@@ -177,20 +184,30 @@ impl<'a> Road<'a> {
         Spot { table, column, at, filter }
     }
 
-    /// A text that the source printed, in the target's words. `columns`: renamed columns of the
-    /// table it belongs to.
-    pub fn reword(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<String, Unspeakable> {
+    /// A text that the source printed, in the target's words. `table`: whose columns it may name;
+    /// `columns`: those of them that are renamed.
+    pub fn reword(
+        &self,
+        native: &str,
+        table: &Table,
+        columns: &BTreeMap<String, String>,
+    ) -> Result<String, Unspeakable> {
         if self.same {
             let renames = Renames { columns: columns.clone(), ..self.renames.clone() };
             return self.from.rename(native, &renames);
         }
-        self.to.spell_expr(&self.neutral(native, columns)?)
+        self.to.spell_expr(&self.neutral(native, table, columns)?)
     }
 
     /// A source expression in neutral form with the target's column names.
-    pub fn neutral(&self, native: &str, columns: &BTreeMap<String, String>) -> Result<Expr, Unspeakable> {
+    pub fn neutral(
+        &self,
+        native: &str,
+        table: &Table,
+        columns: &BTreeMap<String, String>,
+    ) -> Result<Expr, Unspeakable> {
         let what = || Unspeakable { what: format!("the expression {native}") };
-        let mut expr = self.from.parse_expr(native).ok_or_else(what)?;
+        let mut expr = self.from.parse_expr_of(native, table).ok_or_else(what)?;
         expr.rename(&|name| columns.get(name).cloned());
         Ok(expr)
     }
@@ -226,6 +243,11 @@ impl<'a> Road<'a> {
     }
 }
 
+/// A table of a source in the plan file's spelling.
+pub fn shown(source: &Catalog, table: &Name) -> String {
+    if table.schema == source.default_schema { show(&table.name) } else { table.to_string() }
+}
+
 /// Printers of catalogs quote in the standard way; only words are looked for.
 const RULES: Rules = Rules {
     backticks: true,
@@ -239,7 +261,7 @@ const RULES: Rules = Rules {
 
 /// Qualified names in a printed text, those in its strings (`'app.s'::regclass`) among them, and
 /// whether an opening parenthesis follows.
-pub(super) fn mentions(native: &str) -> HashSet<(Name, bool)> {
+pub fn mentions(native: &str) -> HashSet<(Name, bool)> {
     let mut found = HashSet::new();
     collect_mentions(native, true, &mut found);
     found
@@ -252,7 +274,9 @@ fn collect_mentions(native: &str, strings: bool, found: &mut HashSet<(Name, bool
             collect_mentions(&text, false, found);
         }
         let next = tokens.get(at + 1).is_some_and(|next| next.is("."));
-        if let (Some(schema), true, Some(name)) = (token.name(), next, tokens.get(at + 2).and_then(|t| t.name())) {
+        if let (Some(schema), true, Some(name)) =
+            (token.name(), next, tokens.get(at + 2).and_then(|t| t.name()))
+        {
             let call = tokens.get(at + 3).is_some_and(|next| next.is("("));
             found.insert((Name::new(schema, name), call));
         }

@@ -4,7 +4,8 @@
 use super::definition;
 use super::road::Road;
 use crate::catalog::{
-    Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType, UserTypeKind,
+    Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType,
+    UserTypeKind,
 };
 
 pub(super) struct Same<'a, 'r> {
@@ -24,13 +25,18 @@ impl Same<'_, '_> {
         }
         for check in &have.checks {
             let wanted = want.checks.iter().find(|wanted| {
-                (!check.name.is_empty() && wanted.name == check.name) || self.text(&check.native, &wanted.native)
+                (!check.name.is_empty() && wanted.name == check.name)
+                    || self.text(&check.native, &wanted.native)
             });
             let same = wanted.filter(|wanted| self.text(&check.native, &wanted.native));
             from.extend(wanted.map(|_| definition::check(same.unwrap_or(check))));
         }
         let mut to: Vec<_> = want.columns.iter().map(definition::column).collect();
-        to.extend(want.checks.iter().map(definition::check));
+        // A check that is not valid is added by a later step than the table.
+        let later = |check: &&Check| {
+            self.lenient && !check.validated && !have.checks.iter().any(|there| there.name == check.name)
+        };
+        to.extend(want.checks.iter().filter(|check| !later(check)).map(definition::check));
         // A check's own order means nothing.
         let (checks_from, checks_to) = (from.split_off(count(have, want)), to.split_off(want.columns.len()));
         let mut changes = definition::changes(&from, &to);
@@ -69,8 +75,11 @@ impl Same<'_, '_> {
             return Vec::new();
         }
         let bare = |table: &Table| {
-            let mut lines = definition::body(&Table { columns: Vec::new(), checks: Vec::new(), ..table.clone() });
-            lines.retain(|line| !line.starts_with("comment ") && (self.road.same || !line.starts_with("option ")));
+            let mut lines =
+                definition::body(&Table { columns: Vec::new(), checks: Vec::new(), ..table.clone() });
+            lines.retain(|line| {
+                !line.starts_with("comment ") && (self.road.same || !line.starts_with("option "))
+            });
             lines
         };
         definition::changes(&bare(have), &bare(want))
@@ -159,7 +168,8 @@ impl Same<'_, '_> {
 
     pub fn sequence_changes(&self, have: &Sequence, want: &Sequence) -> Vec<String> {
         let facts = |sequence: &Sequence| {
-            let mut lines = definition::sequence(&Sequence { owner: None, comment: None, ..sequence.clone() });
+            let mut lines =
+                definition::sequence(&Sequence { owner: None, comment: None, ..sequence.clone() });
             lines[0] = format!("sequence {}", self.normal(&sequence.data_type));
             lines
         };
@@ -171,7 +181,8 @@ impl Same<'_, '_> {
     }
 
     pub fn type_changes(&self, have: &UserType, want: &UserType) -> Vec<String> {
-        let bare = |user_type: &UserType| definition::user_type(&UserType { comment: None, ..user_type.clone() });
+        let bare =
+            |user_type: &UserType| definition::user_type(&UserType { comment: None, ..user_type.clone() });
         if let (UserTypeKind::Domain { base: a, .. }, UserTypeKind::Domain { base: b, .. }) =
             (&have.kind, &want.kind)
             && self.lenient

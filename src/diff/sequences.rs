@@ -89,7 +89,10 @@ fn counters(sequence: &Sequence, drawn: &[(&TableDiff, String)]) -> Vec<Sequence
         Some(SequencePair {
             source: sequence.name.clone(),
             want: Sequence {
-                name: Name::new(&table.want.name.schema, format!("{}_{}_seq", table.want.name.name, want.name)),
+                name: Name::new(
+                    &table.want.name.schema,
+                    format!("{}_{}_seq", table.want.name.name, want.name),
+                ),
                 data_type: want.native.clone(),
                 min: fits(sequence.min),
                 max: fits(sequence.max),
@@ -157,13 +160,19 @@ fn left_over(
         let owned = by_name[&sequence.name].owner.as_ref();
         free += usize::from(owned.is_none());
         let why = match owned {
-            Some(owner) => format!("belongs to {}, which stays", road.spot(&owner.table, Some(&owner.column)).at),
+            Some(owner) => {
+                format!("belongs to {}, which stays", road.spot(&owner.table, Some(&owner.column)).at)
+            }
             None => "no carried column uses it".to_string(),
         };
         found.left("sequence", sequence.name.clone(), why);
     }
     if free > 0 {
-        let plural = if free == 1 { "sequence that no carried column uses stays" } else { "sequences that no carried column uses stay" };
+        let plural = if free == 1 {
+            "sequence that no carried column uses stays"
+        } else {
+            "sequences that no carried column uses stay"
+        };
         found.hazard("S603", "source", format!("{free} {plural} behind"), &[]);
     }
 }

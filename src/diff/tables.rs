@@ -11,7 +11,12 @@ use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Questio
 use crate::plan::{Load, Problem, TableIntent};
 
 /// Maps a table. States are set later, against the target.
-pub(super) fn map_table(road: &Road<'_>, intent: &TableIntent, source: &Table, found: &mut Found) -> TableDiff {
+pub(super) fn map_table(
+    road: &Road<'_>,
+    intent: &TableIntent,
+    source: &Table,
+    found: &mut Found,
+) -> TableDiff {
     let work = Work { road, table: source, intent };
     let mut columns = map_columns(&work, found);
     let mut want = Table {
@@ -78,7 +83,7 @@ fn map_kind(work: &Work<'_, '_>, found: &mut Found) -> TableKind {
     }
     let of = of.and_then(|partition| map_partition(work, &partition, found));
     match (&work.table.kind, of) {
-        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, &renamed(work)) {
+        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, work.table, &renamed(work)) {
             Ok(by) => TableKind::Partitioned { by, of },
             Err(unspeakable) => refuse_partition(work, &unspeakable.what, found),
         },
@@ -94,7 +99,7 @@ fn renamed(work: &Work<'_, '_>) -> std::collections::BTreeMap<String, String> {
 
 fn map_partition(work: &Work<'_, '_>, partition: &Partition, found: &mut Found) -> Option<Partition> {
     let road = work.road;
-    match road.reword(&partition.bound, &renamed(work)) {
+    match road.reword(&partition.bound, work.table, &renamed(work)) {
         Ok(bound) => Some(Partition { parent: road.renames.object(&partition.parent), bound }),
         Err(unspeakable) => {
             refuse_partition(work, &unspeakable.what, found);
@@ -147,7 +152,8 @@ fn refuse_columns(work: &Work<'_, '_>, want: &Table, found: &mut Found) {
     let asked = if work.road.same { want } else { &keyed };
     for column in &want.columns {
         if let Some(unspeakable) = work.road.to.refuse_column(asked, column) {
-            let message = format!("column {} of {} cannot be made: {}", column.name, want.name, unspeakable.what);
+            let message =
+                format!("column {} of {} cannot be made: {}", column.name, want.name, unspeakable.what);
             found.problems.push(Problem::error("E125", message).at(work.intent.span));
         }
     }
@@ -192,19 +198,14 @@ fn key_places(table: &Table, maps: &[crate::catalog::ColumnMap]) -> Vec<usize> {
     let solid_primary = primary.filter_map(|key| whole(&key.parts, false));
     let unique = table.keys.iter().filter(|key| key.kind == KeyKind::Unique && !key.deferrable);
     let unique = unique.filter_map(|key| whole(&key.parts, false));
-    let indexes = table.indexes.iter().filter(|index| index.unique && index.valid && index.predicate.is_none());
+    let indexes =
+        table.indexes.iter().filter(|index| index.unique && index.valid && index.predicate.is_none());
     let indexes = indexes.filter_map(|index| whole(&index.parts, false));
     solid_primary.chain(unique).chain(indexes).next().unwrap_or_default()
 }
 
 /// Hazards and questions about the table as a whole.
-fn look(
-    work: &Work<'_, '_>,
-    want: &Table,
-    columns: &Columns,
-    projection: &Projection,
-    found: &mut Found,
-) {
+fn look(work: &Work<'_, '_>, want: &Table, columns: &Columns, projection: &Projection, found: &mut Found) {
     let road = work.road;
     let spot = road.spot(&work.table.name, None);
     if let Some(why) = &work.table.hidden_rows {

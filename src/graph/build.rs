@@ -1,9 +1,12 @@
-//! From a diff to a graph: one function per rule.
+//! From a diff to a graph: steps by rules, in order, with what a reviewer sees of each table.
 
-use super::Graph;
-use crate::catalog::{Answer, Catalog};
-use crate::diff::{Dialects, Diff};
-use crate::plan::Plan;
+use super::step::Step;
+use super::{Graph, ProbeResult, TableCard, facts, order, rules};
+use crate::catalog::probe::{End, Measured};
+use crate::catalog::{Answer, Catalog, Form, KeyKind};
+use crate::checkpoint::Progress;
+use crate::diff::{Dialects, Diff, Hazard, State, TableDiff, definition, id};
+use crate::plan::{Load, Plan, Problem};
 
 /// A cycle that no rule can break, as the path of step ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,15 +19,106 @@ pub struct Inputs<'a> {
     pub source: &'a Catalog,
     pub target: &'a Catalog,
     pub diff: &'a Diff,
-    /// In the order of `diff.probes`.
+    /// Settled: with answers and acceptances laid over them.
+    pub hazards: &'a [Hazard],
+    /// In the order of `diff.asked`; what is missing was not asked.
     pub answers: &'a [Answer],
     pub dialects: Dialects<'a>,
-    /// Today, `YYYY-MM-DD` in UTC, for acceptances that end.
-    pub today: &'a str,
 }
 
 /// Builds the graph: same inputs, same bytes.
 pub fn build(inputs: &Inputs<'_>) -> Result<Graph, Cycle> {
-    let _ = inputs;
-    Err(Cycle(Vec::new()))
+    Ok(Graph {
+        name: inputs.plan.name.clone(),
+        source: facts::source(inputs),
+        target: facts::target(inputs),
+        steps: order::sort(rules::steps(inputs))?,
+        tables: inputs.diff.tables.iter().map(card).collect(),
+        hazards: inputs.hazards.to_vec(),
+        probes: probes(inputs),
+        left_behind: inputs.diff.left_behind.clone(),
+    })
+}
+
+/// Steps that were finished with other inputs than they would have now: never reused in silence.
+/// And steps that are done and no longer wanted, as warnings.
+pub fn done_otherwise(graph: &Graph, progress: &Progress) -> (Vec<Problem>, Vec<Problem>) {
+    let steps: std::collections::HashMap<&str, &Step> =
+        graph.steps.iter().map(|step| (step.id.as_str(), step)).collect();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for mark in &progress.steps {
+        match steps.get(mark.step.as_str()) {
+            Some(step) if step.inputs != mark.inputs => {
+                let message = format!("step {} was done with other inputs", mark.step);
+                let help =
+                    "undo the change of the plan or of the source, or start over under another plan name";
+                problems.push(Problem::error("E204", message).help(help));
+            }
+            None => {
+                let message = format!("step {} is done and the plan no longer asks for it", mark.step);
+                warnings.push(Problem::warning("W204", message));
+            }
+            _ => {}
+        }
+    }
+    (problems, warnings)
+}
+
+fn probes(inputs: &Inputs<'_>) -> Vec<ProbeResult> {
+    let none = Answer { rows: None, measured: Measured::Not, extremes: None };
+    let result = |(at, probe)| {
+        let dialect = match probe {
+            crate::catalog::Probe { end: End::Source, .. } => inputs.dialects.source,
+            _ => inputs.dialects.target,
+        };
+        ProbeResult {
+            sql: dialect.probe(&probe),
+            answer: inputs.answers.get(at).unwrap_or(&none).clone(),
+            probe,
+        }
+    };
+    inputs.diff.probes().into_iter().enumerate().map(result).collect()
+}
+
+fn card(table: &TableDiff) -> TableCard {
+    let primary = table.keys.iter().find(|key| key.want.kind == KeyKind::Primary);
+    let others = table.keys.iter().filter(|key| key.want.kind != KeyKind::Primary);
+    TableCard {
+        source: table.source.clone(),
+        target: table.want.name.clone(),
+        create: table.state != State::Present,
+        load: match table.policy.load {
+            _ if !table.want.holds_rows() => "none",
+            Load::Copy => "copy",
+            Load::Replace => "replace",
+            Load::None => "none",
+        }
+        .into(),
+        rows: table.rows,
+        bytes: table.bytes,
+        columns: table.want.columns.len(),
+        form: match table.projection.form {
+            Form::NativeFast => "binary",
+            Form::NativeText => "text",
+            Form::Rows => "values",
+        }
+        .into(),
+        filter: table.projection.filter.clone(),
+        differences: table.differences.clone(),
+        primary_key: primary.map(|key| definition::parts(&key.want.parts)),
+        keys: others
+            .map(|key| format!("{} ({})", id::key_label(&key.want), definition::parts(&key.want.parts)))
+            .collect(),
+        indexes: table.indexes.iter().map(|index| index.want.name.clone()).collect(),
+        foreign_keys: table.foreign_keys.iter().map(|key| foreign_line(&key.want)).collect(),
+    }
+}
+
+/// `user_id -> app.accounts, on delete cascade`
+fn foreign_line(key: &crate::catalog::ForeignKey) -> String {
+    let mut line = format!("{} -> {}", key.columns.join(", "), key.parent);
+    if key.on_delete != crate::catalog::Action::NoAction {
+        line.push_str(&format!(", on delete {}", definition::action_words(key.on_delete)));
+    }
+    line
 }

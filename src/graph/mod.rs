@@ -2,12 +2,17 @@
 
 pub mod build;
 pub mod digest;
+mod facts;
+mod order;
+mod pace;
+mod rules;
 pub mod schedule;
 pub mod step;
 
 use serde::{Deserialize, Serialize};
 
 pub use build::build;
+pub use order::critical_path;
 pub use step::{Action, Estimate, Phase, Step};
 
 use crate::catalog::{Answer, Name, Place, Probe};

@@ -1,11 +1,14 @@
 //! From two ends to a graph: inspects, compares, probes, builds. Writes nothing anywhere.
 
-use crate::catalog::Catalog;
+use std::time::Duration;
+
+use crate::catalog::probe::{End, Measured};
+use crate::catalog::{Answer, Catalog, Dialect, Probe};
 use crate::checkpoint::Progress;
-use crate::diff::Diff;
-use crate::engine::{EngineError, Source, Target};
-use crate::graph::Graph;
-use crate::graph::build::Cycle;
+use crate::diff::{self, Dialects, Diff};
+use crate::engine::{Cause, EngineError, Source, Target, engine_named};
+use crate::graph::build::{Cycle, Inputs, done_otherwise};
+use crate::graph::{self, Graph};
 use crate::plan::{Plan, Problem};
 
 /// Live ends, saved catalogs, or one of each.
@@ -49,6 +52,15 @@ pub enum PlanFailure {
     Engine(EngineError),
 }
 
+impl From<EngineError> for PlanFailure {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Seconds that one question to the rows may take at the standard level.
+const PROBE_SECONDS: u64 = 10;
+
 /// Makes the graph. `today`: `YYYY-MM-DD`, UTC.
 pub async fn make_plan(
     plan: &Plan,
@@ -56,6 +68,83 @@ pub async fn make_plan(
     level: ProbeLevel,
     today: &str,
 ) -> Result<Planned, PlanFailure> {
-    let _ = (plan, ends, level, today);
-    Err(PlanFailure::Problems(Vec::new()))
+    let (source, (target, progress)) =
+        tokio::try_join!(inspect_source(&ends.source), inspect_target(&ends.target, &plan.name))?;
+    let dialects = Dialects { source: dialect(&source)?, target: dialect(&target)? };
+    let diff = diff::compare(plan, &source, &target, &progress, dialects).map_err(PlanFailure::Problems)?;
+    let answers = ask(&diff, ends, level).await?;
+    let settled = diff::settle(plan, &source, &diff, &answers, today);
+    if !settled.problems.is_empty() {
+        return Err(PlanFailure::Problems(settled.problems));
+    }
+    let inputs = Inputs {
+        plan,
+        source: &source,
+        target: &target,
+        diff: &diff,
+        hazards: &settled.hazards,
+        answers: &answers,
+        dialects,
+    };
+    let graph = graph::build(&inputs).map_err(PlanFailure::Cycle)?;
+    let (problems, stale) = done_otherwise(&graph, &progress);
+    if !problems.is_empty() {
+        return Err(PlanFailure::Problems(problems));
+    }
+    let warnings = [diff.warnings.as_slice(), &settled.warnings, &stale].concat();
+    Ok(Planned { graph, diff, progress, warnings })
+}
+
+async fn inspect_source(end: &SourceEnd) -> Result<Catalog, PlanFailure> {
+    match end {
+        SourceEnd::Live(source) => Ok(source.inspect().await?),
+        SourceEnd::Saved(catalog) => Ok(catalog.as_ref().clone()),
+    }
+}
+
+async fn inspect_target(end: &TargetEnd, plan: &str) -> Result<(Catalog, Progress), PlanFailure> {
+    match end {
+        TargetEnd::Live(target) => Ok(tokio::try_join!(target.inspect(), target.progress(plan))?),
+        TargetEnd::Saved(catalog) => Ok((catalog.as_ref().clone(), Progress::default())),
+    }
+}
+
+fn dialect(catalog: &Catalog) -> Result<&'static dyn Dialect, PlanFailure> {
+    let engine = engine_named(&catalog.engine);
+    engine.map(|engine| engine.dialect()).ok_or_else(|| {
+        let message = format!("there is no engine called {:?}", catalog.engine);
+        PlanFailure::Engine(EngineError::new(Cause::NotFound, "plan", message).contract("E132"))
+    })
+}
+
+/// Asks both ends at once; answers in the order of the questions. A saved end answers nothing.
+async fn ask(diff: &Diff, ends: &Ends, level: ProbeLevel) -> Result<Vec<Answer>, PlanFailure> {
+    let each = match level {
+        ProbeLevel::None | ProbeLevel::Metadata => return Ok(Vec::new()),
+        ProbeLevel::Standard => Some(Duration::from_secs(PROBE_SECONDS)),
+        ProbeLevel::Full => None,
+    };
+    let probes = diff.probes();
+    let (of_source, of_target): (Vec<_>, Vec<_>) =
+        probes.iter().cloned().partition(|probe| probe.end == End::Source);
+    let source = async {
+        match &ends.source {
+            SourceEnd::Live(source) if !of_source.is_empty() => source.probe(&of_source, each).await,
+            _ => Ok(Vec::new()),
+        }
+    };
+    let target = async {
+        match &ends.target {
+            TargetEnd::Live(target) if !of_target.is_empty() => target.probe(&of_target, each).await,
+            _ => Ok(Vec::new()),
+        }
+    };
+    let (source, target) = tokio::try_join!(source, target)?;
+    let (mut source, mut target) = (source.into_iter(), target.into_iter());
+    let unanswered = || Answer { rows: None, measured: Measured::Not, extremes: None };
+    let mut answer = |probe: &Probe| match probe.end {
+        End::Source => source.next(),
+        End::Target => target.next(),
+    };
+    Ok(probes.iter().map(|probe| answer(probe).unwrap_or_else(unanswered)).collect())
 }
