@@ -32,9 +32,10 @@ pub(super) fn map_table(
         ..Table::default()
     };
     keep_nulls_out(&work, &mut want);
-    refuse_columns(&work, &want, found);
     want.checks = keys::map_checks(&work, &columns, found);
     want.keys = keys::map_keys(&work, &want, &columns, found);
+    // With the keys in place: what a column may be can hang on them.
+    refuse_columns(&work, &want, found);
     want.indexes = keys::map_indexes(&work, &want, &columns, found);
     want.foreign_keys = keys::map_foreign_keys(&work, &want, &columns, found);
     let projection = project(&work, &want, &columns);
@@ -147,11 +148,8 @@ fn keep_nulls_out(work: &Work<'_, '_>, want: &mut Table) {
 }
 
 fn refuse_columns(work: &Work<'_, '_>, want: &Table, found: &mut Found) {
-    // Asked with the key in place: what a column may be can hang on it.
-    let keyed = Table { keys: work.table.keys.clone(), ..want.clone() };
-    let asked = if work.road.same { want } else { &keyed };
     for column in &want.columns {
-        if let Some(unspeakable) = work.road.to.refuse_column(asked, column) {
+        if let Some(unspeakable) = work.road.to.refuse_column(want, column) {
             let message =
                 format!("column {} of {} cannot be made: {}", column.name, want.name, unspeakable.what);
             found.problems.push(Problem::error("E125", message).at(work.intent.span));

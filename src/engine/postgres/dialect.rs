@@ -4,7 +4,7 @@
 use crate::catalog::dialect::{Inline, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
-    Catalog, Check, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
+    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
     Sequence, Table, Type, UserType,
 };
 
@@ -33,6 +33,9 @@ static FEATURES: Features = Features {
     named_constraints: true,
     frozen_load: true,
 };
+
+/// Most columns of a table (manual, appendix K).
+const COLUMNS_MAX: usize = 1600;
 
 /// Columns that every table has (manual, 5.5).
 const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
@@ -172,6 +175,24 @@ impl Dialect for PostgresDialect {
 
     fn empty_table(&self, table: &Name) -> Vec<String> {
         vec![format!("TRUNCATE TABLE ONLY {}", quote::name(table))]
+    }
+
+    fn refuse_key(&self, _table: &Table, key: &Key) -> Option<Unspeakable> {
+        keys::refuse_key(key)
+    }
+
+    fn refuse_index(&self, _table: &Table, index: &Index) -> Option<Unspeakable> {
+        keys::refuse_index(index)
+    }
+
+    fn refuse_foreign_key(&self, _table: &Table, key: &ForeignKey) -> Option<Unspeakable> {
+        keys::refuse_foreign_key(key)
+    }
+
+    fn refuse_column(&self, table: &Table, column: &Column) -> Option<Unspeakable> {
+        let at = table.columns.iter().position(|other| other.name == column.name);
+        let beyond = at.is_some_and(|at| at >= COLUMNS_MAX);
+        beyond.then(|| Unspeakable { what: format!("more than {COLUMNS_MAX} columns") })
     }
 
     fn probe(&self, probe: &Probe) -> Option<String> {
