@@ -57,6 +57,7 @@ fn read_answer(asked: &Asked, answer: &Answer) -> Option<Hazard> {
         Verdict::RowsOrNote => {
             hazard.level = Level::Note;
             hazard.what = "holds no values".into();
+            hazard.rows = None;
         }
         Verdict::RangeOrNote => {
             let (_, largest) = answer.extremes.as_ref()?;

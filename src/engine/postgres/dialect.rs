@@ -4,7 +4,7 @@
 use crate::catalog::dialect::{Inline, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
-    Catalog, Check, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
+    Catalog, Check, Dialect, Expr, Extension, Features, ForeignKey, Holds, Index, Key, Name, Probe, Schema,
     Sequence, Table, Type, UserType,
 };
 
@@ -44,6 +44,12 @@ impl Dialect for PostgresDialect {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    /// Types are kept to; numbers and dates go further than elsewhere. Text of a SQL_ASCII database
+    /// may be anything, which its encoding tells.
+    fn holds(&self) -> Holds {
+        Holds { nan: true, infinity: true, far_dates: true, ..Holds::default() }
     }
 
     fn quote(&self, identifier: &str) -> String {
@@ -152,6 +158,10 @@ impl Dialect for PostgresDialect {
 
     fn add_key(&self, table: &Table, key: &Key) -> Vec<String> {
         keys::add_key(table, key)
+    }
+
+    fn add_key_in_parts(&self, table: &Table, key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+        keys::add_key_in_parts(table, key)
     }
 
     fn create_index(&self, table: &Table, index: &Index) -> Vec<String> {
