@@ -1,1 +1,5 @@
-fn main() {}
+//! Hands the arguments to the face and returns its exit code.
+
+fn main() -> std::process::ExitCode {
+    towpath::cli::main()
+}

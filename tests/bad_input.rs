@@ -530,3 +530,14 @@ fn y_11_many_problems_are_bounded_too() {
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+/// The plan's list of hazard codes is what the catalogue can raise, and says the same of stops.
+#[test]
+fn the_hazards_that_can_be_accepted_are_those_of_the_catalogue() {
+    use towpath::diff::{Level, hazard::KINDS};
+    for kind in KINDS {
+        let known = towpath::plan::keys::HAZARDS.iter().find(|(code, _)| *code == kind.code);
+        let (code, acceptable) = known.unwrap_or_else(|| panic!("{} is not known to plans", kind.code));
+        assert_eq!(*acceptable, kind.level != Level::Stop, "{code}");
+    }
+}

@@ -1,5 +1,6 @@
 //! All tests that run from outside, in one binary: one build, one server per process.
-//! `tidy` holds the house rules, `scenario` runs whole commands on real databases.
+//! `engines` tries what one engine alone promises, `tidy` holds the house rules, `scenario` runs
+//! whole commands on real databases.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -9,8 +10,11 @@ mod contract;
 mod golden;
 mod oracle;
 mod bad_url;
+mod contract;
+mod engines;
+mod oracle;
 mod scenario;
 mod selection;
+mod simulation;
 mod support;
 mod tidy;
-mod simulation;

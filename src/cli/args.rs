@@ -34,8 +34,8 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "PATH", default_value = "towpath.yaml")]
     pub file: String,
     /// A value for ${NAME} in the plan file; wins over the environment
-    #[arg(long = "var", global = true, value_name = "NAME=VALUE", value_parser = pair)]
-    pub vars: Vec<(String, String)>,
+    #[arg(long = "var", global = true, value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
     /// When to use colour; NO_COLOR is honoured
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: When,
@@ -444,14 +444,6 @@ pub struct DemoArgs {
     /// How progress is shown on standard error
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub progress: ProgressFormat,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        // The value may be a secret: it is not repeated here, but clap shows what was typed.
-        _ => Err("write NAME=VALUE".into()),
-    }
 }
 
 fn emit(text: &str) -> Result<(PlanFormat, PathBuf), String> {

@@ -20,7 +20,7 @@ pub struct SourceText {
 }
 
 /// Reads a plan. `-` is standard input. Errors are E115 (the file) and E110 (too big).
-pub fn read_source(path: &str) -> Result<SourceText, Problem> {
+pub fn read_source(path: &str) -> Result<SourceText, Box<Problem>> {
     if path == "-" {
         let bytes = read_bounded(io::stdin().lock(), "standard input")?;
         return Ok(SourceText { path: "<stdin>".into(), bytes, warnings: Vec::new() });
@@ -37,20 +37,20 @@ pub fn read_source(path: &str) -> Result<SourceText, Problem> {
     Ok(SourceText { path: shown, bytes, warnings })
 }
 
-fn check_kind(shown: &str, facts: &Metadata) -> Result<(), Problem> {
+fn check_kind(shown: &str, facts: &Metadata) -> Result<(), Box<Problem>> {
     if facts.is_dir() {
         let problem = Problem::error("E115", format!("{shown} is a directory, not a plan"));
         let inner = Path::new(shown).join("towpath.yaml");
-        return Err(problem.help(format!("name the file: {}", inner.display())));
+        return Err(Box::new(problem.help(format!("name the file: {}", inner.display()))));
     }
     if !facts.is_file() {
         let problem = Problem::error("E115", format!("{shown} is not a regular file"));
-        return Err(problem.help("use - to read the plan from standard input"));
+        return Err(Box::new(problem.help("use - to read the plan from standard input")));
     }
     Ok(())
 }
 
-fn unreadable(shown: &str, error: &io::Error) -> Problem {
+fn unreadable(shown: &str, error: &io::Error) -> Box<Problem> {
     let (what, help) = match error.kind() {
         ErrorKind::NotFound => {
             let what = format!("there is no file {shown}");
@@ -61,16 +61,16 @@ fn unreadable(shown: &str, error: &io::Error) -> Problem {
         }
         kind => (format!("{shown} cannot be read: {kind}"), "check the path".to_string()),
     };
-    Problem::error("E115", what).help(help)
+    Box::new(Problem::error("E115", what).help(help))
 }
 
-fn read_bounded(from: impl Read, shown: &str) -> Result<Vec<u8>, Problem> {
+fn read_bounded(from: impl Read, shown: &str) -> Result<Vec<u8>, Box<Problem>> {
     let mut bytes = Vec::new();
     let limit = BYTES_MAX as u64 + 1;
     from.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(shown, &error))?;
     if bytes.len() > BYTES_MAX {
         let what = format!("{shown} is too big for a plan: the limit is {} MiB", BYTES_MAX >> 20);
-        return Err(Problem::error("E110", what).help("is it the right file?"));
+        return Err(Box::new(Problem::error("E110", what).help("is it the right file?")));
     }
     Ok(bytes)
 }
@@ -96,7 +96,7 @@ mod tests {
     use crate::plan::Severity;
 
     fn error(path: &Path) -> Problem {
-        read_source(&path.to_string_lossy()).expect_err("refused")
+        *read_source(&path.to_string_lossy()).expect_err("refused")
     }
 
     #[test]

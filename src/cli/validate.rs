@@ -37,7 +37,7 @@ pub fn check_file(path: &str, variables: &Variables, connect: Connect) -> Checke
         Err(problem) => Checked {
             path: super::escape::line(path),
             bytes: Vec::new(),
-            problems: vec![problem],
+            problems: vec![*problem],
             plan: None,
         },
     }
@@ -125,4 +125,68 @@ pub fn render_json(checked: &[Checked]) -> String {
 /// Workflow commands of GitHub Actions.
 pub fn render_github(checked: &[Checked]) -> String {
     checked.iter().map(|file| problem::render_github(&file.path, &file.problems)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Checked {
+        let source = SourceText { path: "p.yaml".into(), bytes: text.into(), warnings: Vec::new() };
+        check_source(source, &Variables::new(), Connect::NONE)
+    }
+
+    fn plan(url: &str) -> String {
+        format!(
+            "version: 1\nname: x\nsource: {{ url: \"{url}\" }}\ntarget: {{ url: \"${{T}}\" }}\ntables: {{ \"*\": {{}} }}\n"
+        )
+    }
+
+    fn codes(checked: &Checked) -> Vec<&str> {
+        checked.problems.iter().map(|problem| problem.code.as_str()).collect()
+    }
+
+    #[test]
+    fn a_url_is_judged_at_its_place_and_never_shown() {
+        for (url, code) in [
+            ("mysql://u@h/d", "E301"),
+            ("postgres://u@h:0/d", "E303"),
+            ("postgres://u@h", "E305"),
+            ("postgres://u@h/d?sslmod=x", "E306"),
+            ("postgres://u@h/d?options=x", "E307"),
+        ] {
+            let checked = check(&plan(url));
+            assert!(checked.failed(false) && checked.plan.is_none());
+            assert_eq!(codes(&checked), [code, "W203"], "{url}");
+            assert_eq!(checked.problems[0].span.map(|span| (span.line, span.column)), Some((3, 16)));
+        }
+    }
+
+    #[test]
+    fn u_08_weak_tls_is_a_warning_and_fails_only_where_strict() {
+        let checked = check(&plan("postgres://u@h/d?sslmode=disable"));
+        assert_eq!(codes(&checked), ["W301", "W203"]);
+        assert!(!checked.failed(false) && checked.failed(true));
+    }
+
+    #[test]
+    fn files_are_checked_one_by_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let good = dir.path().join("good.yaml");
+        std::fs::write(&good, plan("sqlite:a.db")).expect("written");
+        let files = [good.to_string_lossy().into_owned(), "no such file".to_string()];
+        let variables = Variables::from([("T".to_string(), "sqlite:b.db".to_string())]);
+        let checked = validate(&files, &variables);
+        assert_eq!(codes(&checked[1]), ["E115"]);
+        assert!(!checked[0].failed(true), "{:?}", checked[0].problems);
+        let text = render_text(&checked, false);
+        assert!(
+            text.contains("good.yaml: valid\n") && text.contains("error[E115]: there is no file"),
+            "{text}"
+        );
+        let json: serde_json::Value = serde_json::from_str(&render_json(&checked)).expect("JSON");
+        assert_eq!(json["files"][0]["errors"], 0);
+        assert_eq!(json["files"][1]["problems"][0]["range"], serde_json::Value::Null);
+        assert!(render_github(&checked).starts_with("::error file=no such file,title=E115::"));
+    }
 }

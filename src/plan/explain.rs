@@ -198,6 +198,65 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "Schemas such as pg_catalog or information_schema cannot be used.",
     ),
     (
+        "E150",
+        "a hazard that always stops is accepted",
+        "Some findings cannot be accepted, because what follows would be wrong whatever anybody agrees to. \
+         `towpath explain CODE` for that hazard tells the ways out.",
+    ),
+    (
+        "E151",
+        "there is no such hazard",
+        "An acceptance names a code that nothing can raise. `towpath explain` lists all codes.",
+    ),
+    (
+        "E201",
+        "something else is in the way",
+        "The target has an object of that name that is not what the plan wants, and Towpath did not make it. \
+         Nothing that Towpath did not make is dropped or changed: drop or change it yourself, send the table \
+         elsewhere with to:, or skip it. The lines below the message say what differs.",
+    ),
+    (
+        "E202",
+        "a name is taken by another kind of object",
+        "Tables, views, indexes and sequences of one schema share their names on the target. Rename what is there, or \
+         give the table another name with to:.",
+    ),
+    (
+        "E203",
+        "something was changed since this plan created it",
+        "Towpath made the object and it is no longer as it was made. Undo the change, or start over under another \
+         plan name.",
+    ),
+    (
+        "E204",
+        "a step was done with other inputs",
+        "The plan file or the source changed after a part of it was applied, so what is done does not fit what is \
+         wanted. Undo the change, or start over under another plan name.",
+    ),
+    (
+        "E205",
+        "a table that must exist does not, or is not complete",
+        "create: false promises that the table is on the target and right. Create it, mend it, or let Towpath create \
+         it: create: true.",
+    ),
+    (
+        "E206",
+        "something that this plan created is gone",
+        "A finished step made it and it is not on the target any more. Put it back, or start over under another plan \
+         name.",
+    ),
+    (
+        "E207",
+        "a function is needed and not carried",
+        "A default, check, index or generated column calls a function of the source that is not on the target. \
+         Functions are not carried yet: create it on the target first, or skip what uses it.",
+    ),
+    (
+        "E208",
+        "a partitioned table cannot be written on the target",
+        "The target has no partitions, or not of that kind. The message says what is missing.",
+    ),
+    (
         "E301",
         "not a connection URL, or no engine for it",
         "Accepted: postgres://user@host:port/database, postgresql://... and sqlite:path/to/file.db. Prefixes of \
@@ -303,6 +362,13 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
          files cannot be used. Let the application that owns it close it cleanly, then try again.",
     ),
     (
+        "E401",
+        "the plan is stale",
+        "The plan that was approved is not the plan that would be made now: the source, the target or the plan file \
+         changed in between, and the message names what. Nothing was done. Plan again, review, and approve the new \
+         one: towpath plan --out FILE.",
+    ),
+    (
         "W201",
         "a name is not what it seems",
         "It holds characters that cannot be seen or change the direction of writing, or mixes letters of scripts \
@@ -318,6 +384,33 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "W203",
         "a variable is not set, and not needed yet",
         "This command opens no database. A command that does will refuse with E113.",
+    ),
+    (
+        "W204",
+        "a step is done and no longer asked for",
+        "An earlier version of the plan asked for it. What it made stays on the target; drop it yourself if it is not \
+         wanted.",
+    ),
+    (
+        "W205",
+        "a table on the target has more columns than the source",
+        "Nothing is copied into them; they get their defaults, or null.",
+    ),
+    (
+        "W206",
+        "a type mapping is not used",
+        "No carried column is of that type. Remove it, or check its spelling.",
+    ),
+    (
+        "W207",
+        "an acceptance is not used",
+        "The hazard was not found at that place. Remove the entry, or check its place: table or table.column of the \
+         source.",
+    ),
+    (
+        "W208",
+        "a hazard is accepted twice",
+        "Only the first entry for one place counts. Remove the other one.",
     ),
     (
         "W301",

@@ -89,7 +89,7 @@ pub struct Parsed {
 pub fn parse(bytes: &[u8]) -> Parsed {
     let text = match decode(bytes) {
         Ok(text) => text,
-        Err(problem) => return Parsed { file: None, problems: vec![problem] },
+        Err(problem) => return Parsed { file: None, problems: vec![*problem] },
     };
     let mut builder =
         Builder { text, problems: Vec::new(), nodes: 0, anchors: HashMap::new(), tagged: false };
@@ -114,25 +114,26 @@ fn empty(text: &str) -> Problem {
 }
 
 /// Bytes to text: UTF-8, with or without its mark.
-fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+fn decode(bytes: &[u8]) -> Result<&str, Stop> {
     if bytes.len() > BYTES_MAX {
         let what = format!("the plan has {} bytes, the limit is {BYTES_MAX}", bytes.len());
-        return Err(Problem::error("E110", what));
+        return Err(Box::new(Problem::error("E110", what)));
     }
+    let encoding = |what: String| Box::new(Problem::error("E102", what).help("save the file as UTF-8"));
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::error("E102", "the plan is UTF-16, not UTF-8").help("save the file as UTF-8"));
+        return Err(encoding("the plan is UTF-16, not UTF-8".into()));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let good = std::str::from_utf8(&bytes[..at]).unwrap_or_default();
-        Problem::error("E102", format!("the plan is not UTF-8: invalid byte at offset {at}"))
-            .at(place(good, at, 1))
-            .help("save the file as UTF-8")
+        let problem = encoding(format!("the plan is not UTF-8: invalid byte at offset {at}"));
+        Box::new(problem.at(place(good, at, 1)))
     })?;
     match text.find('\0') {
-        Some(at) => Err(Problem::error("E102", format!("the plan holds a NUL byte at offset {at}"))
-            .at(place(text, at, 1))
-            .help("remove the byte")),
+        Some(at) => {
+            let problem = Problem::error("E102", format!("the plan holds a NUL byte at offset {at}"));
+            Err(Box::new(problem.at(place(text, at, 1)).help("remove the byte")))
+        }
         None => Ok(text),
     }
 }

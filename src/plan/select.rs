@@ -326,16 +326,23 @@ struct Said<'a> {
     policy: Option<Policy>,
     filter: Option<&'a str>,
     to: Option<&'a str>,
-    columns: Vec<(&'a str, bool, Option<&'a str>, Option<&'a str>, Option<&'a str>)>,
+    /// Without their places.
+    columns: Vec<ColumnRule>,
 }
 
 impl<'a> Said<'a> {
     fn of(rule: &'a Rule, defaults: &Policy) -> Self {
-        fn text(spanned: &Option<(String, Span)>) -> Option<&str> {
-            spanned.as_ref().map(|(text, _)| text.as_str())
-        }
-        let column = |rule: &'a ColumnRule| {
-            (rule.column.as_str(), rule.skip, text(&rule.to), text(&rule.ty), text(&rule.zone))
+        let text = |spanned: &'a Option<(String, Span)>| spanned.as_ref().map(|(text, _)| text.as_str());
+        let bare = |spanned: &Option<(String, Span)>| {
+            spanned.as_ref().map(|(text, _)| (text.clone(), Span::default()))
+        };
+        let column = |rule: &ColumnRule| ColumnRule {
+            column: rule.column.clone(),
+            span: Span::default(),
+            skip: rule.skip,
+            to: bare(&rule.to),
+            ty: bare(&rule.ty),
+            zone: bare(&rule.zone),
         };
         Self {
             skip: rule.skip,

@@ -106,7 +106,7 @@ impl Shape {
             create,
             replace,
             fused: random.once_in(2),
-            frozen: (create || replace) && random.once_in(2),
+            frozen: random.once_in(2),
             chunk: if random.once_in(2) { 100 } else { random.between(2, 5) },
             indexes: random.below(3) as usize,
         }
@@ -285,7 +285,7 @@ fn random_faults(random: &mut Random) -> Faults {
         one_in: random.between(6, 60),
         left: random.below(6) as u32,
         write_one_in: if random.once_in(2) { 0 } else { random.between(10, 80) },
-        poisoned: Default::default(),
+        ..Faults::default()
     }
 }
 
@@ -491,7 +491,7 @@ fn quiet(shapes: &[Shape]) -> (Shared, Graph) {
 }
 
 fn calm() -> RunOptions {
-    RunOptions { keep_going: false, fail_fast: false, writers: 1, ..options(&mut Random::new(1)) }
+    RunOptions { keep_going: false, fail_fast: false, readers: 1, writers: 1, ..options(&mut Random::new(1)) }
 }
 
 fn outcome_of(world: &Shared, graph: &Graph, options: &RunOptions) -> Report {
@@ -554,6 +554,10 @@ fn stopping_finishes_what_runs_and_the_next_run_goes_on() {
         assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
         assert!(!report.left.is_empty() && report.failures.is_empty());
         assert!(told.events.lock().unwrap().contains(&Event::Stopping));
+        if chunk == 3 {
+            let copied = lock(&world).reads.values().sum::<u64>();
+            assert!(copied <= 1, "{copied} chunks were read after stopping was asked for");
+        }
         assert_eq!(outcome_of(&world, &graph, &calm()).outcome, Outcome::Done);
         check_done(&lock(&world), &graph, "after stopping");
     }
@@ -594,6 +598,46 @@ fn g_04_a_finished_table_is_copied_again_when_the_source_moved_on() {
     let recopied = |event: &Event| matches!(event, Event::Recopying { table: name, .. } if *name == table(0));
     assert!(told.events.lock().unwrap().iter().any(recopied));
     check_done(&lock(&world), &graph, "one moment");
+}
+
+#[test]
+fn a_table_that_is_cut_elsewhere_now_is_copied_again() {
+    let (world, graph) = quiet(&[plain(3)]);
+    let stop = Stop::default();
+    let told = Told { stop_at_first: Some(stop.clone()), ..Told::default() };
+    // Stops once before and once after the first chunk.
+    simulate(run(&world, &graph, &calm(), &told, &stop));
+    let stop = Stop::default();
+    let told = Told { stop_at_first: Some(stop.clone()), ..Told::default() };
+    simulate(run(&world, &graph, &calm(), &told, &stop));
+    assert_eq!(lock(&world).target.chunks.len(), 1);
+    {
+        // The first chunk is as it was, but one chunk less follows it.
+        let mut world = lock(&world);
+        world.transaction += 1;
+        world.source.get_mut(&table(0)).unwrap().retain(|key, _| *key < 6);
+    }
+    let told = Told::default();
+    let report = simulate(run(&world, &graph, &calm(), &told, &Stop::default()));
+    assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+    assert!(told.events.lock().unwrap().iter().any(|event| matches!(event, Event::Recopying { .. })));
+    check_done(&lock(&world), &graph, "cut elsewhere");
+}
+
+#[test]
+fn f_21_a_snapshot_that_dies_is_followed_by_a_new_one_in_the_same_run() {
+    for chunk in [3, 100] {
+        let (world, graph) = quiet(&[plain(chunk), plain(chunk)]);
+        lock(&world).faults.dying_snapshots = 2;
+        let report = outcome_of(&world, &graph, &calm());
+        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+        assert_eq!(lock(&world).snapshots, 3);
+        check_done(&lock(&world), &graph, "a third snapshot");
+    }
+    let (world, graph) = quiet(&[plain(100)]);
+    lock(&world).faults.dying_snapshots = 100;
+    let report = outcome_of(&world, &graph, &calm());
+    assert_eq!(report.outcome, Outcome::Failed, "it does not try for ever");
 }
 
 #[test]

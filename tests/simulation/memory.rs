@@ -79,6 +79,13 @@ impl MemorySnapshot {
         passed
     }
 
+    fn dies(&self) -> bool {
+        let left = &mut lock(&self.world).faults.dying_snapshots;
+        let dies = *left > 0;
+        *left = left.saturating_sub(1);
+        dies
+    }
+
     fn rows(&self, projection: &Projection, chunk: &Chunk) -> Vec<(i64, String, u64)> {
         let (from, to) = chunk.bounds.split_once("..").unwrap_or(("", ""));
         let from = from.parse().unwrap_or(i64::MIN);
@@ -120,6 +127,10 @@ impl Snapshot for MemorySnapshot {
 
     async fn read(&self, read: &Read<'_>) -> Result<Box<dyn BatchStream>, EngineError> {
         self.pass().await?;
+        if self.dies() {
+            self.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+            return Err(EngineError::new(Cause::Other, "read", "the snapshot is gone"));
+        }
         *lock(&self.world).reads.entry(read.projection.target.clone()).or_default() += 1;
         let rows = self.rows(read.projection, read.chunk);
         Ok(Box::new(MemoryStream { world: self.world.clone(), rows: rows.into(), sent: 0 }))

@@ -52,6 +52,8 @@ pub struct Faults {
     pub left: u32,
     /// Writes of others on the source, one in so many awaits.
     pub write_one_in: u64,
+    /// Snapshots that die while they are read, whatever else happens.
+    pub dying_snapshots: u32,
     /// Tables whose loading always fails for good.
     pub poisoned: BTreeSet<Name>,
 }

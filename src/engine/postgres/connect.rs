@@ -207,8 +207,10 @@ impl Link {
         let found = answers.first().and_then(|answer| Some((answer.cell(0)?, answer.cell(1)?)));
         match found == Some((&self.server.system, &self.server.database_oid)) {
             true => Ok(()),
-            false => Err(EngineError::new(Cause::NotFound, DOING, "another server answers at this address now")
-                .hint("a failover or a changed DNS entry? plan again against the server that is right")),
+            false => {
+                Err(EngineError::new(Cause::NotFound, DOING, "another server answers at this address now")
+                    .hint("a failover or a changed DNS entry? plan again against the server that is right"))
+            }
         }
     }
 
@@ -264,11 +266,15 @@ async fn dial_any(address: &Address, role: Role) -> Result<(Wire, bool), EngineE
     match (&address.host, address.tls.mode) {
         (Host::Socket(_), _) | (_, Mode::Disable) => Ok((dial(address, role, false).await?, false)),
         (_, Mode::Allow) => match dial(address, role, false).await {
-            Err(error) if error.code.as_deref() == Some("28000") => Ok((dial(address, role, true).await?, true)),
+            Err(error) if error.code.as_deref() == Some("28000") => {
+                Ok((dial(address, role, true).await?, true))
+            }
             result => Ok((result?, false)),
         },
         (_, Mode::Prefer) => match dial(address, role, true).await {
-            Err(error) if error.code.as_deref() == Some(NO_TLS) => Ok((dial(address, role, false).await?, false)),
+            Err(error) if error.code.as_deref() == Some(NO_TLS) => {
+                Ok((dial(address, role, false).await?, false))
+            }
             result => Ok((result?, true)),
         },
         _ => Ok((dial(address, role, true).await?, true)),
@@ -410,12 +416,15 @@ async fn request_tls(stream: &mut TcpStream) -> Result<(), EngineError> {
     stream.write_all(&SSL_REQUEST).await.map_err(io)?;
     match stream.read_u8().await.map_err(io)? {
         b'S' => Ok(()),
-        b'N' => Err(EngineError::new(Cause::Tls, DOING, "the server does not offer TLS")
-            .code(NO_TLS)
-            .hint("switch ssl on at the server; or, where nobody can listen, add ?sslmode=disable to the URL")),
+        b'N' => Err(EngineError::new(Cause::Tls, DOING, "the server does not offer TLS").code(NO_TLS).hint(
+            "switch ssl on at the server; or, where nobody can listen, add ?sslmode=disable to the URL",
+        )),
         other => {
-            let message = format!("not a PostgreSQL server: it answered byte {other:#04x} to a request for TLS");
-            Err(EngineError::new(Cause::NotFound, DOING, message).contract("E314").hint("check host and port"))
+            let message =
+                format!("not a PostgreSQL server: it answered byte {other:#04x} to a request for TLS");
+            Err(EngineError::new(Cause::NotFound, DOING, message)
+                .contract("E314")
+                .hint("check host and port"))
         }
     }
 }

@@ -23,17 +23,35 @@ pub struct Bad {
 #[derive(Clone, Debug, PartialEq)]
 enum Put {
     Bool,
-    Int { bits: u32 },
-    Decimal { scale: Option<i32> },
-    Float { single: bool },
-    Text { characters: Option<u32> },
-    Bytes { length: Option<u32> },
+    Int {
+        bits: u32,
+    },
+    Decimal {
+        scale: Option<i32>,
+    },
+    Float {
+        single: bool,
+    },
+    Text {
+        characters: Option<u32>,
+    },
+    Bytes {
+        length: Option<u32>,
+    },
     Bit,
     Date,
-    Time { precision: u8, zone: bool },
-    Timestamp { precision: u8 },
+    Time {
+        precision: u8,
+        zone: bool,
+    },
+    Timestamp {
+        precision: u8,
+    },
     /// `zone`: what zone a text without one is in.
-    TimestampTz { precision: u8, zone: Option<String> },
+    TimestampTz {
+        precision: u8,
+        zone: Option<String>,
+    },
     Uuid,
     /// Text that the server checks and keeps as it is meant.
     Verbatim,
@@ -47,9 +65,7 @@ impl Put {
         match &column.target_type {
             Type::Bool => Self::Bool,
             Type::Int { bits } => Self::Int { bits: u32::from(*bits).max(16) },
-            Type::Decimal { scale, precision } => {
-                Self::Decimal { scale: scale.or(precision.map(|_| 0)) }
-            }
+            Type::Decimal { scale, precision } => Self::Decimal { scale: scale.or(precision.map(|_| 0)) },
             Type::Float { bits } => Self::Float { single: *bits == 32 },
             Type::Text => Self::Text { characters: None },
             Type::VarChar { length } | Type::Char { length } => Self::Text { characters: Some(*length) },
@@ -329,7 +345,17 @@ mod tests {
 
     #[test]
     fn pg_12_what_was_encoded_decodes_to_the_same() {
-        let texts = ["", "\\N", "NULL", "\\.", "a\tb\nc\rd\\e", "ä\u{2028}\u{feff}😀", "\\x41", "'\"", "\u{1}\u{8}\u{b}"];
+        let texts = [
+            "",
+            "\\N",
+            "NULL",
+            "\\.",
+            "a\tb\nc\rd\\e",
+            "ä\u{2028}\u{feff}😀",
+            "\\x41",
+            "'\"",
+            "\u{1}\u{8}\u{b}",
+        ];
         for value in texts {
             let mut batch = RowBatch::new(2);
             batch.push_text(value.as_bytes());

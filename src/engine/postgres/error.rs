@@ -145,7 +145,9 @@ fn next_step(error: &ServerError) -> Option<String> {
         "42501" => "grant what is missing to the role of this URL, or use another role",
         "53100" => "the server's disk is full: make room there, then run the same command again",
         "53200" => "the server is out of memory: lower its work_mem or our number of sessions",
-        "53300" => "no connection slot is free: lower the number of readers and writers, or raise max_connections",
+        "53300" => {
+            "no connection slot is free: lower the number of readers and writers, or raise max_connections"
+        }
         "53400" => "a limit of the server's configuration was reached",
         "55P03" => "another session holds a lock on this table; see pg_locks for who",
         "40P01" => "two sessions waited for each other; nothing was written, run the same command again",
@@ -203,9 +205,11 @@ pub fn from_sqlx(doing: &str, error: sqlx::Error) -> EngineError {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             EngineError::new(Cause::Connection, doing, "the connection is gone")
         }
-        sqlx::Error::ColumnDecode { index, .. } => {
-            EngineError::new(Cause::Other, doing, format!("column {} of the answer is not as expected", escape(&index)))
-        }
+        sqlx::Error::ColumnDecode { index, .. } => EngineError::new(
+            Cause::Other,
+            doing,
+            format!("column {} of the answer is not as expected", escape(&index)),
+        ),
         _ => EngineError::new(Cause::Other, doing, "the database driver refused the request"),
     }
 }
@@ -255,12 +259,15 @@ mod tests {
         assert!(!text.contains("secret"), "{text}");
         let text = shown("22P02", "ungültige Syntax für Typ integer: „secret“");
         assert!(!text.contains("secret"), "{text}");
-        assert!(shown("23505", r#"duplicate key value violates unique constraint "t_pkey""#).contains("t_pkey"));
+        assert!(
+            shown("23505", r#"duplicate key value violates unique constraint "t_pkey""#).contains("t_pkey")
+        );
     }
 
     #[test]
     fn s_sec_5_control_characters_are_escaped() {
-        let text = engine_error("load", &server("42P07", "relation \"a\n\u{1b}[2J\u{202e}\" exists")).to_string();
+        let text =
+            engine_error("load", &server("42P07", "relation \"a\n\u{1b}[2J\u{202e}\" exists")).to_string();
         assert!(!text.contains(['\n', '\u{1b}', '\u{202e}']), "{text}");
     }
 

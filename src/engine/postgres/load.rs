@@ -5,22 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use super::error::crash_point;
+use async_trait::async_trait;
 
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
 use super::error;
 use super::marks;
+use super::quote;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
-use super::quote;
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{
-    Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session,
-};
+use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -244,7 +242,11 @@ impl PgSession {
                 break;
             }
             if tokio::time::Instant::now() > deadline {
-                return Err(EngineError::new(Cause::Connection, "ask about the last commit", "its backend does not end"));
+                return Err(EngineError::new(
+                    Cause::Connection,
+                    "ask about the last commit",
+                    "its backend does not end",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -270,7 +272,11 @@ impl PgSession {
         }
         match self.find_out(old_pid, &unit).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(EngineError::new(Cause::Connection, "commit", "the connection broke, and nothing of it was committed")),
+            Ok(false) => Err(EngineError::new(
+                Cause::Connection,
+                "commit",
+                "the connection broke, and nothing of it was committed",
+            )),
             Err(error) => Err(unknown(error)),
         }
     }
@@ -369,7 +375,8 @@ impl Session for PgSession {
         let present = Stand { last, called: answer.cell(1) == Some("t") };
         let source = Stand { last: value.last, called: value.called };
         let wanted = target(sequence, source, present, margin).map_err(|Unset::Outside| {
-            let message = format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
+            let message =
+                format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
             EngineError::new(Cause::Data, DOING, message).on(name).hint("widen the sequence on the target")
         })?;
         let Some(wanted) = wanted else { return Ok(None) };
@@ -423,9 +430,13 @@ impl Session for PgSession {
             Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
             Err(Fault::Server(error)) if error.code == "22012" => {
                 self.rollback().await?;
-                Err(EngineError::new(Cause::Locked, "commit", "another run has taken over the lock of this plan")
-                    .on(&self.plan)
-                    .hint("nothing of this transaction was kept"))
+                Err(EngineError::new(
+                    Cause::Locked,
+                    "commit",
+                    "another run has taken over the lock of this plan",
+                )
+                .on(&self.plan)
+                .hint("nothing of this transaction was kept"))
             }
             Err(Fault::Server(error)) => {
                 self.rollback().await?;

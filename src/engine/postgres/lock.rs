@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use super::error::crash_point;
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
@@ -37,7 +37,12 @@ fn key(plan: &str) -> i64 {
 
 impl PgLock {
     /// Waits up to `wait` for whoever has it.
-    pub async fn take(link: Arc<Link>, plan: &str, digest: &str, wait: Duration) -> Result<Self, EngineError> {
+    pub async fn take(
+        link: Arc<Link>,
+        plan: &str,
+        digest: &str,
+        wait: Duration,
+    ) -> Result<Self, EngineError> {
         let mut connection = link.sqlx(Role::Writer).await?;
         let key = key(plan);
         acquire(&mut connection, plan, key, wait).await?;
@@ -70,7 +75,8 @@ async fn acquire(
     if !wait.is_zero() {
         let timeout = format!("SET lock_timeout = {}", wait.as_millis().clamp(1, 2_000_000_000));
         connection.execute(marks::safe(timeout)).await.map_err(fail)?;
-        let waited = sqlx::query("SELECT pg_catalog.pg_advisory_lock($1)").bind(key).execute(&mut *connection).await;
+        let waited =
+            sqlx::query("SELECT pg_catalog.pg_advisory_lock($1)").bind(key).execute(&mut *connection).await;
         connection.execute("RESET lock_timeout").await.map_err(fail)?;
         match waited.map_err(fail) {
             Ok(_) => return Ok(()),
@@ -118,7 +124,9 @@ async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) ->
     let by = whoami();
     let row = raise.bind(plan).bind(&by).fetch_one(&mut *transaction).await.map_err(fail)?;
     let epoch: i64 = row.try_get(0).map_err(fail)?;
-    let run = sqlx::query("INSERT INTO towpath.run (plan, epoch, digest, holder, tool) VALUES ($1, $2, $3, $4, $5)");
+    let run = sqlx::query(
+        "INSERT INTO towpath.run (plan, epoch, digest, holder, tool) VALUES ($1, $2, $3, $4, $5)",
+    );
     let tool = concat!("towpath ", env!("CARGO_PKG_VERSION"));
     let run = run.bind(plan).bind(epoch).bind(digest).bind(&by).bind(tool);
     run.execute(&mut *transaction).await.map_err(fail)?;
@@ -128,7 +136,8 @@ async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) ->
 
 /// `user@host pid 123`, for the one who waits.
 fn whoami() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".into());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".into());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let host = host.map_or_else(|_| "unknown host".to_string(), |host| host.trim().to_string());
     error::escape(&format!("{user}@{host} pid {}", std::process::id()))

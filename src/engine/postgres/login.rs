@@ -3,7 +3,9 @@
 //! PostgreSQL; a password goes in the clear over TLS or a socket only.
 
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
 use super::error::{self, ServerError, escape};
@@ -119,7 +121,9 @@ fn unbound() -> EngineError {
 fn password<'a>(login: &Login<'a>) -> Result<&'a str, EngineError> {
     login.password.ok_or_else(|| {
         EngineError::new(Cause::Authentication, DOING, "the server asks for a password and the URL has none")
-            .hint("put it into the URL through an environment variable: postgres://USER:${DB_PASSWORD}@HOST/DB")
+            .hint(
+                "put it into the URL through an environment variable: postgres://USER:${DB_PASSWORD}@HOST/DB",
+            )
     })
 }
 
@@ -166,8 +170,12 @@ async fn scram(wire: &mut Wire, login: &Login<'_>, mechanisms: &[u8]) -> Result<
     wire.flush().await.map_err(|fault| fault.doing(DOING))?;
     let last = sasl_step(wire, 12).await?;
     scram.finish(&last).map_err(|_| {
-        EngineError::new(Cause::Authentication, DOING, "the server could not prove that it knows the password")
-            .hint("somebody may be between you and the server: check host and TLS")
+        EngineError::new(
+            Cause::Authentication,
+            DOING,
+            "the server could not prove that it knows the password",
+        )
+        .hint("somebody may be between you and the server: check host and TLS")
     })
 }
 

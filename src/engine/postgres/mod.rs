@@ -1,6 +1,7 @@
 //! The postgres engine: the door, and the two ends behind it. Rows travel on our own wire
 //! client, questions about catalogs and state on sqlx.
 
+mod ask;
 mod connect;
 mod ddl;
 pub mod dialect;
@@ -32,7 +33,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor, Row};
 use tokio::sync::Mutex;
 
 use self::connect::{Address, Link, Role};
@@ -93,7 +93,8 @@ struct End {
 impl End {
     async fn open(url: &Url, limits: &Limits, role: Role) -> Result<Self, EngineError> {
         let address = Address::from_url(url, limits).map_err(|error| {
-            let mut made = EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
+            let mut made =
+                EngineError::new(Cause::NotFound, "use this URL", error.message).contract(error.code);
             made.hint = error.help;
             made.on(url)
         })?;
@@ -128,47 +129,21 @@ macro_rules! ask {
     }};
 }
 
-/// `last_value` and `is_called` of many sequences in one query. The view `pg_sequences` would hide
-/// a missing privilege behind a null.
-async fn sequence_values(
-    connection: &mut PgConnection,
-    sequences: &[Name],
-) -> Result<Vec<SequenceValue>, EngineError> {
-    const DOING: &str = "read sequences of";
-    let mut values = Vec::with_capacity(sequences.len());
-    // A hundred at a time keep the server's parser out of deep recursion.
-    for names in sequences.chunks(100) {
-        let parts: Vec<String> = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| {
-                format!("SELECT {index}, last_value, is_called FROM {}", quote::name(name))
-            })
-            .collect();
-        let sql = format!("{} ORDER BY 1", parts.join(" UNION ALL "));
-        let rows = connection.fetch_all(marks::safe(sql)).await;
-        let rows = rows.map_err(|error| error::from_sqlx(DOING, error))?;
-        for (name, row) in names.iter().zip(rows) {
-            let last = row.try_get(1).map_err(|error| error::from_sqlx(DOING, error))?;
-            let called = row.try_get(2).map_err(|error| error::from_sqlx(DOING, error))?;
-            values.push(SequenceValue { name: name.clone(), last, called });
-        }
-    }
-    Ok(values)
-}
-
 #[async_trait]
 impl Source for End {
     async fn inspect(&self) -> Result<Catalog, EngineError> {
-        unimplemented!()
+        ask!(self, connection => inspect::inspect(&mut connection))
     }
 
     async fn place(&self) -> Result<Place, EngineError> {
-        unimplemented!()
+        ask!(self, connection => inspect::place(&mut connection))
     }
 
-    async fn probe(&self, _probes: &[Probe], _each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
-        unimplemented!()
+    async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
+        let mut wire = self.link.wire(Role::Reader).await?;
+        let answers = ask::answers(&mut wire, probes, each).await?;
+        wire.terminate().await;
+        Ok(answers)
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
@@ -176,7 +151,7 @@ impl Source for End {
     }
 
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
-        ask!(self, connection => sequence_values(&mut connection, sequences))
+        ask!(self, connection => ask::sequence_values(&mut connection, sequences))
     }
 }
 

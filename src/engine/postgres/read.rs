@@ -78,14 +78,14 @@ impl CopyStream {
         let wire = &mut self.reader.as_mut().ok_or_else(broken)?.wire;
         while let Some(line) = wire.row_here() {
             let length = line.len();
-            decode_row(line, &self.decode, batch).map_err(|what| Fault::garbled(what))?;
+            decode_row(line, &self.decode, batch).map_err(Fault::garbled)?;
             wire.skip_row(length);
             if batch.bytes() >= self.batch_bytes {
                 return Ok(());
             }
         }
         match wire.row_frame().await? {
-            Some(line) => decode_row(&line, &self.decode, batch).map_err(|what| Fault::garbled(what)),
+            Some(line) => decode_row(&line, &self.decode, batch).map_err(Fault::garbled),
             None => {
                 self.over = true;
                 Ok(())

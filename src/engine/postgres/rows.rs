@@ -85,7 +85,9 @@ fn decode_field(field: &[u8], decode: Decode, batch: &mut RowBatch) -> Result<()
             if hex.len() % 2 != 0 || !hex.iter().all(u8::is_ascii_hexdigit) {
                 return Err("bytes that are not in hex form");
             }
-            batch.push_bytes_with(|arena| arena.extend(hex.chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]))));
+            batch.push_bytes_with(|arena| {
+                arena.extend(hex.chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])))
+            });
         }
     }
     Ok(())
@@ -189,7 +191,9 @@ mod tests {
     #[test]
     fn pg_01_numbers() {
         let int = |line: &[u8]| row(line, &[Decode::Int]).row(0)[0];
-        for value in [0, 7, -1, i64::MIN, i64::MAX, -32768, 999_999_999_999_999_999, 1_000_000_000_000_000_000] {
+        for value in
+            [0, 7, -1, i64::MIN, i64::MAX, -32768, 999_999_999_999_999_999, 1_000_000_000_000_000_000]
+        {
             assert_eq!(int(format!("{value}\n").as_bytes()), Cell::Int(value));
         }
         let float = |line: &[u8], decode| row(line, &[decode]).row(0)[0];

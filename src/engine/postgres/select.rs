@@ -54,9 +54,8 @@ impl Side {
 fn zone_shift(column: &ColumnMap) -> Option<&str> {
     let zone = column.cast.as_ref()?.zone.as_deref()?;
     match (&column.source_type, &column.target_type) {
-        (Type::Timestamp { .. }, Type::TimestampTz { .. }) | (Type::TimestampTz { .. }, Type::Timestamp { .. }) => {
-            Some(zone)
-        }
+        (Type::Timestamp { .. }, Type::TimestampTz { .. })
+        | (Type::TimestampTz { .. }, Type::Timestamp { .. }) => Some(zone),
         _ => None,
     }
 }
@@ -90,7 +89,11 @@ impl Blocks {
             return Ok(None);
         }
         let unreadable = || {
-            EngineError::new(Cause::Stale, "read", "the chunk's bounds were written by another version of Towpath")
+            EngineError::new(
+                Cause::Stale,
+                "read",
+                "the chunk's bounds were written by another version of Towpath",
+            )
         };
         Self::parse(&chunk.bounds).map(Some).ok_or_else(unreadable)
     }

@@ -22,7 +22,12 @@ pub enum Unset {
 /// free for what the source may still hand out. It shrinks near the end of the sequence: a
 /// margin must not be what exhausts it. A cycling sequence stops at its end and wraps as the
 /// source's will.
-pub fn target(sequence: &Sequence, source: Stand, present: Stand, margin: u64) -> Result<Option<Stand>, Unset> {
+pub fn target(
+    sequence: &Sequence,
+    source: Stand,
+    present: Stand,
+    margin: u64,
+) -> Result<Option<Stand>, Unset> {
     let step = i128::from(sequence.increment);
     let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
     let inside = |value: i128| (min..=max).contains(&value);

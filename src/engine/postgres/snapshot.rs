@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use super::error::crash_point;
+use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{Link, Role};
+use super::quote;
 use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
-use super::quote;
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Form, Name, Projection, Type};
@@ -108,8 +108,7 @@ impl PgSnapshot {
         };
         crash_point!("snapshot::exported");
         let server = &link.server;
-        let position =
-            format!("pg1/{}/{}/{}/{seen}", server.system, server.database_oid, server.started);
+        let position = format!("pg1/{}/{}/{}/{seen}", server.system, server.database_oid, server.started);
         let readers = Readers {
             link: link.clone(),
             idle: Mutex::default(),
@@ -240,7 +239,9 @@ impl Readers {
         let why = match (same_table, same_file, same_columns) {
             (true, true, true) => return Ok(()),
             (false, ..) => "another table has taken its name since the snapshot",
-            (_, false, _) => "it was emptied or rewritten since the snapshot, which therefore shows none of its rows",
+            (_, false, _) => {
+                "it was emptied or rewritten since the snapshot, which therefore shows none of its rows"
+            }
             _ => "its columns were changed since the snapshot",
         };
         Err(EngineError::new(Cause::Stale, "read", why)
@@ -254,9 +255,13 @@ impl Readers {
         if let Fault::Server(error) = &fault
             && error.code == "22023"
         {
-            return EngineError::new(Cause::Connection, "read", "the snapshot is gone: the session that held it has ended")
-                .on(table)
-                .hint("run the same command again: it continues with a fresh snapshot");
+            return EngineError::new(
+                Cause::Connection,
+                "read",
+                "the snapshot is gone: the session that held it has ended",
+            )
+            .on(table)
+            .hint("run the same command again: it continues with a fresh snapshot");
         }
         fault.doing("read").on(table)
     }
@@ -297,8 +302,12 @@ impl Snapshot for PgSnapshot {
         let fact = readers.fact(projection)?;
         let blocks = Blocks::of(read.chunk)?;
         if blocks.as_ref().is_some_and(|blocks| blocks.file != fact.file()) {
-            return Err(EngineError::new(Cause::Stale, "read", "the chunk belongs to an earlier version of the table")
-                .on(readers.side.table(projection)));
+            return Err(EngineError::new(
+                Cause::Stale,
+                "read",
+                "the chunk belongs to an earlier version of the table",
+            )
+            .on(readers.side.table(projection)));
         }
         let copy = copy_out(projection, readers.side, fact.partitioned, blocks.as_ref());
         let mut reader = readers.take().await?;

@@ -173,7 +173,9 @@ mod tests {
         for good in ["2024-02-29", "0044-03-15 BC", "infinity", "-infinity", "5874897-12-31"] {
             assert_eq!(date(good), Ok(()), "{good}");
         }
-        for bad in ["now", "today", "2024-02-29 10:00:00", "20-01-01", "2024-2-9", "Feb 29 2024", "", "20240229"] {
+        for bad in
+            ["now", "today", "2024-02-29 10:00:00", "20-01-01", "2024-2-9", "Feb 29 2024", "", "20240229"]
+        {
             assert!(date(bad).is_err(), "{bad}");
         }
     }
@@ -198,7 +200,9 @@ mod tests {
         assert_eq!(timestamp("2024-02-29", 6), Ok(false));
         assert_eq!(timestamp("0044-03-15 00:00:00 BC", 6), Ok(false));
         assert_eq!(timestamp("294276-12-31 23:59:59.999999", 6), Ok(false));
-        for bad in ["now", "epoch", "2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 10:00:00 PM", "20240101T10"] {
+        for bad in
+            ["now", "epoch", "2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 10:00:00 PM", "20240101T10"]
+        {
             assert!(timestamp(bad, 6).is_err(), "{bad}");
         }
     }

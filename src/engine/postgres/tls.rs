@@ -141,7 +141,9 @@ fn certificate_error(why: &CertificateError) -> EngineError {
             "the server presents an authority's own certificate as its server certificate".to_string(),
             "sign a server certificate with that authority, or write sslmode=require to skip the check",
         ),
-        other => (escape(&format!("the server's certificate was refused: {other}")), "see sslrootcert and sslmode"),
+        other => {
+            (escape(&format!("the server's certificate was refused: {other}")), "see sslrootcert and sslmode")
+        }
     };
     EngineError::new(Cause::Tls, "verify", message).hint(hint)
 }
@@ -176,7 +178,10 @@ fn check_key_mode(path: &std::path::Path) -> Result<(), UrlError> {
     let mode = std::fs::metadata(path).map_or(0, |data| data.permissions().mode());
     match mode & 0o077 {
         0 => Ok(()),
-        _ => Err(bad_file("sslkey", path, "may be read by others than its owner").help("chmod 600 the key file")),
+        _ => {
+            Err(bad_file("sslkey", path, "may be read by others than its owner")
+                .help("chmod 600 the key file"))
+        }
     }
 }
 
@@ -218,7 +223,8 @@ impl Verifier {
         let chain = match checked {
             false => None,
             true => {
-                let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), provider.clone());
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), provider.clone());
                 Some(built.build().map_err(|error| error.to_string())?)
             }
         };
@@ -301,6 +307,7 @@ fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         return rest.split_at_checked(short.into());
     }
     let (length, rest) = rest.split_at_checked((short & 0x7f).into())?;
-    let length = length.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
+    let length =
+        length.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
     rest.split_at_checked(length)
 }

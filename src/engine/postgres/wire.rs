@@ -256,14 +256,13 @@ impl Wire {
                 }
             })
         };
-        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing).map_err(
-            |error| match error {
+        frontend::bind("", "", [], values.iter(), |value, out| write(value, out), [], &mut self.outgoing)
+            .map_err(|error| match error {
                 frontend::BindError::Serialization(error) => {
                     Fault::Io(std::io::Error::other(error.to_string()))
                 }
                 frontend::BindError::Conversion(error) => Fault::garbled(&error.to_string()),
-            },
-        )?;
+            })?;
         frontend::execute("", 0, &mut self.outgoing)?;
         Ok(())
     }
@@ -359,14 +358,12 @@ impl Wire {
     /// The next row of a COPY in text form, without its line end; none after the last. PostgreSQL
     /// sends one row in each CopyData message (manual, 55.2.6).
     pub async fn row_frame(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let frame = self.event().await?;
-            match frame.tag {
-                b'd' => return Ok(Some(frame.body)),
-                b'c' => return Ok(None),
-                b'E' => return Err(self.failed(ServerError::parse(&frame.body)).await),
-                tag => return Err(Fault::garbled(&format!("message {tag:#04x} in a COPY"))),
-            }
+        let frame = self.event().await?;
+        match frame.tag {
+            b'd' => Ok(Some(frame.body)),
+            b'c' => Ok(None),
+            b'E' => Err(self.failed(ServerError::parse(&frame.body)).await),
+            tag => Err(Fault::garbled(&format!("message {tag:#04x} in a COPY"))),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod connect;
 mod ddl;
+mod demo;
 mod dialect;
 mod error;
 mod estimate;
@@ -23,6 +24,8 @@ mod tests;
 mod types;
 
 use async_trait::async_trait;
+
+pub use demo::create_from_sql;
 
 use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
 use crate::catalog::Dialect;

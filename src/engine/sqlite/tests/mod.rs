@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::Sqlite;
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Catalog, Column, ColumnMap, Dialect, Form, Name, Projection, Table};
+use crate::catalog::{Catalog, Column, ColumnMap, Form, Name, Projection, Table};
 use crate::engine::{
     Batch, BatchStream, Chunk, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Snapshot, Source,
     Target, Url,

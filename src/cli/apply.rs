@@ -1,0 +1,155 @@
+//! `apply`: plans again, holds it against what was approved, asks where nobody approved anything,
+//! and lets the runtime execute it. Decides nothing about data.
+
+use jiff::Timestamp;
+
+use super::args::{ApplyArgs, ProbeArg, ProgressFormat, SavedArgs, Until};
+use super::ends::{self, Loaded};
+use super::failure::Failure;
+use super::look::Look;
+use super::making::{self, Made};
+use super::progress::Progress;
+use super::review::{self, Done};
+use super::tally::Tally;
+use super::{Face, exit, plan_file, report, signals, text};
+use crate::engine::Source;
+use crate::graph::{Graph, Phase, digest};
+use crate::plan::Plan;
+use crate::runtime::planning::SourceEnd;
+use crate::runtime::{Report, RunOptions, Stop, execute};
+
+/// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
+const ATTEMPTS: u32 = 5;
+
+pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
+    // What the command line alone decides comes before any connection.
+    if args.plan.is_none() && args.expect.is_none() && !args.yes && !face.screen.can_ask() {
+        return Err(Failure::usage("apply cannot ask here: no terminal")
+            .help("name a saved plan, or pass --expect DIGEST or --yes")
+            .next("towpath plan --out plan.json"));
+    }
+    let saved = args.plan.as_ref().map(|path| plan_file::read(path)).transpose()?;
+    if let Some(saved) = &saved {
+        plan_file::check(saved, args.expect.as_deref(), Timestamp::now())?;
+    }
+    let made = making::make(face, &SavedArgs::default(), ProbeArg::Standard).await?;
+    let graph = &made.planned.graph;
+    match &saved {
+        Some(saved) => plan_file::same_goal(saved, graph)?,
+        None => expected(args, graph)?,
+    }
+    if review::blocked(graph) {
+        return Err(blocked(face, graph, &made.done));
+    }
+    if saved.is_none() && args.expect.is_none() {
+        ask(args, face, graph, &made.done)?;
+    }
+    run_made(&made, &options(args, &made.loaded.plan, graph), args.progress, args.json, &command(args), face)
+        .await
+}
+
+fn expected(args: &ApplyArgs, graph: &Graph) -> Result<(), Failure> {
+    let goal = digest::goal(graph);
+    match &args.expect {
+        Some(expect) if !plan_file::matches(&goal, expect) => Err(plan_file::unexpected(expect, &goal)),
+        _ => Ok(()),
+    }
+}
+
+/// Shows why, then ends.
+fn blocked(face: &Face, graph: &Graph, done: &Done) -> Failure {
+    face.screen.err(&text::render(graph, done, face.screen.message_look()));
+    let sums = review::summary(graph, done);
+    Failure::new(exit::BLOCKED, format!("the plan is blocked: {} to decide, see above", sums.blocking))
+        .help("nothing was changed")
+}
+
+/// Shows the plan and asks, unless everything is done or nobody wants to be asked.
+fn ask(args: &ApplyArgs, face: &Face, graph: &Graph, done: &Done) -> Result<(), Failure> {
+    if review::nothing_left(graph, done) {
+        return Ok(());
+    }
+    let look = Look { all: false, ..face.screen.message_look() };
+    if !face.screen.quiet {
+        face.screen.err(&format!("{}\n", text::render(graph, done, look)));
+    }
+    if args.yes || face.screen.confirm("Apply this plan?") {
+        return Ok(());
+    }
+    face.screen.say("declined: nothing was done");
+    Err(Failure::silent(exit::DECLINED))
+}
+
+/// The command that goes on with this run.
+fn command(args: &ApplyArgs) -> String {
+    match &args.plan {
+        Some(path) => format!("towpath apply {}", text::shell_word(&path.display().to_string())),
+        None => "towpath apply".into(),
+    }
+}
+
+fn options(args: &ApplyArgs, plan: &Plan, graph: &Graph) -> RunOptions {
+    let jobs = |limit: usize| args.jobs.map_or(limit, |jobs| limit.min(usize::from(jobs)));
+    RunOptions {
+        readers: jobs(plan.limits.readers),
+        writers: jobs(plan.limits.writers),
+        index_builds: jobs(plan.limits.index_builds),
+        rows_per_second: args.rate.or(plan.limits.rows_per_second),
+        goal: digest::goal(graph),
+        lock_wait: args.lock_timeout,
+        until: args.until.map(|until| match until {
+            Until::Schema => Phase::Schema,
+            Until::Loaded => Phase::Load,
+        }),
+        keep_going: args.keep_going,
+        fail_fast: args.fail_fast,
+        attempts: ATTEMPTS,
+    }
+}
+
+/// Executes a made plan, showing progress, and reports. Used by `demo` too.
+pub async fn run_made(
+    made: &Made,
+    options: &RunOptions,
+    format: ProgressFormat,
+    as_json: bool,
+    command: &str,
+    face: &Face,
+) -> Result<u8, Failure> {
+    let graph = &made.planned.graph;
+    let report = execute_made(&made.loaded, made, options, format, face).await?;
+    if as_json {
+        face.screen.out(&super::json::pretty(&report::value(&report, &graph.name, &options.goal)));
+    }
+    if !as_json || !report.failures.is_empty() {
+        let text = report::render(&report, &graph.name, command, face.screen.message_look());
+        if !face.screen.quiet || !report.failures.is_empty() {
+            face.screen.err(&text);
+        }
+    }
+    Ok(report::exit_code(&report))
+}
+
+async fn execute_made(
+    loaded: &Loaded,
+    made: &Made,
+    options: &RunOptions,
+    format: ProgressFormat,
+    face: &Face,
+) -> Result<Report, Failure> {
+    let SourceEnd::Live(source) = &made.ends.source else {
+        return Err(Failure::usage("a saved catalog has no rows to copy"));
+    };
+    let source: &dyn Source = source.as_ref();
+    // The session that planned is read-only; what writes is opened only now.
+    let target = ends::open_target(loaded, false).await?;
+    let graph = &made.planned.graph;
+    let progress = Progress::start(format, &face.screen, Tally::new(graph, &made.done));
+    let stop = Stop::default();
+    let report = tokio::select! {
+        report = execute(graph, source, target.as_ref(), options, &progress, &stop) => report,
+        never = signals::listen(&stop) => match never {},
+    };
+    progress.finish();
+    Ok(report)
+}

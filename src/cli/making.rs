@@ -1,0 +1,64 @@
+//! Makes a plan for the commands that need one: reads the file, opens the ends, plans. Writes to
+//! no database.
+
+use jiff::Timestamp;
+
+use super::args::{ProbeArg, SavedArgs};
+use super::ends::{self, Loaded};
+use super::failure::{Failure, of_planning};
+use super::review::Done;
+use super::{Face, problem};
+use crate::checkpoint::Progress;
+use crate::graph::Graph;
+use crate::runtime::{Ends, Planned, ProbeLevel, make_plan};
+
+/// A plan with everything it was made from.
+pub struct Made {
+    pub loaded: Loaded,
+    pub ends: Ends,
+    pub planned: Planned,
+    pub done: Done,
+}
+
+/// Reads, opens and plans.
+pub async fn make(face: &Face, saved: &SavedArgs, level: ProbeArg) -> Result<Made, Failure> {
+    let loaded = ends::read_plan(&face.global, saved)?;
+    let ends = ends::open(&loaded, saved).await?;
+    let planned = plan(face, &loaded, &ends, level).await?;
+    let done = done(&planned.graph, &planned.progress);
+    Ok(Made { loaded, ends, planned, done })
+}
+
+/// Plans over open ends, and shows the warnings.
+pub async fn plan(face: &Face, loaded: &Loaded, ends: &Ends, level: ProbeArg) -> Result<Planned, Failure> {
+    face.screen.detail("reading both structures");
+    let made = make_plan(&loaded.plan, ends, probe_level(level), &today()).await;
+    let planned = made.map_err(|failure| of_planning(failure, &loaded.path, &loaded.text))?;
+    let warnings = [loaded.warnings.as_slice(), planned.warnings.as_slice()].concat();
+    if !warnings.is_empty() && !face.screen.quiet {
+        let color = face.screen.message_look().color;
+        face.screen.err(&problem::render(&loaded.path, &loaded.text, &warnings, color));
+    }
+    Ok(planned)
+}
+
+fn probe_level(level: ProbeArg) -> ProbeLevel {
+    match level {
+        ProbeArg::None => ProbeLevel::None,
+        ProbeArg::Metadata => ProbeLevel::Metadata,
+        ProbeArg::Standard => ProbeLevel::Standard,
+        ProbeArg::Full => ProbeLevel::Full,
+    }
+}
+
+/// Steps that the target remembers, made from the same inputs.
+pub fn done(graph: &Graph, progress: &Progress) -> Done {
+    let same =
+        |step: &&crate::graph::Step| progress.step(&step.id).is_some_and(|mark| mark.inputs == step.inputs);
+    graph.steps.iter().filter(same).map(|step| step.id.clone()).collect()
+}
+
+/// `YYYY-MM-DD`, UTC.
+pub fn today() -> String {
+    Timestamp::now().strftime("%Y-%m-%d").to_string()
+}

@@ -1,0 +1,237 @@
+//! `status`: what the target remembers of a plan: steps done, tables half copied, runs, the lock,
+//! the next command. Reads the target's own state and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::args::{Plainness, SavedArgs, StatusArgs};
+use super::ends;
+use super::escape::line;
+use super::failure::Failure;
+use super::look::{Line, Look, Page, Tone};
+use super::number::{bytes, count, exact, short};
+use super::{Face, exit};
+use crate::catalog::Name;
+use crate::checkpoint::{Progress, RunRecord};
+use crate::engine::LockHolder;
+
+/// Runs listed, newest first.
+const RUNS_MAX: usize = 5;
+
+/// Everything that is shown.
+struct Status {
+    name: String,
+    progress: Progress,
+    holder: Option<LockHolder>,
+    others: Vec<String>,
+}
+
+pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
+    let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
+    let target = ends::open_target(&loaded, true).await?;
+    let name = loaded.plan.name.clone();
+    let mut others = target.plans().await?;
+    others.retain(|other| *other != name);
+    let status =
+        Status { progress: target.progress(&name).await?, holder: target.holder(&name).await?, others, name };
+    match args.format {
+        Plainness::Text => face.screen.out(&render(&status, face.screen.look())),
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(&status))),
+    }
+    let unfinished = args.exit_code && standing(&status) != Standing::Done;
+    Ok(if unfinished { exit::DIFFERENT } else { exit::DONE })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The target never heard of the plan.
+    New,
+    Running,
+    Done,
+    /// Stopped at a clean point.
+    Partial,
+    Failed,
+    /// The last run ended without saying so.
+    Broken,
+}
+
+fn standing(status: &Status) -> Standing {
+    let outcome = last_run(&status.progress).map(|run| run.outcome.as_deref());
+    match outcome {
+        _ if status.holder.is_some() => Standing::Running,
+        None => Standing::New,
+        Some(Some("done")) => Standing::Done,
+        Some(Some("partial")) => Standing::Partial,
+        Some(Some(_)) => Standing::Failed,
+        Some(None) => Standing::Broken,
+    }
+}
+
+fn last_run(progress: &Progress) -> Option<&RunRecord> {
+    progress.runs.iter().max_by(|a, b| a.started_at.cmp(&b.started_at))
+}
+
+fn words(standing: Standing) -> (&'static str, Tone) {
+    match standing {
+        Standing::New => ("not begun", Tone::Plain),
+        Standing::Running => ("running", Tone::Load),
+        Standing::Done => ("done", Tone::Good),
+        Standing::Partial => ("stopped, can go on", Tone::Warn),
+        Standing::Failed => ("failed, can go on", Tone::Stop),
+        Standing::Broken => ("broken off, can go on", Tone::Warn),
+    }
+}
+
+fn next(standing: Standing) -> &'static str {
+    match standing {
+        Standing::New => "towpath plan",
+        Standing::Running => "towpath status",
+        Standing::Done => "towpath verify",
+        Standing::Partial | Standing::Failed | Standing::Broken => "towpath apply",
+    }
+}
+
+/// A table with finished chunks whose copy is not finished: chunks done and in all, rows.
+fn half_copied(progress: &Progress) -> BTreeMap<&Name, (u32, u32, u64)> {
+    let finished = |table: &Name| progress.step(&format!("{table}/copy")).is_some();
+    let mut tables: BTreeMap<&Name, (u32, u32, u64)> = BTreeMap::new();
+    for chunk in progress.chunks.iter().filter(|chunk| !finished(&chunk.table)) {
+        let entry = tables.entry(&chunk.table).or_default();
+        *entry = (entry.0 + 1, chunk.of, entry.2 + chunk.rows);
+    }
+    tables
+}
+
+fn sums(progress: &Progress) -> (u64, u64) {
+    progress.steps.iter().fold((0, 0), |(rows, bytes), mark| (rows + mark.rows, bytes + mark.bytes))
+}
+
+fn render(status: &Status, look: Look) -> String {
+    let mut page = Page::new(look);
+    let standing = standing(status);
+    let (word, tone) = words(standing);
+    page.line(Line::new().add(Tone::Strong, line(&status.name)).text(": ").add(tone, word));
+    if let Some(holder) = &status.holder {
+        page.say(&format!("  lock    held by {} since {}", line(&holder.by), line(&holder.since)));
+    }
+    let (rows, size) = sums(&status.progress);
+    let done = count(status.progress.steps.len(), "step");
+    page.say(&format!("  done    {done}, {} rows ({})", short(rows), bytes(size)));
+    for (table, (chunks, of, rows)) in half_copied(&status.progress) {
+        page.say(&format!("  half    {table}: {chunks} of {of} chunks, {} rows", exact(rows)));
+    }
+    runs(&mut page, &status.progress);
+    if let Some(goal) = &status.progress.digest {
+        page.say(&format!("  goal    {}", super::text::short_digest(goal)));
+    }
+    if !status.others.is_empty() {
+        let names: Vec<String> = status.others.iter().map(|name| line(name)).collect();
+        page.say(&format!("  other   plans here: {}", names.join(", ")));
+    }
+    page.line(Line::new().text("  next    ").add(Tone::Strong, next(standing)));
+    page.finish()
+}
+
+fn runs(page: &mut Page, progress: &Progress) {
+    let mut runs: Vec<&RunRecord> = progress.runs.iter().collect();
+    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+    for run in runs.iter().take(RUNS_MAX) {
+        let outcome = run.outcome.as_deref().unwrap_or("no end");
+        let until = run.finished_at.as_deref().unwrap_or("?");
+        let text = format!("{} to {}  {}  {}", run.started_at, until, outcome, run.by);
+        page.say(&format!("  run     {}", line(&text)));
+    }
+    if runs.len() > RUNS_MAX {
+        page.say(&format!("          and {} before", runs.len() - RUNS_MAX));
+    }
+}
+
+fn value(status: &Status) -> Value {
+    let standing = standing(status);
+    let (rows, size) = sums(&status.progress);
+    let half = half_copied(&status.progress).into_iter().map(
+        |(table, (chunks, of, rows))| json!({ "table": table, "chunks": chunks, "of": of, "rows": rows }),
+    );
+    json!({
+        "format": "towpath.status/1",
+        "name": status.name,
+        "standing": format!("{standing:?}").to_lowercase(),
+        "goal": status.progress.digest,
+        "lock": status.holder.as_ref().map(|holder| json!({ "by": holder.by, "since": holder.since })),
+        "steps_done": status.progress.steps,
+        "rows": rows,
+        "bytes": size,
+        "half_copied": half.collect::<Vec<_>>(),
+        "runs": status.progress.runs,
+        "other_plans": status.others,
+        "next": next(standing),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Position;
+    use crate::checkpoint::{ChunkMark, StepMark};
+
+    fn run(at: &str, outcome: Option<&str>) -> RunRecord {
+        RunRecord {
+            run: at.into(),
+            started_at: at.into(),
+            finished_at: None,
+            outcome: outcome.map(Into::into),
+            by: "me@here pid 1".into(),
+            tool: "0.1.0".into(),
+        }
+    }
+
+    fn status(outcome: Option<&str>) -> Status {
+        let chunk = |table: &str, number| ChunkMark {
+            table: Name::new("app", table),
+            number,
+            of: 9,
+            bounds: String::new(),
+            position: Position::default(),
+            rows: 100,
+            bytes: 1,
+        };
+        let mark = StepMark {
+            step: "app.users/copy".into(),
+            inputs: String::new(),
+            rows: 4_000,
+            bytes: 50_000,
+            millis: 1,
+            at: String::new(),
+        };
+        let progress = Progress {
+            digest: Some("sha256:7f3a91c2e0b84d55".into()),
+            steps: vec![mark],
+            chunks: vec![chunk("users", 1), chunk("orders", 1), chunk("orders", 2)],
+            runs: vec![run("2026-11-22T09:00:00Z", Some("failed")), run("2026-11-22T10:00:00Z", outcome)],
+        };
+        Status { name: "shop".into(), progress, holder: None, others: Vec::new() }
+    }
+
+    #[test]
+    fn a_broken_run_shows_what_is_half_done_and_how_to_go_on() {
+        let shown = render(&status(None), Look::default());
+        assert!(shown.starts_with("shop: broken off, can go on\n"), "{shown}");
+        assert!(shown.contains("  half    app.orders: 2 of 9 chunks, 200 rows\n"), "{shown}");
+        assert!(!shown.contains("app.users:"), "{shown}");
+        assert!(shown.ends_with("  next    towpath apply\n"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_run_decides_the_standing() {
+        assert_eq!(standing(&status(Some("done"))), Standing::Done);
+        assert_eq!(standing(&status(Some("partial"))), Standing::Partial);
+        let mut held = status(Some("done"));
+        held.holder = Some(LockHolder { by: "x".into(), since: "y".into() });
+        assert_eq!(standing(&held), Standing::Running);
+        held.progress.runs.clear();
+        held.holder = None;
+        assert_eq!(standing(&held), Standing::New);
+        assert_eq!(value(&held)["next"], "towpath plan");
+    }
+}

@@ -1,0 +1,254 @@
+//! `verify`: compares the rows of source and target, and says of each table what was found.
+//! Changes nothing. Keys of rows that differ are shown only to a person, or when asked for.
+
+use serde_json::{Value, json};
+
+use super::args::{Plainness, ProbeArg, SavedArgs, VerifyArg, VerifyArgs};
+use super::escape::{capped, line};
+use super::failure::Failure;
+use super::look::{Line, Look, Page, Tone};
+use super::making::{self, Made};
+use super::number::{count, exact};
+use super::progress::Progress;
+use super::tally::Tally;
+use super::{Face, exit};
+use crate::catalog::{Name, Projection};
+use crate::diff::TableDiff;
+use crate::engine::{Source, Target};
+use crate::plan::Verify;
+use crate::plan::pattern::Pattern;
+use crate::runtime::planning::{SourceEnd, TargetEnd};
+use crate::runtime::verify::Finding;
+use crate::runtime::{TableVerdict, VerifyLevel, verify};
+
+/// Keys listed of one table.
+const KEYS_MAX: usize = 20;
+/// Characters of one key.
+const KEY_WIDTH: usize = 120;
+
+pub async fn run(args: &VerifyArgs, face: &Face) -> Result<u8, Failure> {
+    let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    let verdicts = verify_made(&made, args, face).await?;
+    let keys = args.show_keys || face.screen.stdout_terminal;
+    match args.format {
+        Plainness::Text => face.screen.out(&render(&verdicts, keys, face.screen.look())),
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(&verdicts, keys))),
+    }
+    Ok(exit_code(&verdicts))
+}
+
+pub fn exit_code(verdicts: &[TableVerdict]) -> u8 {
+    if verdicts.iter().all(|verdict| verdict.equal) { exit::DONE } else { exit::MISMATCH }
+}
+
+/// Compares the tables that the arguments choose. Used by `demo` too.
+pub async fn verify_made(made: &Made, args: &VerifyArgs, face: &Face) -> Result<Vec<TableVerdict>, Failure> {
+    let (SourceEnd::Live(source), TargetEnd::Live(target)) = (&made.ends.source, &made.ends.target) else {
+        return Err(Failure::usage("a saved catalog has no rows to compare"));
+    };
+    let tables = &made.planned.diff.tables;
+    let groups = chosen(tables, args)?;
+    let progress = Progress::start(args.progress, &face.screen, Tally::default());
+    let ends = (source.as_ref(), target.as_ref());
+    let result = verify_groups(groups, ends, made, &progress).await;
+    progress.finish();
+    let mut verdicts = result?;
+    verdicts.sort_by(|a, b| a.target.cmp(&b.target));
+    Ok(verdicts)
+}
+
+async fn verify_groups(
+    groups: Vec<(VerifyLevel, Vec<Projection>)>,
+    (source, target): (&dyn Source, &dyn Target),
+    made: &Made,
+    progress: &Progress,
+) -> Result<Vec<TableVerdict>, Failure> {
+    let graph = &made.planned.graph;
+    let same = graph.source.engine == graph.target.engine;
+    let mut verdicts = Vec::new();
+    for (level, projections) in groups {
+        verdicts.extend(verify(&projections, source, target, same, level, KEYS_MAX, progress).await?);
+    }
+    Ok(verdicts)
+}
+
+/// Projections by the level they are compared at.
+fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Vec<(VerifyLevel, Vec<Projection>)>, Failure> {
+    let parse = |text: &String| {
+        Pattern::parse(text).map_err(|error| Failure::usage(format!("{}: {error}", line(text))))
+    };
+    let patterns: Vec<Pattern> = args.tables.iter().map(parse).collect::<Result<_, _>>()?;
+    for (pattern, text) in patterns.iter().zip(&args.tables) {
+        if !tables.iter().any(|table| names(pattern, table)) {
+            return Err(Failure::usage(format!("no table of the plan matches {}", line(text))));
+        }
+    }
+    let mut groups: Vec<(VerifyLevel, Vec<Projection>)> = Vec::new();
+    for table in tables {
+        let named = patterns.iter().any(|pattern| names(pattern, table));
+        let Some(level) = level(table, args.level, named) else { continue };
+        if !patterns.is_empty() && !named || !holds_rows(table) {
+            continue;
+        }
+        match groups.iter_mut().find(|(other, _)| *other == level) {
+            Some((_, group)) => group.push(table.projection.clone()),
+            None => groups.push((level, vec![table.projection.clone()])),
+        }
+    }
+    Ok(groups)
+}
+
+fn holds_rows(table: &TableDiff) -> bool {
+    table.want.holds_rows()
+}
+
+/// How closely a table is looked at; none: not at all.
+fn level(table: &TableDiff, asked: Option<VerifyArg>, named: bool) -> Option<VerifyLevel> {
+    if table.policy.verify == Verify::None && !named {
+        return None;
+    }
+    Some(match (asked, table.policy.verify) {
+        (Some(VerifyArg::Count), _) | (None, Verify::Count) => VerifyLevel::Count,
+        (Some(VerifyArg::Checksum), _) | (None, _) => VerifyLevel::Checksum,
+        (Some(VerifyArg::Rows), _) => VerifyLevel::Rows,
+    })
+}
+
+/// A pattern names a table by its source or target name, with or without the schema.
+fn names(pattern: &Pattern, table: &TableDiff) -> bool {
+    let either = |name: &Name| pattern.matches(name, &name.schema, false);
+    either(&table.source) || either(&table.want.name)
+}
+
+/// One line per table, then the keys that differ.
+pub fn render(verdicts: &[TableVerdict], keys: bool, look: Look) -> String {
+    let mut page = Page::new(look);
+    let widest = verdicts.iter().map(|v| v.target.to_string().chars().count()).max().unwrap_or(0).min(48);
+    for verdict in verdicts {
+        page.line(table_line(verdict, widest));
+        if keys {
+            verdict.findings.iter().for_each(|finding| page.line(finding_line(finding)));
+        }
+        let hidden = verdict.more + if keys { 0 } else { verdict.findings.len() as u64 };
+        if hidden > 0 {
+            let how = if keys { "" } else { " (--show-keys lists keys)" };
+            page.say(&format!("      at least {} more{how}", exact(hidden)));
+        }
+    }
+    page.gap();
+    page.line(total(verdicts));
+    page.finish()
+}
+
+fn table_line(verdict: &TableVerdict, widest: usize) -> Line {
+    let (tone, word) = if verdict.equal { (Tone::Good, "equal") } else { (Tone::Stop, "different") };
+    let rows = match verdict.source_rows == verdict.target_rows {
+        true => format!("{} rows", exact(verdict.source_rows)),
+        false => format!("{} rows, target has {}", exact(verdict.source_rows), exact(verdict.target_rows)),
+    };
+    Line::new()
+        .text("  ")
+        .cell(tone, word, 11)
+        .cell(Tone::Plain, &verdict.target.to_string(), widest)
+        .text("  ")
+        .text(rows)
+}
+
+fn finding_line(finding: &Finding) -> Line {
+    let (mark, key, what) = match finding {
+        Finding::OnlySource { key } => ("-", key, "missing on the target"),
+        Finding::OnlyTarget { key } => ("+", key, "only on the target"),
+        Finding::Differs { key } => ("~", key, "differs"),
+    };
+    Line::new().text("      ").add(Tone::Differ, mark).text(format!(" {}  {what}", capped(key, KEY_WIDTH)))
+}
+
+fn total(verdicts: &[TableVerdict]) -> Line {
+    let different = verdicts.iter().filter(|verdict| !verdict.equal).count();
+    let rows: u64 = verdicts.iter().map(|verdict| verdict.source_rows).sum();
+    match different {
+        _ if verdicts.is_empty() => Line::new().add(Tone::Warn, "Nothing was compared: no table is chosen."),
+        0 => Line::new().add(Tone::Good, "Equal").text(format!(
+            ": {}, {} rows.",
+            count(verdicts.len(), "table"),
+            exact(rows)
+        )),
+        number => Line::new()
+            .add(Tone::Stop, "Different")
+            .text(format!(": {number} of {}.", count(verdicts.len(), "table"))),
+    }
+}
+
+fn value(verdicts: &[TableVerdict], keys: bool) -> Value {
+    let tables = verdicts.iter().map(|verdict| {
+        let findings = verdict.findings.iter().map(|finding| match finding {
+            Finding::OnlySource { key } => json!({ "only_source": key }),
+            Finding::OnlyTarget { key } => json!({ "only_target": key }),
+            Finding::Differs { key } => json!({ "differs": key }),
+        });
+        json!({
+            "source": verdict.source,
+            "target": verdict.target,
+            "equal": verdict.equal,
+            "source_rows": verdict.source_rows,
+            "target_rows": verdict.target_rows,
+            "found": verdict.findings.len(),
+            "more": verdict.more,
+            "keys": if keys { Value::Array(findings.collect()) } else { Value::Null },
+        })
+    });
+    json!({
+        "format": "towpath.verify/1",
+        "equal": verdicts.iter().all(|verdict| verdict.equal),
+        "tables": tables.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts() -> Vec<TableVerdict> {
+        let equal = TableVerdict {
+            source: Name::new("public", "users"),
+            target: Name::new("app", "accounts"),
+            equal: true,
+            source_rows: 1_234,
+            target_rows: 1_234,
+            findings: Vec::new(),
+            more: 0,
+        };
+        let different = TableVerdict {
+            target: Name::new("app", "orders"),
+            equal: false,
+            target_rows: 1_233,
+            findings: vec![Finding::OnlySource { key: "31\u{1b}[2J".into() }],
+            more: 4,
+            ..equal.clone()
+        };
+        vec![equal, different]
+    }
+
+    #[test]
+    fn each_table_has_its_verdict_and_keys_are_shown_to_people_only() {
+        let shown = render(&verdicts(), true, Look::default());
+        assert_eq!(
+            shown,
+            "  equal      app.accounts  1 234 rows\n  \
+             different  app.orders    1 234 rows, target has 1 233\n      \
+             - 31\\u{1b}[2J  missing on the target\n      \
+             at least 4 more\n\nDifferent: 1 of 2 tables.\n"
+        );
+        let piped = render(&verdicts(), false, Look::default());
+        assert!(!piped.contains("31"), "{piped}");
+        assert!(piped.contains("at least 5 more (--show-keys"), "{piped}");
+    }
+
+    #[test]
+    fn one_different_table_is_exit_7() {
+        assert_eq!(exit_code(&verdicts()), exit::MISMATCH);
+        assert_eq!(exit_code(&verdicts()[..1]), exit::DONE);
+        assert_eq!(value(&verdicts(), false)["equal"], false);
+        assert_eq!(value(&verdicts(), false)["tables"][1]["keys"], Value::Null);
+    }
+}

@@ -1,0 +1,3 @@
+//! What each engine promises through its traits, on real servers: no command, no plan.
+
+mod postgres;

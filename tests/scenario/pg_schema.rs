@@ -1,0 +1,328 @@
+//! The structure of a PostgreSQL database: what is read from one and made again in another is read
+//! as the same, of every kind that is carried; what is not carried is listed.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use towpath::catalog::dialect::Inline;
+use towpath::catalog::{Catalog, Dialect, Name, Table, Type, UserType};
+use towpath::engine::EngineError;
+use towpath::engine::postgres::dialect::DIALECT;
+use towpath::engine::postgres::inspect;
+
+use crate::need_server;
+use crate::support::postgres::Database;
+
+fn with<T>(url: &str, work: impl AsyncFnOnce(&mut PgConnection) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        let out = work(&mut connection).await;
+        connection.close().await.unwrap();
+        out
+    })
+}
+
+fn inspected(database: &Database) -> Catalog {
+    with(&database.url(), async |connection| inspect::inspect(connection).await.unwrap())
+}
+
+/// Tables in an order in which parents come first.
+fn ordered(catalog: &Catalog) -> Vec<&Table> {
+    let mut done: Vec<&Name> = Vec::new();
+    let mut rest: Vec<&Table> = catalog.tables.iter().collect();
+    let mut order = Vec::new();
+    while !rest.is_empty() {
+        let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|table| {
+            let mut parents = table.inherits.iter().chain(table.partition().map(|of| &of.parent));
+            parents.all(|parent| done.contains(&parent))
+        });
+        assert!(!now.is_empty(), "parents are missing");
+        done.extend(now.iter().map(|table| &table.name));
+        order.extend(now);
+        rest = later;
+    }
+    order
+}
+
+/// Types in an order in which those that others name come first.
+fn ordered_types(catalog: &Catalog) -> Vec<&UserType> {
+    let mut rest: Vec<&UserType> = catalog.types.iter().collect();
+    let mut order = Vec::new();
+    while !rest.is_empty() {
+        let names: Vec<String> = rest.iter().map(|of| DIALECT.quote_name(&of.name)).collect();
+        let free = |user_type: &UserType| {
+            let text = DIALECT.create_type(user_type).remove(0);
+            let own = DIALECT.quote_name(&user_type.name);
+            let named =
+                |name: &&String| text.contains(&format!("{name} ")) || text.contains(&format!("{name})"));
+            names.iter().filter(|name| **name != own).find(named).is_none()
+        };
+        let (now, later): (Vec<_>, Vec<_>) = rest.iter().partition(|user_type| free(user_type));
+        assert!(!now.is_empty(), "types need each other");
+        order.extend(now);
+        rest = later;
+    }
+    order
+}
+
+fn every_statement(catalog: &Catalog) -> Vec<String> {
+    let mut out = Vec::new();
+    for schema in catalog.schemas.iter().filter(|schema| schema.name != "public") {
+        out.extend(DIALECT.create_schema(schema));
+    }
+    for extension in catalog.extensions.iter().filter(|extension| extension.installed) {
+        out.extend(DIALECT.create_extension(extension));
+    }
+    out.extend(ordered_types(catalog).into_iter().flat_map(|user_type| DIALECT.create_type(user_type)));
+    let is_identity =
+        |sequence: &&towpath::catalog::Sequence| sequence.owner.as_ref().is_some_and(|owner| owner.identity);
+    let identity: Vec<_> = catalog.sequences.iter().filter(is_identity).collect();
+    for sequence in catalog.sequences.iter().filter(|sequence| !is_identity(sequence)) {
+        out.extend(DIALECT.create_sequence(sequence));
+    }
+    let tables = ordered(catalog);
+    for table in &tables {
+        out.extend(DIALECT.create_table(table, &identity, Inline::default()));
+    }
+    out.extend(catalog.sequences.iter().flat_map(|sequence| DIALECT.own_sequence(sequence)));
+    for table in &tables {
+        out.extend(table.keys.iter().flat_map(|key| DIALECT.add_key(table, key)));
+        out.extend(table.indexes.iter().flat_map(|index| DIALECT.create_index(table, index)));
+    }
+    for table in &tables {
+        for key in &table.foreign_keys {
+            out.extend(DIALECT.add_foreign_key(table, key, false));
+            out.extend(key.validated.then(|| DIALECT.validate_foreign_key(table, key)).into_iter().flatten());
+        }
+    }
+    out
+}
+
+/// Paths at which two pictures differ; texts that mean the same by their form are equal.
+fn differences(a: &Value, b: &Value, path: String, found: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                differences(a, b, format!("{path}.{key}"), found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(a, b, format!("{path}[{at}]"), found);
+            }
+        }
+        (Value::String(a), Value::String(b)) if DIALECT.same_expr(a, b) => {}
+        (a, b) if a == b => {}
+        (a, b) => found.push(format!("{path}: {a} became {b}")),
+    }
+}
+
+/// The picture without what is not carried and what is only estimated.
+fn picture(mut catalog: Catalog) -> Value {
+    catalog.place = towpath::catalog::Place::default();
+    catalog.database.clear();
+    catalog.others.clear();
+    catalog.collations.clear();
+    // It is there already, with the comment that the server gave it.
+    catalog.schemas.retain(|schema| schema.name != "public");
+    for table in &mut catalog.tables {
+        (table.rows, table.bytes) = (0, 0);
+        table.keys.iter_mut().for_each(|key| key.bytes = 0);
+        table.indexes.iter_mut().for_each(|index| index.bytes = 0);
+    }
+    serde_json::to_value(&catalog).unwrap()
+}
+
+#[track_caller]
+fn made_again_is_the_same(fixture: &'static str) {
+    let server = need_server!();
+    let (source, target) = (server.fixture(fixture), server.database("made_again"));
+    let before = inspected(&source);
+    with(&target.url(), async |connection| {
+        for statement in every_statement(&before) {
+            let ran = raw_sql(AssertSqlSafe(statement.clone())).execute(&mut *connection).await;
+            ran.unwrap_or_else(|error| panic!("{error}\n  {statement}"));
+        }
+    });
+    let after = inspected(&target);
+    let mut found = Vec::new();
+    differences(&picture(before), &picture(after), String::new(), &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn s_34_structure_of_every_kind_is_made_again() {
+    made_again_is_the_same("structure");
+}
+
+#[test]
+fn s_34_the_other_fixtures_are_made_again() {
+    made_again_is_the_same("chinook_like");
+    made_again_is_the_same("sakila_like");
+    made_again_is_the_same("types");
+}
+
+#[test]
+fn u_901_what_is_not_carried_is_listed() {
+    let server = need_server!();
+    let catalog = inspected(&server.fixture("structure"));
+    let listed: BTreeSet<(String, String)> =
+        catalog.others.iter().map(|other| (other.kind.clone(), other.name.to_string())).collect();
+    for (kind, name) in [
+        ("view", "public.v"),
+        ("materialized view", "public.mv"),
+        ("function", "public.\"f(integer)\""),
+        ("trigger", "public.tr"),
+        ("rule", "public.ru"),
+        ("policy", "public.po"),
+        ("publication", "\"\".pub"),
+        ("statistics", "public.st"),
+        ("operator", "public.\"===\""),
+        ("grant", "public.kid"),
+        ("replica identity", "public.kid"),
+        ("large objects", "\"\".1"),
+        ("text search configuration", "public.words"),
+    ] {
+        assert!(listed.contains(&(kind.to_string(), name.to_string())), "{kind} {name} in {listed:?}");
+    }
+    assert_eq!(catalog.collations, [Name::new("public", "phone_book")]);
+    let members =
+        |name: &str| name.contains("gin_trgm") || name.contains("citext") || name.contains("hstore");
+    assert!(!listed.iter().any(|(_, name)| members(name)), "members of extensions are not left behind");
+}
+
+#[test]
+fn pg_25_to_37_only_types_that_travel_are_portable() {
+    let server = need_server!();
+    let catalog = inspected(&server.fixture("structure"));
+    let table = catalog.table(&Name::new("public", "everything")).unwrap();
+    let is_portable = |name: &str| table.column(name).unwrap().portable;
+    for name in ["id", "n2", "t", "ba", "u", "jb", "ai", "at", "md", "p2", "em", "i4", "im", "ci", "bt", "o"]
+    {
+        assert!(is_portable(name), "{name}");
+    }
+    for name in ["m", "x", "mda", "pr", "fr", "rc", "hs", "lt"] {
+        assert!(!is_portable(name), "{name}");
+    }
+    let ty = |name: &str| table.column(name).unwrap().ty.clone();
+    let labels = ["ok", "it's", "a,b", "new\nline", ""].map(str::to_string).to_vec();
+    assert_eq!(ty("md"), Type::Enum { name: Some(Name::new("public", "mood")), labels });
+    assert_eq!(ty("p2"), Type::Int { bits: 32 }, "a domain over a domain is its base");
+    assert_eq!(ty("vca"), Type::Array { of: Box::new(Type::VarChar { length: 5 }) });
+    let serial = table.column("ser").unwrap().default.as_ref().unwrap();
+    assert_eq!(serial.sequence, Some(Name::new("public", "everything_ser_seq")));
+}
+
+/// A role that may log in and nothing else, and the URL with it.
+fn role(database: &Database, name: &str) -> String {
+    database.execute(&format!(
+        "drop role if exists {name}; create role {name} login password '{}'",
+        crate::support::postgres::PASSWORD
+    ));
+    database.url().replacen(crate::support::postgres::USER, name, 1)
+}
+
+#[test]
+fn p_802_missing_privileges_come_with_their_grants() {
+    let server = need_server!();
+    let database = server.database("denied");
+    database.execute(
+        "create schema \"S\"; create table \"S\".t (a serial); create table part (a int, b int); create table all_of (a int)",
+    );
+    let url = role(&database, "reader_of_some");
+    database
+        .execute("grant select (a) on part to reader_of_some; grant select (a) on all_of to reader_of_some");
+    let denied = |url: &str| -> Vec<String> {
+        let catalog = with(url, async |connection| inspect::inspect(connection).await.unwrap());
+        catalog.denied.into_iter().map(|denied| denied.grant).collect()
+    };
+    let grants = denied(&url);
+    assert_eq!(
+        grants,
+        [
+            "GRANT SELECT ON TABLE \"S\".t TO reader_of_some",
+            "GRANT USAGE ON SCHEMA \"S\" TO reader_of_some",
+            "GRANT SELECT ON SEQUENCE \"S\".t_a_seq TO reader_of_some",
+            "GRANT USAGE ON SCHEMA \"S\" TO reader_of_some",
+            "GRANT SELECT ON TABLE public.part TO reader_of_some",
+        ]
+    );
+    database.execute(&grants.join(";"));
+    assert_eq!(denied(&url), Vec::<String>::new(), "the grants are what was missing");
+    assert_eq!(denied(&database.url()), Vec::<String>::new());
+    database.execute("drop owned by reader_of_some; drop role reader_of_some");
+}
+
+#[test]
+fn p_801_rows_hidden_by_policies_are_told() {
+    let server = need_server!();
+    let database = server.database("hidden");
+    database.execute(
+        "create table t (a int); alter table t enable row level security; create policy few on t using (a > 1)",
+    );
+    let url = role(&database, "reader_of_few");
+    database.execute("grant select on t to reader_of_few");
+    let hidden = |url: &str| {
+        let catalog = with(url, async |connection| inspect::inspect(connection).await.unwrap());
+        catalog.tables[0].hidden_rows.clone()
+    };
+    assert!(hidden(&url).unwrap().contains("few"));
+    assert_eq!(hidden(&database.url()), None, "the owner sees all");
+    database.execute("drop owned by reader_of_few; drop role reader_of_few");
+}
+
+#[test]
+fn u_14_the_place_is_the_databases_own() {
+    let server = need_server!();
+    let (one, other) = (server.database("place"), server.database("place"));
+    let place = |url: &str| with(url, async |connection| inspect::place(connection).await.unwrap());
+    assert_eq!(place(&one.url()), place(&one.url().replace("127.0.0.1", "localhost")));
+    assert_ne!(place(&one.url()), place(&other.url()));
+    assert_eq!(place(&one.url()).kind, "pg-system-identifier");
+    // Where the provider takes the number away, another way is found, without an error.
+    let url = role(&one, "without_number");
+    one.execute("revoke execute on function pg_control_system() from public");
+    assert_eq!(place(&url).kind, "pg-database-facts");
+    assert_eq!(inspected(&one).place.kind, "pg-system-identifier");
+    one.execute("grant execute on function pg_control_system() to public; drop role without_number");
+}
+
+#[test]
+fn objects_of_users_do_not_stand_in_for_those_of_the_server() {
+    let server = need_server!();
+    let database = server.database("trap");
+    // Functions and operators that would be preferred, were their schema searched.
+    database.execute(
+        "create table t (a int primary key);
+         create function public.pg_get_expr(pg_node_tree, oid) returns text language sql as 'select ''trap''';
+         create function public.raise_it(name, text) returns boolean language plpgsql as
+           'begin raise exception ''trap''; end';
+         create operator public.<> (leftarg = name, rightarg = text, function = public.raise_it);",
+    );
+    let database_name = &database.name;
+    database.execute(&format!("alter database {database_name} set search_path = public, pg_catalog"));
+    let catalog = inspected(&database);
+    assert_eq!(catalog.tables.len(), 1);
+}
+
+#[test]
+fn the_session_is_left_as_it_was() {
+    let server = need_server!();
+    let database = server.database("clean");
+    let path = with(&database.url(), async |connection| -> Result<Vec<String>, EngineError> {
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            inspect::inspect(connection).await?;
+            let settings = "select concat_ws(' ', current_setting('search_path'), \
+                            current_setting('transaction_read_only'), current_setting('transaction_isolation'))";
+            let row: (String,) = sqlx::query_as(settings).fetch_one(&mut *connection).await.unwrap();
+            seen.push(row.0);
+        }
+        Ok(seen)
+    });
+    let clean = "\"$user\", public off read committed";
+    assert_eq!(path.unwrap(), [clean, clean], "no transaction and no setting is left behind");
+}
