@@ -6,12 +6,11 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod bad_input;
-mod contract;
-mod golden;
-mod oracle;
 mod bad_url;
+mod cli;
 mod contract;
 mod engines;
+mod golden;
 mod oracle;
 mod scenario;
 mod selection;
