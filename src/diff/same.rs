@@ -44,7 +44,10 @@ impl Same<'_, '_> {
                 Some(at) => {
                     let there = left.remove(at);
                     if !equal(there, check).unwrap_or(self.lenient) {
-                        changes.extend(definition::changes(&[definition::check(there)], &[definition::check(check)]));
+                        changes.extend(definition::changes(
+                            &[definition::check(there)],
+                            &[definition::check(check)],
+                        ));
                     }
                 }
                 // One that is not valid is added by a later step than the table.
@@ -76,7 +79,9 @@ impl Same<'_, '_> {
 
     fn kind_changes(&self, have: &Table, want: &Table) -> Vec<String> {
         let kinds = match (&have.kind, &want.kind) {
-            (TableKind::Partitioned { by: a, .. }, TableKind::Partitioned { by: b, .. }) => self.text(a, b, have),
+            (TableKind::Partitioned { by: a, .. }, TableKind::Partitioned { by: b, .. }) => {
+                self.text(a, b, have)
+            }
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         };
         let places = match (have.partition(), want.partition()) {
