@@ -333,7 +333,9 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     match &want.default {
         None => lost(work, basis, None, "its default cannot be said", out, found),
         Some(kept) if kept.native.to_uppercase().contains("CURRENT_") && !road.same => {
-            if want.native != basis.native && matches!(road.to.parse_type(&want.native), Type::Text) {
+            let timed =
+                matches!(basis.ty, Type::Timestamp { .. } | Type::TimestampTz { .. } | Type::Time { .. });
+            if timed && matches!(road.to.parse_type(&want.native), Type::Text) {
                 lost(work, basis, Some(&kept.native), "its default writes time in another form", out, found);
             }
         }

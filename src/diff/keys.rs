@@ -348,6 +348,7 @@ pub(super) fn map_foreign_keys(
         match map_foreign_key(work, want, key, columns) {
             Ok(to) => {
                 ask_orphans(work, key, found);
+                warn_filtered(work, key, &label, found);
                 check_types(work, want, key, &to, &label, found);
                 keys.push(to);
             }
@@ -420,6 +421,18 @@ fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, found: &mut Found) {
     let what = orphans_of(&key.columns);
     let ways = ["keys: [primary, unique] leaves foreign keys out", "accept it: it is added unchecked"];
     found.ask_as("K303", &spot, question, &what, &ways, Verdict::Rows, Some(Level::Warn));
+}
+
+/// A filter on the parent may leave rows behind that children need; a filter on the table itself
+/// does so where it references itself.
+fn warn_filtered(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut Found) {
+    let filtered = work.road.intent(&key.parent).is_some_and(|parent| parent.filter.is_some());
+    if filtered && work.intent.policy.load != Load::None {
+        let at = work.road.spot(&work.table.name, None).at;
+        let what = format!("{} is filtered: foreign key {label} fails where a parent stays", key.parent);
+        let ways = ["filter the children alike", "keys: [primary, unique] leaves foreign keys out"];
+        found.hazard_as("K303", Level::Warn, &at, what, &ways);
+    }
 }
 
 /// Both sides of a foreign key must be of one kind after mapping.

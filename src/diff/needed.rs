@@ -243,10 +243,10 @@ pub(super) fn map_schemas<'n>(road: &Road<'_>, names: impl Iterator<Item = &'n s
         return Vec::new();
     }
     let wanted: BTreeSet<&str> = names.collect();
+    // A schema under another name is another one: its comment would speak of the old.
     let comment = |to: &str| {
-        let goes =
-            |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
-        road.source.schemas.iter().find(goes).filter(|_| road.same).and_then(|schema| schema.comment.clone())
+        let schema = road.source.schemas.iter().find(|schema| schema.name == to && road.same)?;
+        schema.comment.clone()
     };
     let schemas = wanted.into_iter().filter(|name| !road.to.system_schema(name));
     schemas.map(|name| Schema { name: name.to_string(), comment: comment(name) }).collect()

@@ -271,15 +271,12 @@ impl<'a> Road<'a> {
         Ok(expr)
     }
 
-    /// True when two texts of the target mean the same.
-    pub fn same_text(&self, a: &str, b: &str) -> bool {
+    /// True when two texts of a table of the target mean the same; none where that cannot be told.
+    pub fn same_text(&self, a: &str, b: &str, table: &Table) -> Option<bool> {
         if a == b || self.to.same_expr(a, b) {
-            return true;
+            return Some(true);
         }
-        match (self.to.parse_expr(a), self.to.parse_expr(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        }
+        Some(self.to.parse_expr_of(a, table)? == self.to.parse_expr_of(b, table)?)
     }
 
     /// The first of these columns that a native text of the source names. A text that cannot be

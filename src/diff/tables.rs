@@ -38,6 +38,10 @@ pub(super) fn map_table(
     want.indexes = keys::map_indexes(&work, &want, &columns, found);
     want.foreign_keys = keys::map_foreign_keys(&work, &want, &columns, found);
     put_in_order(&mut want);
+    if !source.holds_rows() {
+        // Statistics of a root are those of its partitions once more.
+        (want.rows, want.bytes) = (0, 0);
+    }
     let projection = project(&work, &want, &columns);
     look(&work, &want, &columns, &projection, found);
     TableDiff {
@@ -49,8 +53,8 @@ pub(super) fn map_table(
         keys: missing(&want.keys),
         indexes: missing(&want.indexes),
         foreign_keys: missing(&want.foreign_keys),
-        rows: source.rows,
-        bytes: source.bytes,
+        rows: want.rows,
+        bytes: want.bytes,
         span: intent.span,
         want,
     }

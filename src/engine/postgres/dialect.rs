@@ -4,8 +4,8 @@
 use crate::catalog::dialect::{Inline, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
-    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
-    Sequence, Table, Type, UserType,
+    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Holds, Index, Key, Name, Probe,
+    Schema, Sequence, Table, Type, UserType,
 };
 
 use super::{ddl, keys, probe, quote, same, text, types};
@@ -47,6 +47,12 @@ impl Dialect for PostgresDialect {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    /// Types are kept to; numbers and dates go further than elsewhere. Text of a SQL_ASCII database
+    /// may be anything, which its encoding tells.
+    fn holds(&self) -> Holds {
+        Holds { nan: true, infinity: true, far_dates: true, ..Holds::default() }
     }
 
     fn quote(&self, identifier: &str) -> String {
@@ -155,6 +161,10 @@ impl Dialect for PostgresDialect {
 
     fn add_key(&self, table: &Table, key: &Key) -> Vec<String> {
         keys::add_key(table, key)
+    }
+
+    fn add_key_in_parts(&self, table: &Table, key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+        keys::add_key_in_parts(table, key)
     }
 
     fn create_index(&self, table: &Table, index: &Index) -> Vec<String> {

@@ -69,7 +69,8 @@ pub fn add_key_in_parts(table: &Table, key: &Key) -> Option<(Vec<String>, Vec<St
         return None;
     }
     let quoted = name(&table.name);
-    let mut build = format!("CREATE UNIQUE INDEX {} ON {quoted} ({})", identifier(&key.name), key_columns(key));
+    let mut build =
+        format!("CREATE UNIQUE INDEX {} ON {quoted} ({})", identifier(&key.name), key_columns(key));
     if !key.include.is_empty() {
         build += &format!(" INCLUDE {}", column_list(&key.include));
     }
