@@ -81,6 +81,9 @@ pub fn plural(number: usize, noun: &str) -> String {
     if number == 1 {
         return noun.into();
     }
+    if let Some((first, rest)) = noun.split_once(" analyzed") {
+        return format!("{} analyzed{rest}", plural(number, first));
+    }
     for ending in ["s", "x", "ch", "sh"] {
         if noun.ends_with(ending) {
             return format!("{noun}es");
