@@ -55,6 +55,14 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// As [`seconds`], said to be an estimate.
+pub fn about(estimate: f64) -> String {
+    match seconds(estimate) {
+        short if short.starts_with("under") => short,
+        long => format!("about {long}"),
+    }
+}
+
 fn pair(number: u64, of: u64, large: &str, small: &str) -> String {
     match (number / of, number % of) {
         (whole, 0) => format!("{whole} {large}"),
