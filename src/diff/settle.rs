@@ -45,7 +45,7 @@ fn read_answer(asked: &Asked, answer: &Answer) -> Option<Hazard> {
     let mut hazard = asked.hazard.clone();
     let Some(rows) = answer.rows.filter(|_| answer.measured != Measured::Not) else {
         hazard.level = asked.unmeasured?;
-        hazard.what = format!("{}: not measured", hazard.what);
+        hazard.measured = Measured::Not;
         return Some(hazard);
     };
     hazard.measured = answer.measured;
@@ -57,6 +57,7 @@ fn read_answer(asked: &Asked, answer: &Answer) -> Option<Hazard> {
         Verdict::RowsOrNote => {
             hazard.level = Level::Note;
             hazard.what = "holds no values".into();
+            hazard.rows = None;
         }
         Verdict::RangeOrNote => {
             let (_, largest) = answer.extremes.as_ref()?;

@@ -6,7 +6,7 @@ use super::difference::State;
 use super::found::Found;
 use super::hazard::{Level, Verdict};
 use super::road::Road;
-use super::{TableDiff, Wanted, keys};
+use super::{TableDiff, Wanted, definition, keys};
 use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Question, Table, TableKind};
 use crate::plan::{Load, Problem, TableIntent};
 
@@ -34,10 +34,10 @@ pub(super) fn map_table(
     keep_nulls_out(&work, &mut want);
     want.checks = keys::map_checks(&work, &columns, found);
     want.keys = keys::map_keys(&work, &want, &columns, found);
-    // With the keys in place: what a column may be can hang on them.
     refuse_columns(&work, &want, found);
     want.indexes = keys::map_indexes(&work, &want, &columns, found);
     want.foreign_keys = keys::map_foreign_keys(&work, &want, &columns, found);
+    put_in_order(&mut want);
     let projection = project(&work, &want, &columns);
     look(&work, &want, &columns, &projection, found);
     TableDiff {
@@ -54,6 +54,14 @@ pub(super) fn map_table(
         span: intent.span,
         want,
     }
+}
+
+/// What hangs on a table has no order of its own: the same comes out however it was listed.
+fn put_in_order(want: &mut Table) {
+    want.keys.sort_by_cached_key(|key| (key.kind, key.name.clone(), definition::parts(&key.parts)));
+    want.indexes.sort_by(|a, b| a.name.cmp(&b.name));
+    want.foreign_keys.sort_by_cached_key(|key| (key.name.clone(), definition::foreign_key(key)));
+    want.checks.sort_by(|a, b| (&a.name, &a.native).cmp(&(&b.name, &b.native)));
 }
 
 fn missing<T: Clone>(wanted: &[T]) -> Vec<Wanted<T>> {

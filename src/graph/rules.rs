@@ -7,7 +7,7 @@ use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Dialect, ForeignKey, Key, KeyKind, Name, Sequence, Table, TableKind};
+use crate::catalog::{Dialect, ForeignKey, Index, Key, KeyKind, Name, Sequence, Table, TableKind};
 use crate::diff::hazard::{Hazard, Standing};
 use crate::diff::{State, TableDiff, Wanted, id, mentions, orphans_of, shown};
 use crate::plan::{Indexes, Load};
@@ -85,6 +85,11 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
     rules.set_sequences();
     rules.keep_known_needs();
     rules.steps
+}
+
+/// The steps of an index, the second only where it is attached.
+fn index_ids(table: &Name, index: &str) -> [String; 2] {
+    [id::index(table, index), id::attach(table, index)]
 }
 
 fn missing<T>(wanted: &Wanted<T>) -> bool {
@@ -419,7 +424,7 @@ impl<'a> Rules<'a> {
                     self.add_part(table, draft, estimate, true);
                     let mut draft = Draft::sql(own.clone(), phase, attach);
                     draft.needs = BTreeSet::from([first]);
-                    draft.locks = vec![name.clone()];
+                    draft.locks = self.attach_locks(table, key.parent.is_some());
                     draft.estimate = pace::statement();
                     draft.table = Some(name.clone());
                     draft.unit = self.part_unit(table, &own);
@@ -429,8 +434,16 @@ impl<'a> Rules<'a> {
                 None => Draft::sql(own.clone(), phase, self.to.add_key(&table.want, key)),
             };
             let unit = self.part_unit(table, &own);
-            self.add_part(table, Draft { needs, unit, locks: vec![name.clone()], ..draft }, estimate, true);
+            let locks = self.attach_locks(table, key.parent.is_some());
+            self.add_part(table, Draft { needs, unit, locks, ..draft }, estimate, true);
         }
+    }
+
+    /// Attaching makes the root's index whole when it finds all others attached. Two that do so at
+    /// once do not see each other, and the root's stays unusable: one at a time.
+    fn attach_locks(&self, table: &'a TableDiff, attaches: bool) -> Vec<Name> {
+        let root = attaches.then(|| self.root(table).want.name.clone());
+        [table.want.name.clone()].into_iter().chain(root).collect()
     }
 
     fn add_part(&mut self, table: &TableDiff, mut draft: Draft, estimate: Estimate, build: bool) {
@@ -442,16 +455,26 @@ impl<'a> Rules<'a> {
         self.add(draft);
     }
 
-    /// Secondary indexes, as keys; several on one table build side by side.
+    /// Secondary indexes, as keys; several on one table build side by side. One that hangs on a
+    /// root's index is attached on its own, so that builds need not wait for each other.
     fn indexes(&mut self, table: &'a TableDiff) {
         for index in table.indexes.iter().filter(|index| missing(index)).map(|wanted| &wanted.want) {
             let own = id::index(&table.want.name, &index.name);
-            let statements = self.to.create_index(&table.want, index);
-            let mut draft = Draft::sql(own.clone(), self.part_phase(table), statements);
+            let whole = self.to.create_index(&table.want, index);
+            let alone = self.to.create_index(&table.want, &Index { parent: None, ..index.clone() });
+            let attach: Vec<String> = whole.into_iter().filter(|text| !alone.contains(text)).collect();
+            let mut draft = Draft::sql(own.clone(), self.part_phase(table), alone);
             draft.needs = self.part_needs(table);
-            draft.needs.extend(index.parent.as_ref().and_then(|parent| self.parents.get(parent)).cloned());
             draft.unit = self.part_unit(table, &own);
             self.add_part(table, draft, pace::index(table.rows, index.bytes), true);
+            let Some(parent) = index.parent.as_ref().filter(|_| !attach.is_empty()) else { continue };
+            let id = id::attach(&table.want.name, &index.name);
+            let mut draft = Draft::sql(id.clone(), self.part_phase(table), attach);
+            draft.needs = self.parents.get(parent).cloned().into_iter().chain([own]).collect();
+            draft.locks = self.attach_locks(table, true);
+            draft.table = Some(table.want.name.clone());
+            draft.unit = self.part_unit(table, &id);
+            self.add(draft);
         }
     }
 
@@ -488,7 +511,7 @@ impl<'a> Rules<'a> {
     fn part_ids(&self, table: &TableDiff) -> Vec<String> {
         let name = &table.want.name;
         let keys = table.keys.iter().map(|key| id::key(name, &key.want));
-        keys.chain(table.indexes.iter().map(|index| id::index(name, &index.want.name))).collect()
+        keys.chain(table.indexes.iter().flat_map(|index| index_ids(name, &index.want.name))).collect()
     }
 
     /// The rows of a table and of all that hangs below it are in.
@@ -548,7 +571,7 @@ impl<'a> Rules<'a> {
         let indexes =
             parent.indexes.iter().filter(|index| index.want.unique && leans(&index.want.parts, false));
         let keys = keys.map(|key| id::key(name, &key.want));
-        keys.chain(indexes.map(|index| id::index(name, &index.want.name))).collect()
+        keys.chain(indexes.flat_map(|index| index_ids(name, &index.want.name))).collect()
     }
 
     /// Roots cannot have unchecked foreign keys.

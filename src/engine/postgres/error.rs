@@ -124,7 +124,7 @@ pub fn cause(code: &str) -> Cause {
         "28P01" | "28000" => Cause::Authentication,
         "42501" => Cause::Privilege,
         "40001" | "40P01" | "55P03" | "57014" | "55006" => Cause::Busy,
-        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P02" => Cause::Connection,
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Cause::Connection,
         "3D000" | "3F000" => Cause::NotFound,
         "42P01" | "42703" | "42704" | "42883" => Cause::Stale,
         _ => match code.get(..2).unwrap_or("") {

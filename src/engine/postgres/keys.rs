@@ -60,6 +60,34 @@ pub fn add_key(table: &Table, key: &Key) -> Vec<String> {
     out
 }
 
+/// A key as an index that is built beside others, and the short statement that makes it a key
+/// (manual, ALTER TABLE, `ADD table_constraint_using_index`). Not for roots of partition trees, for
+/// which the server refuses it, nor for keys that an index alone cannot say.
+pub fn add_key_in_parts(table: &Table, key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+    let plain = key.kind != KeyKind::Exclusion && key.method.is_empty() && !key.deferrable;
+    if !plain || key.name.is_empty() || !table.holds_rows() {
+        return None;
+    }
+    let quoted = name(&table.name);
+    let mut build = format!("CREATE UNIQUE INDEX {} ON {quoted} ({})", identifier(&key.name), key_columns(key));
+    if !key.include.is_empty() {
+        build += &format!(" INCLUDE {}", column_list(&key.include));
+    }
+    if key.nulls_not_distinct {
+        build += " NULLS NOT DISTINCT";
+    }
+    build += &with_options(&key.options);
+    let word = if key.kind == KeyKind::Primary { "PRIMARY KEY" } else { "UNIQUE" };
+    let constraint = constraint_name(&key.name);
+    let using = format!("{word} USING INDEX {}", identifier(&key.name));
+    let mut attached = vec![format!("ALTER TABLE ONLY {quoted} ADD {constraint}{using}")];
+    let index = Name::new(&table.name.schema, &key.name);
+    attached.extend(attach(&index, &key.parent));
+    attached.extend(cluster(table, &key.name, key.clustered));
+    attached.extend(constraint_comment(&table.name, &key.name, &key.comment));
+    Some((vec![build], attached))
+}
+
 fn constraint_name(constraint: &str) -> String {
     match constraint.is_empty() {
         true => String::new(),

@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
-use super::error;
+use super::error::{self, ServerError, crash_point};
 use super::marks;
 use super::quote;
 use super::select::copy_in;
@@ -24,6 +23,13 @@ use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, Sequen
 const FRAME_BYTES: usize = 128 << 10;
 /// How long to wait for the end of a backend whose COMMIT got no answer.
 const UNKNOWN_SECONDS: u64 = 30;
+
+/// Ends a backend whose client is gone, so that its transaction is decided. The number may have
+/// been given to a newer process: only one older than ourselves is meant.
+const END_OLD: &str = "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
+     WHERE a.pid = $1::integer AND a.datname = pg_catalog.current_database() AND a.usename = current_user \
+     AND a.backend_start < (SELECT b.backend_start FROM pg_catalog.pg_stat_activity b \
+     WHERE b.pid = pg_catalog.pg_backend_pid())";
 
 /// A writing session under a plan's fence.
 pub struct PgSession {
@@ -136,18 +142,13 @@ impl PgSession {
             let batch = match stream.next().await {
                 Ok(batch) => batch,
                 Err(error) => {
-                    self.give_up().await;
+                    self.give_up();
                     return Err(error);
                 }
             };
             match batch {
                 Batch::End { rows } => break rows,
-                Batch::Native(bytes) => {
-                    let put = self.wire()?.put(&bytes).await;
-                    put.map_err(|fault| self.broken(projection, fault))?;
-                    loaded.bytes += bytes.len() as u64;
-                    (load.gauge)(bytes.len() as u64, 0);
-                }
+                Batch::Native(bytes) => self.put_native(load, &bytes, &mut loaded).await?,
                 Batch::Rows(rows) => {
                     let (count, bytes) = self.put_rows(projection, &encoder, &rows, loaded.rows).await?;
                     loaded.rows += count;
@@ -169,6 +170,19 @@ impl PgSession {
         Ok(loaded)
     }
 
+    async fn put_native(
+        &mut self,
+        load: &Load<'_>,
+        bytes: &[u8],
+        loaded: &mut Loaded,
+    ) -> Result<(), EngineError> {
+        let put = self.wire()?.put(bytes).await;
+        put.map_err(|fault| self.broken(load.projection, fault))?;
+        loaded.bytes += bytes.len() as u64;
+        (load.gauge)(bytes.len() as u64, 0);
+        Ok(())
+    }
+
     /// Encodes and sends a batch, in frames of whole rows.
     async fn put_rows(
         &mut self,
@@ -185,7 +199,7 @@ impl PgSession {
             frame.extend_from_slice(b"d\0\0\0\0");
             while index < rows.rows() && frame.len() < FRAME_BYTES {
                 if let Err(bad) = encoder.row(rows, index, &mut frame) {
-                    self.give_up().await;
+                    self.give_up();
                     return Err(bad_cell(projection, &bad, before + index as u64 + 1));
                 }
                 index += 1;
@@ -206,7 +220,7 @@ impl PgSession {
 
     /// Ends a COPY that cannot be completed. Native bytes may have stopped in the middle of a
     /// frame, so the connection is given up with it; the server rolls back.
-    async fn give_up(&mut self) {
+    fn give_up(&mut self) {
         self.wire = None;
     }
 
@@ -224,6 +238,32 @@ impl PgSession {
         fault.doing("load").on(&projection.target)
     }
 
+    /// Marks, fence and COMMIT in one message: what fails skips what follows.
+    fn queue_commit(&mut self, begin: bool, marks: &[marks::Bound]) -> Result<(), Fault> {
+        let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        if begin {
+            wire.bind("BEGIN", &[])?;
+        }
+        for (sql, values) in marks {
+            let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
+            wire.bind(sql, &values)?;
+        }
+        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch)])?;
+        wire.bind("COMMIT", &[])
+    }
+
+    fn not_committed(&self, error: &ServerError) -> EngineError {
+        // The fence divides by zero when it is not ours.
+        if error.code == "22012" {
+            let message = "another run has taken over the lock of this plan";
+            return EngineError::new(Cause::Locked, "commit", message)
+                .on(&self.plan)
+                .hint("nothing of this transaction was kept");
+        }
+        error::engine_error("commit", error)
+    }
+
     /// Finds out whether a transaction whose COMMIT got no answer was committed (contract, R2).
     /// Waits for the old backend to end first: until then, nobody can know.
     async fn find_out(&mut self, old_pid: i32, unit: &str) -> Result<bool, EngineError> {
@@ -231,12 +271,7 @@ impl PgSession {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(UNKNOWN_SECONDS);
         let doing = |fault: Fault| fault.doing("ask about the last commit");
         loop {
-            wire.bind(
-                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                 WHERE pid = $1::integer AND application_name <> '' AND datname = pg_catalog.current_database()",
-                &[Some(&old_pid.to_string())],
-            )
-            .map_err(doing)?;
+            wire.bind(END_OLD, &[Some(&old_pid.to_string())]).map_err(doing)?;
             let answers = wire.sync().await.map_err(doing)?;
             if answers.first().is_none_or(|answer| answer.rows.is_empty()) {
                 break;
@@ -326,10 +361,15 @@ impl Session for PgSession {
     async fn begin(&mut self) -> Result<(), EngineError> {
         self.marks.clear();
         self.units += 1;
+        self.transaction = Transaction::None;
         if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
             let wire = self.link.wire(Role::Writer).await?;
             self.id = wire.pid;
             self.wire = Some(wire);
+        }
+        if self.wire()?.status != b'I' {
+            // What an error left open.
+            self.rollback().await?;
         }
         self.transaction = Transaction::Wanted;
         Ok(())
@@ -407,40 +447,23 @@ impl Session for PgSession {
         if begin && marks.is_empty() {
             return Ok(());
         }
-        let (plan, epoch) = (self.plan.clone(), self.epoch.clone());
+        self.queue_commit(begin, &marks).map_err(|fault| fault.doing("commit"))?;
         let wire = self.wire()?;
-        let queue = |wire: &mut Wire| -> Result<(), Fault> {
-            if begin {
-                wire.bind("BEGIN", &[])?;
-            }
-            for (sql, values) in &marks {
-                let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
-                wire.bind(sql, &values)?;
-            }
-            wire.bind(marks::FENCE, &[Some(&plan), Some(&epoch)])?;
-            wire.bind("COMMIT", &[])
-        };
-        queue(wire).map_err(|fault| fault.doing("commit"))?;
         let old_pid = wire.pid;
-        let result = wire.sync().await;
-        crash_point!("copy::commit_sent");
+        let result = match wire.send_sync().await {
+            Ok(()) => {
+                crash_point!("copy::commit_sent");
+                wire.answers().await
+            }
+            Err(fault) => Err(fault),
+        };
         match result {
             // A COMMIT in a failed transaction answers ROLLBACK.
             Ok(answers) if answers.last().is_some_and(|answer| answer.tag == "COMMIT") => Ok(()),
             Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
-            Err(Fault::Server(error)) if error.code == "22012" => {
-                self.rollback().await?;
-                Err(EngineError::new(
-                    Cause::Locked,
-                    "commit",
-                    "another run has taken over the lock of this plan",
-                )
-                .on(&self.plan)
-                .hint("nothing of this transaction was kept"))
-            }
             Err(Fault::Server(error)) => {
                 self.rollback().await?;
-                Err(error::engine_error("commit", &error))
+                Err(self.not_committed(&error))
             }
             Err(fault) => self.settle(fault, old_pid, proven).await,
         }

@@ -195,6 +195,9 @@ impl Lock for PgLock {
                    WHERE plan = $1 AND epoch = $2";
         let query = sqlx::query(sql).bind(&self.plan).bind(self.epoch).bind(outcome);
         query.execute(&mut connection).await.map_err(fail)?;
+        // At once, and not when the server has noticed that the session is gone.
+        let free = sqlx::query("SELECT pg_catalog.pg_advisory_unlock($1)").bind(self.key);
+        free.execute(&mut connection).await.map_err(fail)?;
         connection.close().await.map_err(fail)
     }
 }

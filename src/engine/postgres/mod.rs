@@ -7,6 +7,7 @@ mod ddl;
 pub mod dialect;
 mod encode;
 mod error;
+mod frames;
 pub mod inspect;
 mod keys;
 mod load;
