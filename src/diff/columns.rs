@@ -410,7 +410,11 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
             .map_err(|unspeakable| unspeakable.what),
     };
     match why {
-        Ok(native) => want.generated = Some(Generated { native, stored: generated.stored }),
+        Ok(native) => {
+            // Not every server of another engine can compute on reading; the values are the same.
+            let stored = generated.stored || !work.road.same;
+            want.generated = Some(Generated { native, stored });
+        }
         Err(why) => {
             want.generated = None;
             let at = work.road.spot(&work.table.name, Some(&basis.name)).at;

@@ -91,8 +91,15 @@ const COLUMNS_HASH: &str = "(SELECT pg_catalog.to_hex(pg_catalog.hashtextextende
      pg_catalog.string_agg(pg_catalog.concat_ws(':', t.attnum, t.attname, t.atttypid, t.atttypmod, \
      t.attgenerated), ',' ORDER BY t.attnum), '') COLLATE pg_catalog.\"C\", 0)) FROM pg_catalog.pg_attribute t WHERE t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped)";
 
+/// Exports the snapshot and finds the oldest transaction running in it that may write to this
+/// database. Functions in place of views: the holder locks no relation at all.
 const HOLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-     SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()";
+     SELECT pg_catalog.pg_export_snapshot(), s, coalesce((SELECT pg_catalog.min(x::text::bigint) \
+       FROM pg_catalog.pg_snapshot_xip(s) AS x WHERE NOT EXISTS (SELECT \
+         FROM pg_catalog.pg_lock_status() AS l JOIN pg_catalog.pg_stat_get_activity(NULL) AS a ON a.pid = l.pid \
+         WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted \
+         AND l.transactionid = x::pg_catalog.xid AND a.datid NOT IN (0, THIS_DATABASE))), \
+       pg_catalog.pg_snapshot_xmax(s)::text::bigint) FROM pg_catalog.pg_current_snapshot() AS s";
 
 impl PgSnapshot {
     /// Takes a snapshot; `side` says which tables and columns of a projection are meant.
@@ -101,14 +108,16 @@ impl PgSnapshot {
         let fail = |fault: Fault| fault.doing(DOING).on(link.shown());
         let facts = holder.query(&FACTS.replace("COLUMNS_HASH", COLUMNS_HASH)).await.map_err(fail)?;
         let facts = facts.first().map(parse_facts).unwrap_or_default();
-        let held = holder.query(HOLD).await.map_err(fail)?;
-        let held = held.get(1).and_then(|answer| Some((answer.cell(0)?, answer.cell(1)?)));
-        let Some((export, seen)) = held else {
+        let server = &link.server;
+        let hold = HOLD.replace("THIS_DATABASE", &server.database_oid);
+        let held = holder.query(&hold).await.map_err(fail)?;
+        let held = held.get(1).and_then(|answer| Some((answer.cell(0)?, answer.cell(1)?, answer.cell(2)?)));
+        let Some((export, seen, oldest)) = held else {
             return Err(EngineError::new(Cause::Other, DOING, "the server exported no snapshot"));
         };
         crash_point!("snapshot::exported");
-        let server = &link.server;
-        let position = format!("pg1/{}/{}/{}/{seen}", server.system, server.database_oid, server.started);
+        let position =
+            format!("pg1/{}/{}/{}/{seen}/{oldest}", server.system, server.database_oid, server.started);
         let readers = Readers {
             link: link.clone(),
             idle: Mutex::default(),
@@ -126,12 +135,13 @@ impl PgSnapshot {
     }
 
     /// How many rows a chunk shows now, and how many of them were surely there, committed, at
-    /// the snapshot whose oldest running transaction was `old_xmin`.
+    /// the snapshot in whose time no writer to this database older than `old_xmin` was running.
     ///
     /// A row version never changes in place, so rows whose writer is older than `old_xmin` were
     /// in the old snapshot too; when their number is still the same, they are the same rows. The
-    /// column `xmin` has 32 bits: what may have wrapped around counts as new. Writers between
-    /// `xmin` and `xmax` of the old snapshot are in doubt, because subtransactions are not in it.
+    /// column `xmin` has 32 bits: what may have wrapped around counts as new. Later writers are
+    /// in doubt even when the old snapshot does not list them as running: it lists no
+    /// subtransactions, and those come after the transaction they belong to.
     async fn old_rows(
         &self,
         projection: &Projection,
@@ -149,6 +159,25 @@ impl PgSnapshot {
         let answer = self.readers.ask(projection, &sql).await?;
         let number = |column| answer.cell(column).and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
         Ok((number(0), number(1)))
+    }
+}
+
+/// What a position says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Was<'a> {
+    /// Which server process, in which cluster, and which database.
+    server: &'a str,
+    /// `pg_current_snapshot()`.
+    seen: &'a str,
+    /// The oldest transaction then running that may have written to this database.
+    oldest: &'a str,
+}
+
+impl<'a> Was<'a> {
+    fn parse(position: &'a str) -> Option<Self> {
+        let (rest, oldest) = position.strip_prefix("pg1/")?.rsplit_once('/')?;
+        let (server, seen) = rest.rsplit_once('/')?;
+        Some(Self { server, seen, oldest })
     }
 }
 
@@ -332,18 +361,19 @@ impl Snapshot for PgSnapshot {
                 _ => return Ok(false),
             }
         }
-        // No transaction has got an id since: nothing can have changed. Unlogged tables are
-        // emptied by a crash, which takes no id.
-        if fact.logged && *position == self.position {
-            return Ok(true);
-        }
-        // A restart may have lost transactions that were seen, and given their ids to others.
-        let (Some((ours, _)), Some((theirs, seen))) =
-            (self.position.0.rsplit_once('/'), position.0.rsplit_once('/'))
-        else {
+        let (Some(ours), Some(theirs)) = (Was::parse(&self.position.0), Was::parse(&position.0)) else {
             return Ok(false);
         };
-        let Some((old_xmin, _)) = limits_of(seen).filter(|_| ours == theirs) else { return Ok(false) };
+        // A restart may have lost transactions that were seen, and given their ids to others.
+        if ours.server != theirs.server {
+            return Ok(false);
+        }
+        // No transaction has got an id since: nothing can have changed. Unlogged tables are
+        // emptied by a crash, which takes no id.
+        if fact.logged && ours.seen == theirs.seen {
+            return Ok(true);
+        }
+        let Ok(old_xmin) = theirs.oldest.parse() else { return Ok(false) };
         for (chunk, rows) in chunks {
             let (now, old) = self.old_rows(projection, fact, chunk, old_xmin).await?;
             if now != *rows || old != *rows {
