@@ -247,7 +247,8 @@ fn compare_index(
         }
         return State::Missing;
     };
-    if !index.valid && !(ours && want.parent.is_none()) {
+    // One of ours on a root is not valid until all partitions have theirs.
+    if !index.valid && !ours {
         let ways = ["drop it on the target, then plan again"];
         found.hazard("I404", same.road.at(table), format!("index {} is not valid", index.name), &ways);
     } else if !same.index(index, want, have) {

@@ -94,7 +94,7 @@ impl<'a, 'r> World<'a, 'r> {
             return;
         }
         let message = format!("{place} uses function {name}, which is not carried");
-        let help = format!("create it on the target first, or skip what uses it");
+        let help = "create it on the target first, or skip what uses it";
         found.problems.push(Problem::error("E207", message).help(help));
     }
 

@@ -25,8 +25,8 @@ pub fn settle(plan: &Plan, source: &Catalog, diff: &Diff, answers: &[Answer], to
     let answer = |place: usize| answers.get(place).unwrap_or(&none);
     let measured =
         diff.asked.iter().enumerate().filter_map(|(place, asked)| read_answer(asked, answer(place)));
-    let mut settled = Settled::default();
-    settled.hazards = measured.chain(diff.hazards.iter().cloned()).collect();
+    let hazards = measured.chain(diff.hazards.iter().cloned()).collect();
+    let mut settled = Settled { hazards, ..Settled::default() };
     let mut used = vec![false; plan.accept.len()];
     let index = index(&plan.accept);
     for hazard in &mut settled.hazards {
