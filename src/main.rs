@@ -1,5 +1,8 @@
 //! Hands the arguments to the face and returns its exit code.
 
 fn main() -> std::process::ExitCode {
+    // Reads `FAILPOINTS`: where the tests want this process to die.
+    #[cfg(feature = "failpoints")]
+    let _crash_points = fail::FailScenario::setup();
     towpath::cli::main()
 }

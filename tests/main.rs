@@ -7,8 +7,10 @@
 
 mod bad_input;
 mod bad_url;
+mod cli;
 mod contract;
 mod engines;
+mod golden;
 mod oracle;
 mod scenario;
 mod selection;

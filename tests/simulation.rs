@@ -6,5 +6,6 @@ mod chunk_resume;
 mod executing;
 mod memory;
 mod random;
+mod shapes;
 mod verifying;
 mod world;

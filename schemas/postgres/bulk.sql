@@ -17,6 +17,4 @@ INSERT INTO small SELECT i, i, 'note ' || i FROM generate_series(1, 3000) i;
 CREATE TABLE keyless (a integer, b text);
 INSERT INTO keyless SELECT i % 100, 'b' || i % 7 FROM generate_series(1, 5000) i;
 CREATE TABLE empty (id serial PRIMARY KEY, v text);
-CREATE SEQUENCE lonely START 5;
-SELECT nextval('lonely'), nextval('lonely');
 ANALYZE;

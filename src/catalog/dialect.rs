@@ -27,7 +27,7 @@ pub struct Features {
     pub writers_max: usize,
     /// Longest identifier in bytes; none: no limit that matters.
     pub identifier_bytes_max: Option<usize>,
-    /// Names that differ only in case are the same name.
+    /// Names that differ only in the case of ASCII letters are the same name.
     pub folds_case: bool,
     /// Index names share one space per schema (else per table).
     pub index_names_per_schema: bool,

@@ -1,6 +1,8 @@
 //! `apply`: plans again, holds it against what was approved, asks where nobody approved anything,
 //! and lets the runtime execute it. Decides nothing about data.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::args::{ApplyArgs, ProbeArg, ProgressFormat, SavedArgs, Until};
@@ -20,6 +22,8 @@ use crate::runtime::{Report, RunOptions, Stop, execute};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
 const ATTEMPTS: u32 = 5;
+/// How often a lock that is waited for is looked at.
+const LOCK_LOOK: Duration = Duration::from_millis(500);
 
 pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     // What the command line alone decides comes before any connection.
@@ -32,7 +36,7 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     if let Some(saved) = &saved {
         plan_file::check(saved, args.expect.as_deref(), Timestamp::now())?;
     }
-    let made = making::make(face, &SavedArgs::default(), ProbeArg::Standard).await?;
+    let made = make(args, face).await?;
     let graph = &made.planned.graph;
     match &saved {
         Some(saved) => plan_file::same_goal(saved, graph)?,
@@ -46,6 +50,23 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     }
     run_made(&made, &options(args, &made.loaded.plan, graph), args.progress, args.json, &command(args), face)
         .await
+}
+
+/// Plans, once no other run of this plan is at work: planning while one writes would see halves.
+async fn make(args: &ApplyArgs, face: &Face) -> Result<Made, Failure> {
+    let saved = SavedArgs::default();
+    let loaded = ends::read_plan(&face.global, &saved)?;
+    let ends = ends::open(&loaded, &saved).await?;
+    let until = tokio::time::Instant::now() + args.lock_timeout;
+    while let Err(held) = making::free(&ends, &loaded.plan.name).await {
+        if held.exit != exit::LOCKED || tokio::time::Instant::now() >= until {
+            return Err(held);
+        }
+        tokio::time::sleep(LOCK_LOOK).await;
+    }
+    let planned = making::plan(face, &loaded, &ends, ProbeArg::Standard).await?;
+    let done = making::done(&planned.graph, &planned.progress);
+    Ok(Made { loaded, ends, planned, done })
 }
 
 fn expected(args: &ApplyArgs, graph: &Graph) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     about = "Moves a live database to another one: plan, review, apply, verify.",
     after_help = "A first run, nothing needed:\n  towpath demo\n\n\
         Your own databases:\n  \
-        towpath init --from \"$SOURCE_URL\" --to \"$TARGET_URL\"\n  \
+        towpath init --from '${SOURCE_URL}' --to '${TARGET_URL}'\n  \
         towpath plan --out plan.json\n  \
         towpath apply plan.json\n  \
         towpath verify",
@@ -103,9 +103,10 @@ pub enum Command {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     towpath init --from sqlite:shop.db --to sqlite:new.db\n  \
-    towpath init --from \"$SOURCE_URL\" --to \"$TARGET_URL\" -f shop.yaml")]
+    towpath init --from '${SOURCE_URL}' --to '${TARGET_URL}' -f shop.yaml\n\n\
+    A variable's name keeps passwords out of the command line.")]
 pub struct InitArgs {
-    /// The database that rows come from
+    /// The database that rows come from; '${NAME}' stands for a variable
     #[arg(long, value_name = "URL")]
     pub from: Option<String>,
     /// The database that rows go to
@@ -143,7 +144,7 @@ pub enum ProblemFormat {
     towpath inspect sqlite:shop.db\n  \
     towpath inspect source --out schemas/shop.yaml")]
 pub struct InspectArgs {
-    /// A URL without password, or `source` or `target` of the plan file
+    /// A URL without password, '${NAME}' for one in a variable, or `source` or `target` of the plan file
     #[arg(value_name = "URL")]
     pub url: String,
     /// Save it here; the ending tells the format
@@ -166,7 +167,7 @@ pub enum CatalogFormat {
     towpath diff\n  \
     towpath diff schemas/before.yaml source --stat")]
 pub struct DiffArgs {
-    /// `source`, `target`, a saved structure, or a URL without password
+    /// `source`, `target`, a saved structure, a URL without password, or '${NAME}'
     #[arg(default_value = "source", value_name = "A")]
     pub before: String,
     #[arg(default_value = "target", value_name = "B")]

@@ -18,11 +18,11 @@ pub async fn init(args: &InitArgs, face: &Face) -> Result<u8, Failure> {
     let file = &face.global.file;
     may_write(args, face)?;
     let source = match &args.from {
-        Some(url) => Some(inspect_source(url).await?),
+        Some(url) => Some(inspect_source(url, face).await?),
         None => None,
     };
     let target = match &args.to {
-        Some(url) => Some(inspect_target(url).await?),
+        Some(url) => Some(inspect_target(url, face).await?),
         None => None,
     };
     let urls = InitUrls::of(source.as_ref().map(|(_, url)| url), target.as_ref().map(|(_, url)| url));
@@ -65,14 +65,14 @@ fn may_write(args: &InitArgs, face: &Face) -> Result<(), Failure> {
         .help("pass --force to overwrite it, or -f to name another"))
 }
 
-async fn inspect_source(url: &str) -> Result<(Catalog, Url), Failure> {
-    let (engine, url) = typed_door(url)?;
+async fn inspect_source(url: &str, face: &Face) -> Result<(Catalog, Url), Failure> {
+    let (engine, url) = typed_door(url, &face.global.vars)?;
     let catalog = engine.source(&url, &Limits::default()).await?.inspect().await?;
     Ok((catalog, url))
 }
 
-async fn inspect_target(url: &str) -> Result<(Catalog, Url), Failure> {
-    let (engine, url) = typed_door(url)?;
+async fn inspect_target(url: &str, face: &Face) -> Result<(Catalog, Url), Failure> {
+    let (engine, url) = typed_door(url, &face.global.vars)?;
     let catalog = engine.target(&url, &Limits::default(), true).await?.inspect().await?;
     Ok((catalog, url))
 }

@@ -214,8 +214,7 @@ pub fn hazard_text(hazard: &Hazard) -> String {
     match (hazard.rows, hazard.measured) {
         (Some(rows), Measured::Exact) => format!("{what}: {}", rows_text(rows)),
         (Some(rows), Measured::Estimated) => format!("{what}: about {}", rows_text(rows)),
-        (Some(_), Measured::Not) | (None, Measured::Not) => format!("{what}, not measured"),
-        (None, _) => what,
+        (Some(_), Measured::Not) | (None, _) => what,
     }
 }
 

@@ -10,7 +10,7 @@ use super::escape::line;
 use super::failure::Failure;
 use super::look::Tone;
 use super::{Face, dispatch, exit};
-use crate::engine::sqlite;
+use crate::engine::create_from_sql;
 
 const SQL: &str = include_str!("demo.sql");
 const PLAN: &str = include_str!("demo.yaml");
@@ -80,7 +80,7 @@ async fn walk(args: &DemoArgs, face: &Face) -> Result<u8, Failure> {
 }
 
 fn make() -> Result<(), Failure> {
-    sqlite::create_from_sql(Path::new("shop.db"), SQL)?;
+    create_from_sql(Path::new("shop.db"), SQL)?;
     let file = Path::new("towpath.yaml");
     if file.exists() {
         return Err(
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_example_is_as_large_as_promised() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        sqlite::create_from_sql(&folder.path().join("shop.db"), SQL).expect("made");
+        create_from_sql(&folder.path().join("shop.db"), SQL).expect("made");
         assert_eq!(SQL.matches("create table ").count(), 25);
         assert!(std::fs::metadata(folder.path().join("shop.db")).expect("there").len() > 10_000_000);
     }

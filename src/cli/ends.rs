@@ -2,6 +2,7 @@
 //! opens databases through their engine or reads saved catalogs. Never shows a URL's secret.
 
 use super::args::{Global, SavedArgs};
+use super::escape::line;
 use super::exit;
 use super::failure::Failure;
 use super::saved_catalog;
@@ -100,13 +101,20 @@ pub fn door(url: &str) -> Result<(&'static dyn Engine, Url), UrlError> {
     Ok((engine, url))
 }
 
-/// The engine of a URL that was typed on the command line, where other users may see it.
-pub fn typed_door(text: &str) -> Result<(&'static dyn Engine, Url), Failure> {
-    let (engine, url) = door(text).map_err(|error| Failure { exit: exit::USAGE, ..error.into() })?;
+/// The engine of a URL from the command line: `${NAME}` stands for a variable, whose value other
+/// users cannot see; a URL in full may not hold a password.
+pub fn typed_door(text: &str, given: &[String]) -> Result<(&'static dyn Engine, Url), Failure> {
+    let usage = |error: UrlError| Failure { exit: exit::USAGE, ..error.into() };
+    if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+        let variables = variables(given)?;
+        let unset = || Failure::usage(format!("the variable {} is not set", line(name))).code("E113");
+        return door(variables.get(name).ok_or_else(unset)?).map_err(usage);
+    }
+    let (engine, url) = door(text).map_err(usage)?;
     if url.password().is_some() {
         return Err(Failure::usage("a password in a command line can be seen by others")
             .code("E309")
-            .help("put the URL into a plan file as ${SOURCE_URL} and name its end: source or target"));
+            .help("keep the URL in a variable and pass its name: '${SOURCE_URL}', in single quotes"));
     }
     Ok((engine, url))
 }
@@ -135,9 +143,18 @@ mod tests {
     #[test]
     fn u_18_a_password_on_the_command_line_is_refused_and_not_shown() {
         for url in ["postgres://app:canary@db/shop", "mysql2://app:canary@db/shop"] {
-            let failure = typed_door(url).map(|_| ()).expect_err("refused");
+            let failure = typed_door(url, &[]).map(|_| ()).expect_err("refused");
             assert_eq!(failure.exit, exit::USAGE);
             assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn u_18_a_url_in_a_variable_is_taken_by_its_name() {
+        let given = ["TOWPATH_URL=sqlite:shop.db".to_string()];
+        let (engine, url) = typed_door("${TOWPATH_URL}", &given).map_err(|f| f.exit).expect("it is set");
+        assert_eq!((engine.name(), url.path.as_str()), ("sqlite", "shop.db"));
+        let unset = typed_door("${TOWPATH_NO_URL}", &given).map(|_| ()).expect_err("it is not set");
+        assert_eq!(unset.exit, exit::USAGE);
     }
 }

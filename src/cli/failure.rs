@@ -10,7 +10,7 @@ use super::look::Tone;
 use super::screen::Screen;
 use crate::engine::{Cause, EngineError, UrlError};
 use crate::graph::build::Cycle;
-use crate::plan::Problem;
+use crate::plan::{Problem, Severity};
 use crate::runtime::PlanFailure;
 
 /// Why a command did not do what it was asked.
@@ -60,8 +60,9 @@ impl Failure {
     }
 
     pub fn problems(path: &str, text: &[u8], problems: Vec<Problem>) -> Self {
+        let exit = if problems.iter().all(is_conflict) { exit::BLOCKED } else { exit::INVALID };
         let what = What::Problems { path: path.into(), text: text.into(), problems };
-        Self { exit: exit::INVALID, what }
+        Self { exit, what }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Message)) -> Self {
@@ -95,6 +96,11 @@ impl Failure {
             What::Problems { path, text, problems } => report_problems(screen, path, text, problems),
         }
     }
+}
+
+/// The plan file is well formed, but something at an end stands in its way.
+fn is_conflict(problem: &Problem) -> bool {
+    problem.severity == Severity::Warning || problem.code.starts_with("E2") || problem.code == "E316"
 }
 
 fn report_problems(screen: &Screen, path: &str, text: &[u8], problems: &[Problem]) {
@@ -237,6 +243,16 @@ mod tests {
         let error = EngineError::new(Cause::Other, "read", "bad\u{1b}[2J\u{202e}");
         let shown = text(&Failure::from(error));
         assert!(!shown.chars().any(|c| c != '\n' && crate::catalog::name::is_hidden(c)), "{shown:?}");
+    }
+
+    #[test]
+    fn what_is_in_the_way_at_an_end_is_no_fault_of_the_file() {
+        let exit = |codes: &[&str]| {
+            let problems = codes.iter().map(|code| Problem::error(code, "x")).collect();
+            Failure::problems("p", b"", problems).exit
+        };
+        assert_eq!(exit(&["E201", "E316"]), exit::BLOCKED);
+        assert_eq!(exit(&["E201", "E121"]), exit::INVALID);
     }
 
     #[test]

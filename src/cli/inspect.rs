@@ -41,7 +41,7 @@ pub async fn read(what: &str, face: &Face) -> Result<Catalog, Failure> {
             Ok(ends::open_target(&loaded, true).await?.inspect().await?)
         }
         url => {
-            let (engine, url) = ends::typed_door(url)?;
+            let (engine, url) = ends::typed_door(url, &face.global.vars)?;
             Ok(engine.source(&url, &Limits::default()).await?.inspect().await?)
         }
     }

@@ -5,11 +5,13 @@ use jiff::Timestamp;
 
 use super::args::{ProbeArg, SavedArgs};
 use super::ends::{self, Loaded};
+use super::escape::line;
 use super::failure::{Failure, of_planning};
 use super::review::Done;
-use super::{Face, problem};
+use super::{Face, exit, problem};
 use crate::checkpoint::Progress;
 use crate::graph::Graph;
+use crate::runtime::planning::TargetEnd;
 use crate::runtime::{Ends, Planned, ProbeLevel, make_plan};
 
 /// A plan with everything it was made from.
@@ -33,13 +35,33 @@ pub async fn make(face: &Face, saved: &SavedArgs, level: ProbeArg) -> Result<Mad
 pub async fn plan(face: &Face, loaded: &Loaded, ends: &Ends, level: ProbeArg) -> Result<Planned, Failure> {
     face.screen.detail("reading both structures");
     let made = make_plan(&loaded.plan, ends, probe_level(level), &today()).await;
-    let planned = made.map_err(|failure| of_planning(failure, &loaded.path, &loaded.text))?;
+    let planned = match made {
+        Ok(planned) => planned,
+        Err(failure) => {
+            // What a run at work has half done looks like a conflict, and is none.
+            free(ends, &loaded.plan.name).await?;
+            return Err(of_planning(failure, &loaded.path, &loaded.text));
+        }
+    };
     let warnings = [loaded.warnings.as_slice(), planned.warnings.as_slice()].concat();
     if !warnings.is_empty() && !face.screen.quiet {
         let color = face.screen.message_look().color;
         face.screen.err(&problem::render(&loaded.path, &loaded.text, &warnings, color));
     }
     Ok(planned)
+}
+
+/// Fails naming the run that holds the plan's lock, if there is one.
+pub async fn free(ends: &Ends, name: &str) -> Result<(), Failure> {
+    let TargetEnd::Live(target) = &ends.target else { return Ok(()) };
+    let Some(holder) = target.holder(name).await? else { return Ok(()) };
+    let text = format!(
+        "another run of {} holds the lock: {} since {}",
+        line(name),
+        line(&holder.by),
+        line(&holder.since)
+    );
+    Err(Failure::new(exit::LOCKED, text).help("wait for it to end").next("towpath status"))
 }
 
 fn probe_level(level: ProbeArg) -> ProbeLevel {

@@ -4,7 +4,7 @@
 use super::args::GraphLevel;
 use super::card::hazard_text;
 use super::escape::{capped, line, markdown, markdown_code, markdown_fence};
-use super::number::{bytes, count, plural, seconds, short};
+use super::number::{about, bytes, count, plural, seconds, short};
 use super::picture::picture;
 use super::review::{self, Done};
 use super::text::{SavedAs, accept_line, phase_text, short_digest};
@@ -75,12 +75,12 @@ fn head(graph: &Graph, done: &Done) -> String {
     let marker = words.join("-");
     format!(
         "<!-- towpath:plan:{marker} -->\n### Migration plan: {}: {verdict}\n\n\
-         **{} · {} rows · {} · about {}** · {} → {} · {} blocking, {} accepted, {} {}, {} {}\n\n",
+         **{} · {} rows · {} · {}** · {} → {} · {} blocking, {} accepted, {} {}, {} {}\n\n",
         markdown(&graph.name),
         count(sums.tables, "table"),
         short(sums.rows),
         bytes(sums.bytes),
-        seconds(path.seconds),
+        about(path.seconds),
         markdown(&format!("{} {}", graph.source.engine, graph.source.version)),
         markdown(&format!("{} {}", graph.target.engine, graph.target.version)),
         sums.blocking,

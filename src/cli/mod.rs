@@ -67,7 +67,7 @@ pub struct Face {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| say_bug(panic)));
+    std::panic::set_hook(Box::new(say_bug));
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(usage(&error)),

@@ -55,6 +55,14 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// As [`seconds`], said to be an estimate.
+pub fn about(estimate: f64) -> String {
+    match seconds(estimate) {
+        short if short.starts_with("under") => short,
+        long => format!("about {long}"),
+    }
+}
+
 fn pair(number: u64, of: u64, large: &str, small: &str) -> String {
     match (number / of, number % of) {
         (whole, 0) => format!("{whole} {large}"),
@@ -80,6 +88,9 @@ pub fn count(number: usize, noun: &str) -> String {
 pub fn plural(number: usize, noun: &str) -> String {
     if number == 1 {
         return noun.into();
+    }
+    if let Some((first, rest)) = noun.split_once(" analyzed") {
+        return format!("{} analyzed{rest}", plural(number, first));
     }
     for ending in ["s", "x", "ch", "sh"] {
         if noun.ends_with(ending) {

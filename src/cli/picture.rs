@@ -7,7 +7,7 @@ use super::args::GraphLevel;
 use super::number::{seconds, short};
 use super::review::{self, Done};
 use super::text::phase_text;
-use crate::graph::{Graph, Step};
+use crate::graph::{Action, Graph, Step};
 
 /// What is drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,7 +89,8 @@ fn node(
     name: &impl Fn(&Step) -> String,
 ) -> Node {
     let steps: Vec<&Step> = members.iter().map(|at| &graph.steps[*at]).collect();
-    let rows: u64 = steps.iter().map(|step| step.estimate.rows).sum();
+    let copies = steps.iter().filter(|step| matches!(step.action, Action::Copy { .. }));
+    let rows: u64 = copies.map(|step| step.estimate.rows).sum();
     let time: f64 = steps.iter().map(|step| step.estimate.seconds).sum();
     let count = match steps.len() {
         1 => String::new(),

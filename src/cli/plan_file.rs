@@ -207,6 +207,7 @@ mod tests {
         if let crate::graph::Action::Sql { statements, .. } = &mut graph.steps[0].action {
             statements[0] = "create table app.accounts (id int)".into();
         }
+        graph.steps[0].inputs = "sha256:01".into();
         assert_eq!(exit_of(same_goal(&plan(), &sample::graph())), None);
         let failure = same_goal(&plan(), &graph).err().expect("it is stale");
         assert_eq!(failure.exit, exit::STALE);

@@ -216,6 +216,8 @@ pub fn sums(tally: &Tally, at: Duration) -> String {
     let mut text = format!("{} of {} steps", tally.done, tally.steps);
     if tally.rows_total > 0 {
         text.push_str(&format!(", {} of {} rows", short(tally.rows), short(tally.rows_total)));
+    }
+    if tally.bytes > 0 {
         text.push_str(&format!(", {}", bytes(tally.bytes)));
     }
     let (_, rate) = tally.rate(at);

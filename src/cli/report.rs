@@ -31,9 +31,8 @@ fn failed_code(report: &Report) -> u8 {
     match (report.untouched, worst) {
         // Nothing was written: the cause says what to do.
         (true, worst) => worst,
-        // Another run has taken over, or the ends are no longer those of the plan: running the
-        // same command again is not the way on.
-        (false, exit::LOCKED | exit::STALE) => worst,
+        // The ends are no longer those of the plan: running the same command again is no way on.
+        (false, exit::STALE) => worst,
         (false, _) => exit::PARTIAL,
     }
 }
@@ -64,13 +63,9 @@ fn again_helps(report: &Report) -> bool {
 fn verdict(report: &Report, name: &str) -> Line {
     let name = line(name);
     let took = millis(report.elapsed.as_millis() as u64);
-    let did = format!(
-        "{} done, {} {} ({}) in {took}",
-        count(report.done.len(), "step"),
-        short(report.rows),
-        plural(report.rows as usize, "row"),
-        bytes(report.bytes)
-    );
+    let rows = format!("{} {}", short(report.rows), plural(report.rows as usize, "row"));
+    let size = if report.bytes > 0 { format!(" ({})", bytes(report.bytes)) } else { String::new() };
+    let did = format!("{} done, {rows}{size} in {took}", count(report.done.len(), "step"));
     match report.outcome {
         Outcome::Done => Line::new().add(Tone::Good, "Done").text(format!(": {name} is complete. {did}.")),
         Outcome::Nothing => {
@@ -184,7 +179,7 @@ mod tests {
             (Outcome::Failed, true, &[Cause::Data], 1),
             (Outcome::Failed, true, &[Cause::Connection], 69),
             (Outcome::Failed, false, &[Cause::Connection], 6),
-            (Outcome::Failed, false, &[Cause::Data, Cause::Locked], 5),
+            (Outcome::Failed, false, &[Cause::Data, Cause::Locked], 6),
             (Outcome::Failed, false, &[Cause::Stale], 4),
         ] {
             assert_eq!(exit_code(&report(outcome, untouched, causes)), code, "{outcome:?} {causes:?}");

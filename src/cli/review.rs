@@ -154,15 +154,13 @@ pub fn kind(step: &Step) -> String {
         Action::Check { .. } => return "check".into(),
         Action::Sql { .. } => {}
     }
+    if step.id.ends_with("/validate") {
+        return "validation".into();
+    }
     match id_word(step) {
         "create" | "table" => "table",
-        "primary" => "primary key",
-        "unique" => "unique key",
-        "exclude" | "exclusion" => "exclusion",
-        "key" => "key",
-        "fk" | "foreign" | "foreign_key" => "foreign key",
-        "validate" => "validation",
-        "analyze" => "analyze",
+        "fk" | "foreign" => "foreign key",
+        "analyze" => "table analyzed",
         "own" => "sequence owner",
         word => word,
     }

@@ -117,7 +117,8 @@ fn render(status: &Status, look: Look) -> String {
     }
     let (rows, size) = sums(&status.progress);
     let done = count(status.progress.steps.len(), "step");
-    page.say(&format!("  done    {done}, {} rows ({})", short(rows), bytes(size)));
+    let size = if size > 0 { format!(" ({})", bytes(size)) } else { String::new() };
+    page.say(&format!("  done    {done}, {} rows{size}", short(rows)));
     for (table, (chunks, of, rows)) in half_copied(&status.progress) {
         page.say(&format!("  half    {table}: {chunks} of {of} chunks, {} rows", exact(rows)));
     }

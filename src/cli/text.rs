@@ -4,7 +4,7 @@
 use super::card;
 use super::escape::{capped, line};
 use super::look::{Line, Look, Page, Tone};
-use super::number::{bytes, count, plural, seconds, short};
+use super::number::{about, bytes, count, plural, seconds, short};
 use super::review::{self, Done, PhaseFacts, Summary};
 use crate::diff::hazard::{Hazard, Level};
 use crate::graph::{EndFacts, Graph};
@@ -216,13 +216,6 @@ fn order(page: &mut Page, graph: &Graph, done: &Done) {
     page.line(head);
     for (number, phase) in phases.iter().enumerate() {
         page.line(phase_line(number + 1, phase, graph));
-    }
-}
-
-fn about(time: f64) -> String {
-    match seconds(time) {
-        short if short.starts_with("under") => short,
-        long => format!("about {long}"),
     }
 }
 

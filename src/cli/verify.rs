@@ -74,10 +74,7 @@ async fn verify_groups(
 
 /// Projections by the level they are compared at.
 fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Vec<(VerifyLevel, Vec<Projection>)>, Failure> {
-    let parse = |text: &String| {
-        Pattern::parse(text).map_err(|error| Failure::usage(format!("{}: {error}", line(text))))
-    };
-    let patterns: Vec<Pattern> = args.tables.iter().map(parse).collect::<Result<_, _>>()?;
+    let patterns = args.tables.iter().map(|text| pattern(text)).collect::<Result<Vec<Pattern>, Failure>>()?;
     for (pattern, text) in patterns.iter().zip(&args.tables) {
         if !tables.iter().any(|table| names(pattern, table)) {
             return Err(Failure::usage(format!("no table of the plan matches {}", line(text))));
@@ -114,7 +111,12 @@ fn level(table: &TableDiff, asked: Option<VerifyArg>, named: bool) -> Option<Ver
     })
 }
 
-/// A pattern names a table by its source or target name, with or without the schema.
+fn pattern(text: &str) -> Result<Pattern, Failure> {
+    Pattern::parse(text)
+        .map_err(|error| Failure::usage(format!("{} is no table pattern: {error}", line(text))))
+}
+
+/// A pattern names a table by its source or target name; without a schema it means any.
 fn names(pattern: &Pattern, table: &TableDiff) -> bool {
     let either = |name: &Name| pattern.matches(name, &name.schema, false);
     either(&table.source) || either(&table.want.name)

@@ -214,7 +214,7 @@ fn compare_key(
     found: &mut Found,
 ) -> State {
     let named = have.keys.iter().find(|key| !want.name.is_empty() && key.name == want.name);
-    let alike = || have.keys.iter().find(|key| same.key(key, want));
+    let alike = || have.keys.iter().find(|key| same.key(key, want, have));
     let primary =
         || have.keys.iter().find(|key| key.kind == KeyKind::Primary && want.kind == KeyKind::Primary);
     let Some(key) = named.or_else(alike).or_else(primary) else {
@@ -223,7 +223,7 @@ fn compare_key(
         }
         return State::Missing;
     };
-    if !same.key(key, want) {
+    if !same.key(key, want, have) {
         let what = format!("key {} of {table}", id::key_label(want));
         let changes = definition::changes(&[definition::key(key)], &[definition::key(want)]);
         found.problems.push(conflict(&what, ours, changes));
@@ -240,17 +240,18 @@ fn compare_index(
     found: &mut Found,
 ) -> State {
     let named = have.indexes.iter().find(|index| index.name == want.name);
-    let alike = || have.indexes.iter().find(|index| same.index(index, want));
+    let alike = || have.indexes.iter().find(|index| same.index(index, want, have));
     let Some(index) = named.or_else(alike) else {
         if ours {
             gone(&format!("index {} of {table}", want.name), found);
         }
         return State::Missing;
     };
-    if !index.valid && !(ours && want.parent.is_none()) {
+    // One of ours on a root is not valid until all partitions have theirs.
+    if !index.valid && !ours {
         let ways = ["drop it on the target, then plan again"];
         found.hazard("I404", same.road.at(table), format!("index {} is not valid", index.name), &ways);
-    } else if !same.index(index, want) {
+    } else if !same.index(index, want, have) {
         let what = format!("index {} of {table}", want.name);
         let changes = definition::changes(&[definition::index(index)], &[definition::index(want)]);
         found.problems.push(conflict(&what, ours, changes));

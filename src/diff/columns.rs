@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::difference::{Change, Difference};
 use super::found::Found;
 use super::hazard::{Level, Verdict};
-use super::road::{Road, mentions};
+use super::road::{MOST_NESTED, Road, mentions};
 use super::typemap::{self, Fit};
 use super::{definition, values};
 use crate::catalog::expr::Op;
@@ -186,9 +186,6 @@ fn neutral_column(
     Some((basis, checks))
 }
 
-/// Domains over domains over domains: a catalog cannot hold a cycle, a doctored file can.
-const MOST_NESTED: usize = 16;
-
 /// The user type that a column is of; none for arrays of it.
 fn user_type<'a>(road: &Road<'a>, column: &Column) -> Option<&'a UserTypeKind> {
     if column.native.ends_with(']') {
@@ -334,10 +331,12 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     let sequence = default.sequence.as_ref().map(|name| road.renames.object(name));
     want.default = native.map(|native| ColumnDefault { native, sequence });
     match &want.default {
-        None => lost(work, basis, Change::Dropped, "its default cannot be said", out, found),
+        None => lost(work, basis, None, "its default cannot be said", out, found),
         Some(kept) if kept.native.to_uppercase().contains("CURRENT_") && !road.same => {
-            if want.native != basis.native && matches!(road.to.parse_type(&want.native), Type::Text) {
-                lost(work, basis, Change::Reworded, "its default writes time in another form", out, found);
+            let timed =
+                matches!(basis.ty, Type::Timestamp { .. } | Type::TimestampTz { .. } | Type::Time { .. });
+            if timed && matches!(road.to.parse_type(&want.native), Type::Text) {
+                lost(work, basis, Some(&kept.native), "its default writes time in another form", out, found);
             }
         }
         Some(_) => {}
@@ -349,26 +348,33 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     want.default = None;
     want.identity = None;
     let whole = matches!(want.ty, Type::Int { .. });
-    let alone = work.table.primary_key().is_some_and(|key| {
-        key.parts.len() == 1 && key.parts[0].column.as_deref() == Some(basis.name.as_str())
-    });
+    let alone = work.intent.policy.keys.primary
+        && work.table.primary_key().is_some_and(|key| {
+            key.parts.len() == 1 && key.parts[0].column.as_deref() == Some(basis.name.as_str())
+        });
     if whole && (alone || work.road.to.features().sequences) {
         want.identity = Some(basis.identity.unwrap_or(Identity::ByDefault));
         return;
     }
-    lost(work, basis, Change::Dropped, "it no longer counts up by itself", out, found);
+    lost(work, basis, None, "it no longer counts up by itself", out, found);
 }
 
-fn lost(work: &Work<'_, '_>, basis: &Column, kind: Change, what: &str, out: &mut Columns, found: &mut Found) {
+fn lost(
+    work: &Work<'_, '_>,
+    basis: &Column,
+    after: Option<&str>,
+    what: &str,
+    out: &mut Columns,
+    found: &mut Found,
+) {
     let spot = work.road.spot(&work.table.name, Some(&basis.name));
     found.hazard("U903", spot.at, what, &["set the default on the target by hand"]);
     let before = basis.default.as_ref().map_or("identity", |default| default.native.as_str());
-    let after = if kind == Change::Dropped { String::new() } else { "in the target's words".to_string() };
     out.differences.push(Difference {
-        kind,
+        kind: if after.is_some() { Change::Reworded } else { Change::Dropped },
         what: basis.name.clone(),
         before: format!("default {before}"),
-        after,
+        after: after.map(|text| format!("default {text}")).unwrap_or_default(),
         note: Some(what.into()),
     });
 }
@@ -404,7 +410,11 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
             .map_err(|unspeakable| unspeakable.what),
     };
     match why {
-        Ok(native) => want.generated = Some(Generated { native, stored: generated.stored }),
+        Ok(native) => {
+            // Not every server of another engine can compute on reading; the values are the same.
+            let stored = generated.stored || !work.road.same;
+            want.generated = Some(Generated { native, stored });
+        }
         Err(why) => {
             want.generated = None;
             let at = work.road.spot(&work.table.name, Some(&basis.name)).at;
@@ -422,6 +432,7 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
     }
 }
 
+/// A type that the plan chose says how it compares.
 fn collation(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Columns, found: &mut Found) {
     let Some(collation) = &basis.collation else { return };
     let road = work.road;
@@ -436,6 +447,9 @@ fn collation(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
         return;
     }
     want.collation = None;
+    if work.road.is_overridden(&work.table.name, basis) {
+        return;
+    }
     out.differences.push(Difference {
         kind: Change::Dropped,
         what: basis.name.clone(),
@@ -471,6 +485,14 @@ fn type_checks(road: &Road<'_>, from: &Type, want: &Column) -> Vec<Check> {
     road.to.spell_expr(&condition).ok().map(plain_check).into_iter().collect()
 }
 
+/// True where a type says as much as another, or counts further.
+fn holds_all(to: &Type, from: &Type) -> bool {
+    match (typemap::range(to), typemap::range(from)) {
+        (Some((min, max)), Some((low, high))) if *from != Type::Bool => min <= low && high <= max,
+        _ => to == from,
+    }
+}
+
 /// What a reader should see of the way from one column to the other.
 fn note_difference(
     road: &Road<'_>,
@@ -481,7 +503,7 @@ fn note_difference(
     out: &mut Columns,
 ) {
     let renamed = want.name != column.name;
-    let meaning = road.same || road.to.parse_type(&want.native) == column.ty;
+    let meaning = road.same || holds_all(&road.to.parse_type(&want.native), &column.ty);
     let retyped = typed.overridden && typed.cast.is_some() || !meaning;
     if !renamed && !retyped {
         return;

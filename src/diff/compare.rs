@@ -14,10 +14,16 @@ use crate::catalog::{Extension, Name, Schema, UserType};
 use crate::checkpoint::Progress;
 use crate::plan::{Problem, Selection};
 
-pub(super) fn run(road: &Road<'_>, selection: &Selection, progress: &Progress) -> Result<Diff, Vec<Problem>> {
+pub(super) fn run(
+    mut road: Road<'_>,
+    selection: &Selection,
+    progress: &Progress,
+) -> Result<Diff, Vec<Problem>> {
     let mut found = Found { warnings: selection.warnings.clone(), ..Found::default() };
+    let used = needed::follow(&road, selection, &mut found);
+    road.learn(&used);
+    let road = &road;
     let mut tables = map_tables(road, selection, &mut found);
-    let used = needed::follow(road, &tables, &mut found);
     let types = needed::map_types(road, &used, &mut found);
     let extensions = needed::map_extensions(road, &used, &mut found);
     let sequences = sequences::map_sequences(road, &tables, &used, &mut found);
@@ -177,7 +183,11 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
             &["correct one of the URLs"],
         );
     }
-    let whole = |encoding: &str| encoding.to_uppercase().contains("UTF");
+    // One that takes any bytes takes these, too.
+    let whole = |encoding: &str| {
+        let encoding = encoding.to_uppercase();
+        encoding.contains("UTF") || encoding == "SQL_ASCII"
+    };
     if !whole(&target.encoding) && source.encoding != target.encoding && !target.encoding.is_empty() {
         let what = format!("its encoding {} cannot hold all text of {}", target.encoding, source.encoding);
         found.hazard("P803", "target", what, &["create the target database with UTF8"]);

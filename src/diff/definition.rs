@@ -32,9 +32,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// A table with all that hangs on it.
 pub fn table(table: &Table) -> Vec<String> {
     let mut lines = body(table);
-    lines.extend(table.keys.iter().map(key));
-    lines.extend(table.indexes.iter().map(index));
-    lines.extend(table.foreign_keys.iter().map(foreign_key));
+    lines.extend(sorted(table.keys.iter().map(key)));
+    lines.extend(sorted(table.indexes.iter().map(index)));
+    lines.extend(sorted(table.foreign_keys.iter().map(foreign_key)));
     lines
 }
 
@@ -42,11 +42,18 @@ pub fn table(table: &Table) -> Vec<String> {
 pub fn body(table: &Table) -> Vec<String> {
     let mut lines = vec![kind(&table.kind)];
     lines.extend(table.columns.iter().map(column));
-    lines.extend(table.checks.iter().map(check));
+    lines.extend(sorted(table.checks.iter().map(check)));
     lines.extend(table.inherits.iter().map(|parent| format!("inherits {parent}")));
     lines.extend(table.unlogged.then(|| "unlogged".to_string()));
     lines.extend(table.options.iter().map(|(key, value)| format!("option {key} = {value}")));
     lines.extend(table.comment.iter().map(|text| format!("comment {text:?}")));
+    lines
+}
+
+/// Lists whose order means nothing read the same in any order.
+fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
     lines
 }
 

@@ -96,7 +96,8 @@ pub(super) fn hazard(code: &str, level: Level, at: String, what: String, ways: &
         at,
         what,
         rows: None,
-        measured: Measured::Not,
+        // The catalog says so; what is asked of rows gets its measure with the answer.
+        measured: Measured::Exact,
         ways: ways.iter().map(|way| way.to_string()).collect(),
         state: Standing::Open,
     }

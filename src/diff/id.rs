@@ -50,6 +50,11 @@ pub fn index(table: &Name, name: &str) -> String {
     format!("{table}/index/{}", show(name))
 }
 
+/// Hangs a partition's index on its root's.
+pub fn attach(table: &Name, index: &str) -> String {
+    format!("{table}/index/{}/attach", show(index))
+}
+
 pub fn check(table: &Name, name: &str) -> String {
     format!("{table}/check/{}", show(name))
 }

@@ -211,6 +211,7 @@ fn ask_key(work: &Work<'_, '_>, key: &Key, columns: &Columns, found: &mut Found)
         return;
     }
     ask_collation(work, &key.parts, columns, found);
+    look_at_numbers(work, &key.parts, found);
     if key.kind == KeyKind::Primary && work.intent.policy.load != Load::None {
         for name in key.parts.iter().filter_map(|part| part.column.as_deref()) {
             let Some(column) = work.table.column(name) else { continue };
@@ -223,10 +224,26 @@ fn ask_key(work: &Work<'_, '_>, key: &Key, columns: &Columns, found: &mut Found)
     }
 }
 
+/// Numbers that become text are told apart by their spelling: `1.0` is not `1.00` any more.
+fn look_at_numbers(work: &Work<'_, '_>, parts: &[IndexPart], found: &mut Found) {
+    for name in parts.iter().filter_map(|part| part.column.as_deref()) {
+        let Some(column) = work.table.column(name) else { continue };
+        let free = matches!(column.ty, Type::Decimal { scale: None, .. });
+        if free && work.road.stored_type(&work.table.name, column) == Type::Text {
+            let at = work.road.spot(&work.table.name, Some(name)).at;
+            let what = "a key over numbers that become text: equal numbers may be spelled differently";
+            found.hazard("K301", at, what, &["accept it", "choose an integer type"]);
+        }
+    }
+}
+
 /// A unique key over text that the source compares in its own way.
 fn ask_collation(work: &Work<'_, '_>, parts: &[IndexPart], columns: &Columns, found: &mut Found) {
     let own = |part: &IndexPart| {
         let column = part.column.as_deref().and_then(|name| work.table.column(name));
+        if column.is_some_and(|column| work.road.is_overridden(&work.table.name, column)) {
+            return None;
+        }
         part.collation.clone().or_else(|| column.and_then(|column| column.collation.clone()))
     };
     let folded = parts.iter().find_map(|part| own(part).map(|collation| (part, collation)));
@@ -331,6 +348,7 @@ pub(super) fn map_foreign_keys(
         match map_foreign_key(work, want, key, columns) {
             Ok(to) => {
                 ask_orphans(work, key, found);
+                warn_filtered(work, key, &label, found);
                 check_types(work, want, key, &to, &label, found);
                 keys.push(to);
             }
@@ -356,6 +374,9 @@ fn map_foreign_key(
     columns: &Columns,
 ) -> Result<ForeignKey, Why> {
     let road = work.road;
+    if road.table(&key.parent).is_none() {
+        return Err(Why::Unspeakable(format!("a parent that does not exist: {}", key.parent)));
+    }
     let parent = |name: &String| road.column(&key.parent, name).ok_or_else(|| Why::Skipped(name.clone()));
     let to = ForeignKey {
         name: constraint_name(work, &key.name),
@@ -400,6 +421,18 @@ fn ask_orphans(work: &Work<'_, '_>, key: &ForeignKey, found: &mut Found) {
     let what = orphans_of(&key.columns);
     let ways = ["keys: [primary, unique] leaves foreign keys out", "accept it: it is added unchecked"];
     found.ask_as("K303", &spot, question, &what, &ways, Verdict::Rows, Some(Level::Warn));
+}
+
+/// A filter on the parent may leave rows behind that children need; a filter on the table itself
+/// does so where it references itself.
+fn warn_filtered(work: &Work<'_, '_>, key: &ForeignKey, label: &str, found: &mut Found) {
+    let filtered = work.road.intent(&key.parent).is_some_and(|parent| parent.filter.is_some());
+    if filtered && work.intent.policy.load != Load::None {
+        let at = work.road.spot(&work.table.name, None).at;
+        let what = format!("{} is filtered: foreign key {label} fails where a parent stays", key.parent);
+        let ways = ["filter the children alike", "keys: [primary, unique] leaves foreign keys out"];
+        found.hazard_as("K303", Level::Warn, &at, what, &ways);
+    }
 }
 
 /// Both sides of a foreign key must be of one kind after mapping.

@@ -37,7 +37,7 @@ pub static KINDS: &[Kind] = &[
     kind("C511", Warn, "a slot does not survive a failover", ABSENT),
     kind(
         "D101",
-        Block,
+        Stop,
         "the target table already has rows and load is copy",
         "Rows that are there already would be mixed with those of the source: keys may collide, and\n\
          nothing could tell afterwards which row came from where.\n\
@@ -45,7 +45,8 @@ pub static KINDS: &[Kind] = &[
          How it is found: A probe on the target looks for one row.\n\
          \n\
          Ways out: Empty the table yourself; or `load: replace`, which empties it in the transaction that\n\
-         loads it; or `load: none`, which leaves it as it is.",
+         loads it; or `load: none`, which leaves it as it is. Rows are only ever copied into empty\n\
+         tables, so it cannot be accepted.",
     ),
     kind(
         "D102",

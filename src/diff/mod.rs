@@ -11,6 +11,7 @@ pub mod hazard;
 pub mod id;
 mod keys;
 mod kinds;
+mod meaning;
 mod naming;
 mod needed;
 mod road;
@@ -124,5 +125,5 @@ pub fn compare(
     dialects: Dialects<'_>,
 ) -> Result<Diff, Vec<Problem>> {
     let selection = crate::plan::select(plan, source, dialects.source)?;
-    compare::run(&Road::new(plan, source, target, dialects, &selection), &selection, progress)
+    compare::run(Road::new(plan, source, target, dialects, &selection), &selection, progress)
 }

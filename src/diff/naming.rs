@@ -40,7 +40,7 @@ pub(super) fn settle(
 
 /// How the target tells names apart.
 fn folded(road: &Road<'_>, name: &str) -> String {
-    if road.to.features().folds_case { name.to_lowercase() } else { name.to_string() }
+    if road.to.features().folds_case { name.to_ascii_lowercase() } else { name.to_string() }
 }
 
 fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {

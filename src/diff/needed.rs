@@ -1,13 +1,12 @@
 //! What carried tables need besides themselves: schemas, extensions and types. Found by the names
 //! in printed texts; nothing else of the source is taken along.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::TableDiff;
 use super::found::Found;
 use super::road::{Road, mentions};
 use crate::catalog::{Extension, Name, Schema, Table, UserType, UserTypeKind};
-use crate::plan::Problem;
+use crate::plan::{Problem, Selection};
 
 /// Names that carried tables use, by their source names.
 #[derive(Debug, Default)]
@@ -15,21 +14,22 @@ pub(super) struct Used {
     pub types: BTreeSet<Name>,
     pub sequences: BTreeSet<Name>,
     pub extensions: BTreeSet<String>,
+    /// Names that belong to them, and to which.
+    pub members: BTreeMap<Name, String>,
 }
 
 /// Follows all texts of the carried tables, and the texts of what they name.
-pub(super) fn follow(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) -> Used {
+pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) -> Used {
     let mut used = Used::default();
     if !road.same {
         return used;
     }
     let world = World::new(road);
     let mut seen: HashSet<&str> = HashSet::new();
-    let carried = tables.iter().filter_map(|table| road.table(&table.source).map(|source| (table, source)));
-    for (table, source) in carried {
-        for text in texts(source) {
+    for table in selection.tables.iter().filter_map(|intent| road.table(&intent.source)) {
+        for text in texts(table) {
             if seen.insert(text) {
-                world.look(text, &mut used, &table.source, found);
+                world.look(text, &mut used, &table.name, found);
             }
         }
     }
@@ -90,12 +90,11 @@ impl<'a, 'r> World<'a, 'r> {
     }
 
     fn need_function(&self, name: &Name, place: &Name, found: &mut Found) {
-        let moved = self.road.renames.object(name);
-        if self.there.contains(&moved) {
+        if self.there.contains(name) {
             return;
         }
         let message = format!("{place} uses function {name}, which is not carried");
-        let help = format!("create {moved} on the target first, or skip what uses it");
+        let help = "create it on the target first, or skip what uses it";
         found.problems.push(Problem::error("E207", message).help(help));
     }
 
@@ -106,6 +105,9 @@ impl<'a, 'r> World<'a, 'r> {
         let mut named: Vec<_> = named.map(|extension| extension.name.clone()).collect();
         if named.is_empty() {
             named = extensions.iter().map(|extension| extension.name.clone()).collect();
+        }
+        if let Some(first) = named.first() {
+            used.members.insert(name.clone(), first.clone());
         }
         used.extensions.extend(named);
     }
@@ -227,7 +229,9 @@ pub(super) fn map_extensions(road: &Road<'_>, used: &Used, found: &mut Found) ->
             let ways = ["install it on the target's server", "map the columns that need it to another type"];
             found.hazard("P803", "target", what, &ways);
         }
-        let schema = road.renames.schemas.get(&extension.schema).unwrap_or(&extension.schema).clone();
+        let there =
+            road.target.extensions.iter().find(|known| known.installed && known.name == extension.name);
+        let schema = there.map_or(&extension.schema, |there| &there.schema).clone();
         wanted.push(Extension { schema, ..extension.clone() });
     }
     wanted
@@ -239,10 +243,10 @@ pub(super) fn map_schemas<'n>(road: &Road<'_>, names: impl Iterator<Item = &'n s
         return Vec::new();
     }
     let wanted: BTreeSet<&str> = names.collect();
+    // A schema under another name is another one: its comment would speak of the old.
     let comment = |to: &str| {
-        let goes =
-            |schema: &&Schema| road.renames.schemas.get(&schema.name).map_or(schema.name == to, |s| s == to);
-        road.source.schemas.iter().find(goes).filter(|_| road.same).and_then(|schema| schema.comment.clone())
+        let schema = road.source.schemas.iter().find(|schema| schema.name == to && road.same)?;
+        schema.comment.clone()
     };
     let schemas = wanted.into_iter().filter(|name| !road.to.system_schema(name));
     schemas.map(|name| Schema { name: name.to_string(), comment: comment(name) }).collect()

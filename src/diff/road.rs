@@ -6,12 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Dialects;
 use super::found::Spot;
+use super::meaning;
+use super::needed::Used;
 use super::typemap::fit;
 use crate::catalog::dialect::{Renames, Unspeakable};
 use crate::catalog::name::show;
 use crate::catalog::token::{Rules, tokenize};
-use crate::catalog::{Catalog, Column, Dialect, Expr, Name, Table, Type, UserType};
+use crate::catalog::{Catalog, Column, Dialect, Expr, Name, Table, Type, UserType, UserTypeKind};
 use crate::plan::{Plan, Selection, Span, TableIntent, TypeRule};
+
+/// Domains over domains over domains: a catalog cannot hold a cycle, a doctored file can.
+pub(super) const MOST_NESTED: usize = 16;
 
 pub(super) struct Road<'a> {
     pub plan: &'a Plan,
@@ -128,18 +133,68 @@ impl<'a> Road<'a> {
         Some((&rule.to, rule.span))
     }
 
-    /// The target's meaning of a carried column's type, as far as its kind goes.
-    pub fn planned_type(&self, table: &Name, column: &Column) -> Type {
+    /// True where the plan says what a column's type is on the target.
+    pub fn is_overridden(&self, table: &Name, column: &Column) -> bool {
+        self.override_of(table, column).is_some()
+    }
+
+    fn override_of(&self, table: &Name, column: &Column) -> Option<&'a str> {
         let rules = self.intent(table).into_iter().flat_map(|intent| &intent.columns);
         let said = rules.filter(|rule| rule.column == column.name).find_map(|rule| rule.ty.as_ref());
-        let said = said.map(|(text, _)| text.as_str()).or_else(|| self.type_rule(column).map(|(to, _)| to));
+        said.map(|(text, _)| text.as_str()).or_else(|| self.type_rule(column).map(|(to, _)| to))
+    }
+
+    /// A column's type, or what its domain is over.
+    pub fn basis_type(&self, column: &Column) -> Type {
+        let mut at = (column.native.clone(), column.ty.clone());
+        for _ in 0..MOST_NESTED {
+            let base = mentions(&at.0).into_iter().find_map(|(name, _)| match &self.user_type(&name)?.kind {
+                UserTypeKind::Domain { base, .. } => Some(base.clone()),
+                _ => None,
+            });
+            match base {
+                Some(base) => at = (base.clone(), self.from.parse_type(&base)),
+                None => break,
+            }
+        }
+        at.1
+    }
+
+    /// The type on the target, as the plan or the type map has it.
+    pub fn planned_type(&self, table: &Name, column: &Column) -> Type {
+        let said = self.override_of(table, column);
         if let Some(native) = said.and_then(|text| self.to.normal_type(text, Some(&self.known))) {
             return self.to.parse_type(&native);
         }
+        let basis = self.basis_type(column);
         if self.same {
-            return column.ty.clone();
+            return basis;
         }
-        fit(&column.ty, self.to).map_or_else(|| column.ty.clone(), |fit| fit.ty)
+        fit(&basis, self.to).map_or(basis, |fit| fit.ty)
+    }
+
+    /// What the target itself takes the column for: numbers kept as text are text to it.
+    pub fn stored_type(&self, table: &Name, column: &Column) -> Type {
+        let said = self.override_of(table, column);
+        if let Some(native) = said.and_then(|text| self.to.normal_type(text, Some(&self.known))) {
+            return self.to.parse_type(&native);
+        }
+        let basis = self.basis_type(column);
+        fit(&basis, self.to).map_or(basis, |fit| self.to.parse_type(&fit.native))
+    }
+
+    /// Takes in what carried tables use of extensions: those stay in their schemas, or are where
+    /// the target has them.
+    pub fn learn(&mut self, used: &Used) {
+        let installed = self.target.extensions.iter().filter(|extension| extension.installed);
+        let there: HashMap<&str, &str> =
+            installed.map(|extension| (extension.name.as_str(), extension.schema.as_str())).collect();
+        for (member, extension) in &used.members {
+            let schema = there.get(extension.as_str()).copied().unwrap_or(&member.schema);
+            self.renames.objects.insert(member.clone(), Name::new(schema, &member.name));
+        }
+        // A type can only be asked for by name where its extension will be.
+        self.known.extensions.retain(|known| known.installed || used.extensions.contains(&known.name));
     }
 
     /// Rules of `types:` that no carried column needed.
@@ -208,19 +263,20 @@ impl<'a> Road<'a> {
     ) -> Result<Expr, Unspeakable> {
         let what = || Unspeakable { what: format!("the expression {native}") };
         let mut expr = self.from.parse_expr_of(native, table).ok_or_else(what)?;
+        meaning::keep(&expr, &|name| match table.column(name) {
+            Some(column) => (self.basis_type(column), self.stored_type(&table.name, column)),
+            None => (Type::Any, Type::Any),
+        })?;
         expr.rename(&|name| columns.get(name).cloned());
         Ok(expr)
     }
 
-    /// True when two texts of the target mean the same.
-    pub fn same_text(&self, a: &str, b: &str) -> bool {
+    /// True when two texts of a table of the target mean the same; none where that cannot be told.
+    pub fn same_text(&self, a: &str, b: &str, table: &Table) -> Option<bool> {
         if a == b || self.to.same_expr(a, b) {
-            return true;
+            return Some(true);
         }
-        match (self.to.parse_expr(a), self.to.parse_expr(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        }
+        Some(self.to.parse_expr_of(a, table)? == self.to.parse_expr_of(b, table)?)
     }
 
     /// The first of these columns that a native text of the source names. A text that cannot be

@@ -20,32 +20,48 @@ impl Same<'_, '_> {
         let mut from = Vec::new();
         for column in &want.columns {
             let Some(there) = have.column(&column.name) else { continue };
-            let same = self.column(there, column, is_key(want, column) || is_key(have, there));
+            let same = self.column(there, column, is_key(want, column) || is_key(have, there), have);
             from.push(definition::column(if same { column } else { there }));
         }
-        for check in &have.checks {
-            let wanted = want.checks.iter().find(|wanted| {
-                (!check.name.is_empty() && wanted.name == check.name)
-                    || self.text(&check.native, &wanted.native)
-            });
-            let same = wanted.filter(|wanted| self.text(&check.native, &wanted.native));
-            from.extend(wanted.map(|_| definition::check(same.unwrap_or(check))));
-        }
-        let mut to: Vec<_> = want.columns.iter().map(definition::column).collect();
-        // A check that is not valid is added by a later step than the table.
-        let later = |check: &&Check| {
-            self.lenient && !check.validated && !have.checks.iter().any(|there| there.name == check.name)
-        };
-        to.extend(want.checks.iter().filter(|check| !later(check)).map(definition::check));
-        // A check's own order means nothing.
-        let (checks_from, checks_to) = (from.split_off(count(have, want)), to.split_off(want.columns.len()));
+        let to: Vec<_> = want.columns.iter().map(definition::column).collect();
         let mut changes = definition::changes(&from, &to);
-        let (mut checks_from, mut checks_to) = (checks_from, checks_to);
-        checks_from.sort();
-        checks_to.sort();
-        changes.extend(definition::changes(&checks_from, &checks_to));
+        changes.extend(self.check_changes(have, want));
         changes.extend(self.kind_changes(have, want));
         changes.extend(self.extra_changes(have, want));
+        changes
+    }
+
+    /// Checks by name, else by meaning. What this plan made and nobody can read back is paired off
+    /// at the end: as many as were made are there.
+    fn check_changes(&self, have: &Table, want: &Table) -> Vec<String> {
+        let mut left: Vec<&Check> = have.checks.iter().collect();
+        let mut lacking: Vec<&Check> = Vec::new();
+        let mut changes = Vec::new();
+        let equal = |a: &Check, b: &Check| self.road.same_text(&a.native, &b.native, have);
+        for check in &want.checks {
+            let named = left.iter().position(|there| !check.name.is_empty() && there.name == check.name);
+            match named.or_else(|| left.iter().position(|there| equal(there, check) == Some(true))) {
+                Some(at) => {
+                    let there = left.remove(at);
+                    if !equal(there, check).unwrap_or(self.lenient) {
+                        changes.extend(definition::changes(
+                            &[definition::check(there)],
+                            &[definition::check(check)],
+                        ));
+                    }
+                }
+                // One that is not valid is added by a later step than the table.
+                None if self.lenient && !check.validated => {}
+                None => lacking.push(check),
+            }
+        }
+        for check in lacking {
+            let unread = |there: &&Check| self.lenient && equal(there, check).is_none();
+            match left.iter().position(unread) {
+                Some(at) => drop(left.remove(at)),
+                None => changes.push(format!("+ {}", definition::check(check))),
+            }
+        }
         changes
     }
 
@@ -63,11 +79,13 @@ impl Same<'_, '_> {
 
     fn kind_changes(&self, have: &Table, want: &Table) -> Vec<String> {
         let kinds = match (&have.kind, &want.kind) {
-            (TableKind::Partitioned { by: a, .. }, TableKind::Partitioned { by: b, .. }) => self.text(a, b),
+            (TableKind::Partitioned { by: a, .. }, TableKind::Partitioned { by: b, .. }) => {
+                self.text(a, b, have)
+            }
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         };
         let places = match (have.partition(), want.partition()) {
-            (Some(a), Some(b)) => a.parent == b.parent && self.text(&a.bound, &b.bound),
+            (Some(a), Some(b)) => a.parent == b.parent && self.text(&a.bound, &b.bound, have),
             (a, b) => a.is_none() && b.is_none(),
         };
         let options = !self.road.same || sorted(&have.options) == sorted(&want.options);
@@ -86,7 +104,7 @@ impl Same<'_, '_> {
     }
 
     /// `key`: the column is in a primary key on one side, which keeps nulls out by itself.
-    fn column(&self, have: &Column, want: &Column, key: bool) -> bool {
+    fn column(&self, have: &Column, want: &Column, key: bool, table: &Table) -> bool {
         let counts = self.road.to.features().sequences;
         self.native(&have.native, &want.native)
             && (have.not_null == want.not_null || key)
@@ -95,10 +113,12 @@ impl Same<'_, '_> {
             && self.maybe(
                 have.default.as_ref().map(|default| default.native.as_str()),
                 want.default.as_ref().map(|default| default.native.as_str()),
+                &Table::default(),
             )
             && self.maybe(
                 have.generated.as_ref().map(|generated| generated.native.as_str()),
                 want.generated.as_ref().map(|generated| generated.native.as_str()),
+                table,
             )
     }
 
@@ -107,45 +127,44 @@ impl Same<'_, '_> {
         have == want || (normal(have).is_some() && normal(have) == normal(want))
     }
 
-    fn text(&self, have: &str, want: &str) -> bool {
-        let unreadable = |text: &str| self.road.to.parse_expr(text).is_none();
-        self.road.same_text(have, want) || (self.lenient && (unreadable(have) || unreadable(want)))
+    fn text(&self, have: &str, want: &str, table: &Table) -> bool {
+        self.road.same_text(have, want, table).unwrap_or(self.lenient)
     }
 
-    fn maybe(&self, have: Option<&str>, want: Option<&str>) -> bool {
+    fn maybe(&self, have: Option<&str>, want: Option<&str>, table: &Table) -> bool {
         match (have, want) {
-            (Some(have), Some(want)) => self.text(have, want),
+            (Some(have), Some(want)) => self.text(have, want, table),
             (have, want) => have.is_none() && want.is_none(),
         }
     }
 
-    pub fn key(&self, have: &Key, want: &Key) -> bool {
+    pub fn key(&self, have: &Key, want: &Key, table: &Table) -> bool {
         have.kind == want.kind
-            && self.parts(&have.parts, &want.parts)
+            && self.parts(&have.parts, &want.parts, table)
             && have.include == want.include
             && have.nulls_not_distinct == want.nulls_not_distinct
             && have.deferrable == want.deferrable
             && have.initially_deferred == want.initially_deferred
             && (want.kind != KeyKind::Exclusion || have.method == want.method)
-            && self.maybe(have.predicate.as_deref(), want.predicate.as_deref())
+            && self.maybe(have.predicate.as_deref(), want.predicate.as_deref(), table)
     }
 
-    pub fn index(&self, have: &Index, want: &Index) -> bool {
+    pub fn index(&self, have: &Index, want: &Index, table: &Table) -> bool {
         have.unique == want.unique
             && method(&have.method) == method(&want.method)
-            && self.parts(&have.parts, &want.parts)
+            && self.parts(&have.parts, &want.parts, table)
             && have.include == want.include
             && have.nulls_not_distinct == want.nulls_not_distinct
-            && self.maybe(have.predicate.as_deref(), want.predicate.as_deref())
+            && self.maybe(have.predicate.as_deref(), want.predicate.as_deref(), table)
     }
 
-    fn parts(&self, have: &[IndexPart], want: &[IndexPart]) -> bool {
-        have.len() == want.len() && have.iter().zip(want).all(|(have, want)| self.part(have, want))
+    fn parts(&self, have: &[IndexPart], want: &[IndexPart], table: &Table) -> bool {
+        have.len() == want.len() && have.iter().zip(want).all(|(have, want)| self.part(have, want, table))
     }
 
-    fn part(&self, have: &IndexPart, want: &IndexPart) -> bool {
+    fn part(&self, have: &IndexPart, want: &IndexPart, table: &Table) -> bool {
         have.column == want.column
-            && self.maybe(have.expression.as_deref(), want.expression.as_deref())
+            && self.maybe(have.expression.as_deref(), want.expression.as_deref(), table)
             && have.collation == want.collation
             && have.opclass == want.opclass
             && have.descending == want.descending
@@ -192,11 +211,6 @@ impl Same<'_, '_> {
         }
         definition::changes(&bare(have), &bare(want))
     }
-}
-
-/// Lines that stand for columns on the target's side.
-fn count(have: &Table, want: &Table) -> usize {
-    want.columns.iter().filter(|column| have.column(&column.name).is_some()).count()
 }
 
 fn is_key(table: &Table, column: &Column) -> bool {

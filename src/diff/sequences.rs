@@ -123,6 +123,9 @@ fn shared(road: &Road<'_>, sequence: &Sequence, drawn: &[(&TableDiff, String)], 
 
 /// Asks for the largest value where as many rows as the estimates say could come near the limit.
 fn near_limit(road: &Road<'_>, sequence: &Sequence, drawn: &[(&TableDiff, String)], found: &mut Found) {
+    if sequence.increment < 0 || sequence.cycle {
+        return;
+    }
     for (table, column) in drawn.iter().filter(|(table, _)| table.policy.load != Load::None) {
         let map = table.projection.columns.iter().find(|map| map.source == *column);
         let Some((_, high)) = map.and_then(|map| match map.target_type {

@@ -25,8 +25,8 @@ pub fn settle(plan: &Plan, source: &Catalog, diff: &Diff, answers: &[Answer], to
     let answer = |place: usize| answers.get(place).unwrap_or(&none);
     let measured =
         diff.asked.iter().enumerate().filter_map(|(place, asked)| read_answer(asked, answer(place)));
-    let mut settled = Settled::default();
-    settled.hazards = measured.chain(diff.hazards.iter().cloned()).collect();
+    let hazards = measured.chain(diff.hazards.iter().cloned()).collect();
+    let mut settled = Settled { hazards, ..Settled::default() };
     let mut used = vec![false; plan.accept.len()];
     let index = index(&plan.accept);
     for hazard in &mut settled.hazards {
@@ -45,7 +45,7 @@ fn read_answer(asked: &Asked, answer: &Answer) -> Option<Hazard> {
     let mut hazard = asked.hazard.clone();
     let Some(rows) = answer.rows.filter(|_| answer.measured != Measured::Not) else {
         hazard.level = asked.unmeasured?;
-        hazard.what = format!("{}: not measured", hazard.what);
+        hazard.measured = Measured::Not;
         return Some(hazard);
     };
     hazard.measured = answer.measured;
@@ -57,6 +57,7 @@ fn read_answer(asked: &Asked, answer: &Answer) -> Option<Hazard> {
         Verdict::RowsOrNote => {
             hazard.level = Level::Note;
             hazard.what = "holds no values".into();
+            hazard.rows = None;
         }
         Verdict::RangeOrNote => {
             let (_, largest) = answer.extremes.as_ref()?;

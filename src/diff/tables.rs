@@ -6,7 +6,7 @@ use super::difference::State;
 use super::found::Found;
 use super::hazard::{Level, Verdict};
 use super::road::Road;
-use super::{TableDiff, Wanted, keys};
+use super::{TableDiff, Wanted, definition, keys};
 use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Question, Table, TableKind};
 use crate::plan::{Load, Problem, TableIntent};
 
@@ -32,11 +32,16 @@ pub(super) fn map_table(
         ..Table::default()
     };
     keep_nulls_out(&work, &mut want);
-    refuse_columns(&work, &want, found);
     want.checks = keys::map_checks(&work, &columns, found);
     want.keys = keys::map_keys(&work, &want, &columns, found);
+    refuse_columns(&work, &want, found);
     want.indexes = keys::map_indexes(&work, &want, &columns, found);
     want.foreign_keys = keys::map_foreign_keys(&work, &want, &columns, found);
+    put_in_order(&mut want);
+    if !source.holds_rows() {
+        // Statistics of a root are those of its partitions once more.
+        (want.rows, want.bytes) = (0, 0);
+    }
     let projection = project(&work, &want, &columns);
     look(&work, &want, &columns, &projection, found);
     TableDiff {
@@ -48,11 +53,19 @@ pub(super) fn map_table(
         keys: missing(&want.keys),
         indexes: missing(&want.indexes),
         foreign_keys: missing(&want.foreign_keys),
-        rows: source.rows,
-        bytes: source.bytes,
+        rows: want.rows,
+        bytes: want.bytes,
         span: intent.span,
         want,
     }
+}
+
+/// What hangs on a table has no order of its own: the same comes out however it was listed.
+fn put_in_order(want: &mut Table) {
+    want.keys.sort_by_cached_key(|key| (key.kind, key.name.clone(), definition::parts(&key.parts)));
+    want.indexes.sort_by(|a, b| a.name.cmp(&b.name));
+    want.foreign_keys.sort_by_cached_key(|key| (key.name.clone(), definition::foreign_key(key)));
+    want.checks.sort_by(|a, b| (&a.name, &a.native).cmp(&(&b.name, &b.native)));
 }
 
 fn missing<T: Clone>(wanted: &[T]) -> Vec<Wanted<T>> {
@@ -147,11 +160,8 @@ fn keep_nulls_out(work: &Work<'_, '_>, want: &mut Table) {
 }
 
 fn refuse_columns(work: &Work<'_, '_>, want: &Table, found: &mut Found) {
-    // Asked with the key in place: what a column may be can hang on it.
-    let keyed = Table { keys: work.table.keys.clone(), ..want.clone() };
-    let asked = if work.road.same { want } else { &keyed };
     for column in &want.columns {
-        if let Some(unspeakable) = work.road.to.refuse_column(asked, column) {
+        if let Some(unspeakable) = work.road.to.refuse_column(want, column) {
             let message =
                 format!("column {} of {} cannot be made: {}", column.name, want.name, unspeakable.what);
             found.problems.push(Problem::error("E125", message).at(work.intent.span));

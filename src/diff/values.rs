@@ -28,9 +28,22 @@ pub(super) fn ask(
             raise(work, column, &typed.fit.ty, effect, found);
         }
     }
+    if undeclared(work) && is_textual(&column.ty) {
+        let spot = work.road.spot(&work.table.name, Some(&column.name));
+        let what = "text in a database that does not say its encoding";
+        found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
+    }
     if !work.road.same {
         ask_limits(work, column, &typed.fit.ty, loose, found);
     }
+}
+
+/// `SQL_ASCII` is PostgreSQL's word for bytes that nobody has checked.
+const UNCHECKED: &str = "SQL_ASCII";
+
+fn undeclared(work: &Work<'_, '_>) -> bool {
+    let (source, target) = (&work.road.source.encoding, &work.road.target.encoding);
+    source.eq_ignore_ascii_case(UNCHECKED) && source != target
 }
 
 /// True where the declared type is only a wish. An identity column of such an engine is not: it

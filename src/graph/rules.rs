@@ -3,18 +3,17 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+mod after;
+mod foreign;
+mod parts;
+
 use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Dialect, ForeignKey, Key, KeyKind, Name, Sequence, Table, TableKind};
-use crate::diff::hazard::{Hazard, Standing};
-use crate::diff::{State, TableDiff, Wanted, id, mentions, orphans_of, shown};
-use crate::plan::{Indexes, Load};
-
-/// A table this small goes through in one transaction, its keys and indexes included: the commit
-/// would cost more than the work.
-const SMALL_BYTES: u64 = 16 << 20;
+use crate::catalog::{Dialect, Name, Sequence, Table};
+use crate::diff::{State, TableDiff, Wanted, id, mentions};
+use crate::plan::Load;
 
 /// What rules look things up in.
 pub(super) struct Rules<'a> {
@@ -120,7 +119,7 @@ impl<'a> Rules<'a> {
                 .map(|wanted| &wanted.want.name)
                 .collect(),
             parents: HashMap::new(),
-            accepted: accepted_orphans(inputs.hazards),
+            accepted: foreign::accepted_orphans(inputs.hazards),
             steps: Vec::new(),
         };
         rules.know_sequences();
@@ -314,147 +313,6 @@ impl<'a> Rules<'a> {
         needs
     }
 
-    /// The top of the tree that a table hangs in, or itself.
-    fn root(&self, table: &'a TableDiff) -> &'a TableDiff {
-        let mut at = table;
-        for _ in 0..self.tables.len() {
-            let parent = at.want.partition().and_then(|partition| self.tables.get(&partition.parent));
-            match parent {
-                Some(parent) => at = parent,
-                None => break,
-            }
-        }
-        at
-    }
-
-    /// The table and all that hangs below it.
-    fn tree(&self, table: &'a TableDiff) -> Vec<&'a TableDiff> {
-        let mut tree = vec![table];
-        let mut seen: HashSet<&Name> = HashSet::from([&table.want.name]);
-        let mut at = 0;
-        while at < tree.len() {
-            for below in self.below.get(&tree[at].want.name).into_iter().flatten() {
-                if seen.insert(&below.want.name) {
-                    tree.push(below);
-                }
-            }
-            at += 1;
-        }
-        tree
-    }
-
-    /// A partition tree is created as a whole: attaching locks its root. A table of one chunk is
-    /// created in the transaction that loads it.
-    fn create_unit(&self, table: &'a TableDiff) -> String {
-        let root = self.root(table);
-        if !std::ptr::eq(root, table) || matches!(table.want.kind, TableKind::Partitioned { .. }) {
-            return id::create(&root.want.name);
-        }
-        if self.is_fused(table) { table.want.name.to_string() } else { id::create(&table.want.name) }
-    }
-
-    /// Created and loaded in one transaction.
-    fn is_fused(&self, table: &TableDiff) -> bool {
-        let features = self.to.features();
-        table.want.kind == TableKind::Plain
-            && made(table)
-            && table.bytes <= self.inputs.plan.limits.chunk_bytes
-            && (features.frozen_load || features.transactional_ddl)
-    }
-
-    fn is_small(&self, table: &TableDiff) -> bool {
-        self.is_fused(table) && table.bytes <= SMALL_BYTES
-    }
-
-    /// The unit of a step on a table's structure: the table's own where all is one transaction.
-    fn part_unit(&self, table: &'a TableDiff, id: &str) -> String {
-        if self.is_small(table) || (self.is_early(table) && self.is_fused(table)) {
-            return table.want.name.to_string();
-        }
-        if !table.want.holds_rows() {
-            return self.create_unit(table);
-        }
-        id.to_string()
-    }
-
-    /// Keys and indexes come before the rows: where the plan says so, and on roots, which have
-    /// none of their own.
-    fn is_early(&self, table: &TableDiff) -> bool {
-        table.policy.indexes == Indexes::BeforeLoad || !table.want.holds_rows()
-    }
-
-    fn part_phase(&self, table: &TableDiff) -> Phase {
-        if self.is_early(table) { Phase::Schema } else { Phase::Index }
-    }
-
-    /// What a key or index waits for: its table, and the rows unless it comes before them. On a
-    /// root: all partitions, for attaching one later would make indexes of its own.
-    fn part_needs(&self, table: &'a TableDiff) -> BTreeSet<String> {
-        let tree = if table.want.holds_rows() { vec![table] } else { self.tree(table) };
-        let mut needs: BTreeSet<String> = tree.iter().map(|table| id::create(&table.want.name)).collect();
-        if !self.is_early(table) {
-            needs.insert(id::copy(&table.want.name));
-        }
-        needs
-    }
-
-    /// Primary, unique and exclusion keys. One that hangs on a root's key comes after that.
-    fn keys(&mut self, table: &'a TableDiff) {
-        if !self.to.features().alter_adds_constraints {
-            return;
-        }
-        for key in table.keys.iter().filter(|key| missing(key)).map(|wanted| &wanted.want) {
-            let name = &table.want.name;
-            let own = id::key(name, key);
-            let mut needs = self.part_needs(table);
-            needs.extend(key.parent.as_ref().and_then(|parent| self.parents.get(parent)).cloned());
-            let estimate = pace::index(table.rows, key.bytes);
-            let phase = self.part_phase(table);
-            let draft = match self.to.add_key_in_parts(&table.want, key) {
-                Some((build, attach)) => {
-                    let first = id::build(name, key);
-                    let mut draft = Draft::sql(first.clone(), phase, build);
-                    draft.needs = needs;
-                    draft.unit = self.part_unit(table, &first);
-                    self.add_part(table, draft, estimate, true);
-                    let mut draft = Draft::sql(own.clone(), phase, attach);
-                    draft.needs = BTreeSet::from([first]);
-                    draft.locks = vec![name.clone()];
-                    draft.estimate = pace::statement();
-                    draft.table = Some(name.clone());
-                    draft.unit = self.part_unit(table, &own);
-                    self.add(draft);
-                    continue;
-                }
-                None => Draft::sql(own.clone(), phase, self.to.add_key(&table.want, key)),
-            };
-            let unit = self.part_unit(table, &own);
-            self.add_part(table, Draft { needs, unit, locks: vec![name.clone()], ..draft }, estimate, true);
-        }
-    }
-
-    fn add_part(&mut self, table: &TableDiff, mut draft: Draft, estimate: Estimate, build: bool) {
-        if let Action::Sql { index_build, .. } = &mut draft.action {
-            *index_build = build && table.want.holds_rows();
-        }
-        draft.table = Some(table.want.name.clone());
-        draft.estimate = if self.is_early(table) { pace::statement() } else { estimate };
-        self.add(draft);
-    }
-
-    /// Secondary indexes, as keys; several on one table build side by side.
-    fn indexes(&mut self, table: &'a TableDiff) {
-        for index in table.indexes.iter().filter(|index| missing(index)).map(|wanted| &wanted.want) {
-            let own = id::index(&table.want.name, &index.name);
-            let statements = self.to.create_index(&table.want, index);
-            let mut draft = Draft::sql(own.clone(), self.part_phase(table), statements);
-            draft.needs = self.part_needs(table);
-            draft.needs.extend(index.parent.as_ref().and_then(|parent| self.parents.get(parent)).cloned());
-            draft.unit = self.part_unit(table, &own);
-            self.add_part(table, draft, pace::index(table.rows, index.bytes), true);
-        }
-    }
-
     fn loads(&self, table: &TableDiff) -> bool {
         table.policy.load != Load::None && table.want.holds_rows()
     }
@@ -485,186 +343,11 @@ impl<'a> Rules<'a> {
         self.add(draft);
     }
 
-    fn part_ids(&self, table: &TableDiff) -> Vec<String> {
-        let name = &table.want.name;
-        let keys = table.keys.iter().map(|key| id::key(name, &key.want));
-        keys.chain(table.indexes.iter().map(|index| id::index(name, &index.want.name))).collect()
-    }
-
     /// The rows of a table and of all that hangs below it are in.
     fn rows_in(&self, table: &'a TableDiff) -> Vec<String> {
         let tree = self.tree(table);
         tree.iter().flat_map(|table| [id::create(&table.want.name), id::copy(&table.want.name)]).collect()
     }
-
-    /// A check that is not valid holds for new rows only: it comes after the old ones.
-    fn checks(&mut self, table: &'a TableDiff) {
-        if !made(table) || !self.to.features().alter_adds_constraints {
-            return;
-        }
-        for check in table.want.checks.iter().filter(|check| !check.validated && !check.inherited) {
-            let own = id::check(&table.want.name, &check.name);
-            let mut draft = Draft::sql(own, Phase::Key, self.to.add_check(&table.want, check));
-            draft.needs = self.rows_in(table).into_iter().collect();
-            draft.table = Some(table.want.name.clone());
-            draft.locks = vec![table.want.name.clone()];
-            self.add(draft);
-        }
-    }
-
-    /// Foreign keys come after the rows of both tables and the parent's unique keys; those of one
-    /// child go together. An engine that made them with the table checks them at the end.
-    fn foreign_keys(&mut self, table: &'a TableDiff) {
-        for key in table.foreign_keys.iter().filter(|key| missing(key)).map(|wanted| &wanted.want) {
-            if self.to.features().alter_adds_constraints {
-                self.add_foreign_key(table, key);
-            } else if made(table) && key.validated && !self.orphans_accepted(table, key) {
-                self.check_foreign_key(table, key);
-            }
-        }
-    }
-
-    fn foreign_needs(&self, table: &'a TableDiff, key: &ForeignKey) -> BTreeSet<String> {
-        let mut needs: BTreeSet<String> = self.rows_in(table).into_iter().collect();
-        if let Some(parent) = self.tables.get(&key.parent) {
-            needs.extend(self.rows_in(parent));
-            // The key of a root is whole when those of all its partitions are.
-            let trees = if parent.want.holds_rows() { vec![*parent] } else { self.tree(parent) };
-            needs.extend(trees.iter().flat_map(|table| self.unique_ids(table, key)));
-        }
-        needs
-    }
-
-    /// The keys and unique indexes that a foreign key may lean on.
-    fn unique_ids(&self, parent: &TableDiff, key: &ForeignKey) -> Vec<String> {
-        let name = &parent.want.name;
-        let wanted: BTreeSet<&str> = key.parent_columns.iter().map(String::as_str).collect();
-        let leans = |parts: &[crate::catalog::IndexPart], primary: bool| {
-            let columns: BTreeSet<&str> = parts.iter().filter_map(|part| part.column.as_deref()).collect();
-            columns == wanted || (wanted.is_empty() && primary)
-        };
-        let is_primary = |key: &Key| key.kind == KeyKind::Primary;
-        let keys = parent.keys.iter().filter(|key| leans(&key.want.parts, is_primary(&key.want)));
-        let indexes =
-            parent.indexes.iter().filter(|index| index.want.unique && leans(&index.want.parts, false));
-        let keys = keys.map(|key| id::key(name, &key.want));
-        keys.chain(indexes.map(|index| id::index(name, &index.want.name))).collect()
-    }
-
-    /// Roots cannot have unchecked foreign keys.
-    fn is_tree(&self, table: &TableDiff, key: &ForeignKey) -> bool {
-        let rooted = |table: &TableDiff| matches!(table.want.kind, TableKind::Partitioned { .. });
-        rooted(table) || self.tables.get(&key.parent).is_some_and(|parent| rooted(parent))
-    }
-
-    fn add_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
-        let name = &table.want.name;
-        let at_once = !self.to.features().validates_later || self.is_tree(table, key);
-        let own = id::foreign(name, key);
-        let mut draft =
-            Draft::sql(own.clone(), Phase::Key, self.to.add_foreign_key(&table.want, key, at_once));
-        draft.needs = self.foreign_needs(table, key);
-        draft.table = Some(name.clone());
-        draft.locks = vec![name.clone(), key.parent.clone()];
-        draft.estimate = if at_once { pace::check(table.rows) } else { pace::statement() };
-        draft.unit = format!("{name}/foreign");
-        self.add(draft);
-        if at_once || !key.validated || self.orphans_accepted(table, key) {
-            return;
-        }
-        let validate = id::validate(name, key);
-        let statements = self.to.validate_foreign_key(&table.want, key);
-        let mut draft = Draft::sql(validate.clone(), Phase::Key, statements);
-        draft.needs = BTreeSet::from([own]);
-        draft.table = Some(name.clone());
-        // Two validations of one table wait for each other anyway.
-        draft.locks = vec![name.clone()];
-        draft.estimate = pace::check(table.rows);
-        draft.unit = if self.is_small(table) { format!("{name}/foreign") } else { validate };
-        self.add(draft);
-    }
-
-    fn check_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
-        let name = &table.want.name;
-        let Some(query) = self.to.validate_foreign_key(&table.want, key).into_iter().next() else { return };
-        let label = id::foreign_label(key);
-        let message = format!("rows of {name} have no parent in {} by foreign key {label}", key.parent);
-        let mut draft = Draft::sql(id::validate(name, key), Phase::Key, Vec::new());
-        draft.action = Action::Check { query, message };
-        draft.needs = self.foreign_needs(table, key);
-        draft.table = Some(name.clone());
-        draft.estimate = pace::check(table.rows);
-        draft.unit = format!("{name}/foreign");
-        self.add(draft);
-    }
-
-    /// An accepted K303 adds the key and leaves the old rows unchecked.
-    fn orphans_accepted(&self, table: &TableDiff, key: &ForeignKey) -> bool {
-        let source = |name: &String| {
-            let map = table.projection.columns.iter().find(|map| map.target == *name);
-            map.map_or_else(|| name.clone(), |map| map.source.clone())
-        };
-        let columns: Vec<String> = key.columns.iter().map(source).collect();
-        let (what, at) = (orphans_of(&columns), shown(self.inputs.source, &table.source));
-        self.accepted.iter().any(|(place, words)| *place == at && words.starts_with(&what))
-    }
-
-    /// Statistics come after rows and indexes; a partition tree is looked at from its root.
-    fn analyze(&mut self, table: &'a TableDiff) {
-        let below = table.want.partition().is_some() && !std::ptr::eq(self.root(table), table);
-        let rooted = matches!(table.want.kind, TableKind::Partitioned { .. });
-        let tree = if rooted { self.tree(table) } else { vec![table] };
-        if !self.to.features().analyze || below || !tree.iter().any(|table| self.loads(table)) {
-            return;
-        }
-        let name = &table.want.name;
-        let own = id::analyze(name);
-        let mut draft = Draft::sql(own.clone(), Phase::Index, self.to.analyze(name));
-        for table in &tree {
-            draft.needs.extend([id::create(&table.want.name), id::copy(&table.want.name)]);
-            draft.needs.extend(self.part_ids(table));
-        }
-        draft.table = Some(name.clone());
-        draft.estimate = pace::analyze(tree.iter().map(|table| table.rows).sum());
-        draft.unit = self.part_unit_small(table, own);
-        self.add(draft);
-    }
-
-    fn part_unit_small(&self, table: &TableDiff, id: String) -> String {
-        if self.is_small(table) { table.want.name.to_string() } else { id }
-    }
-
-    /// Sequences are set after the rows of all tables that draw from them.
-    fn set_sequences(&mut self) {
-        for wanted in &self.inputs.diff.sequences {
-            let sequence = &wanted.want.want;
-            let drawers = self.drawers.get(&sequence.name);
-            let tables: Vec<_> =
-                drawers.into_iter().flatten().filter_map(|name| self.tables.get(*name)).collect();
-            let tables: Vec<&'a TableDiff> = tables.into_iter().copied().collect();
-            let load = tables.iter().any(|table| self.tree(table).iter().any(|table| self.loads(table)));
-            if !load && !tables.is_empty() {
-                continue;
-            }
-            let mut draft = Draft::sql(id::set(&sequence.name), Phase::Sequence, Vec::new());
-            draft.action = Action::SetSequence {
-                source: wanted.want.source.clone(),
-                sequence: sequence.clone(),
-                margin: 0,
-            };
-            draft.needs = tables.iter().flat_map(|table| self.rows_in(table)).collect();
-            draft.needs.insert(id::sequence(&sequence.name));
-            draft.unit = "sequences".into();
-            self.add(draft);
-        }
-    }
-}
-
-fn accepted_orphans(hazards: &[Hazard]) -> Vec<(&str, &str)> {
-    let accepted = hazards
-        .iter()
-        .filter(|hazard| hazard.code == "K303" && matches!(hazard.state, Standing::Accepted { .. }));
-    accepted.map(|hazard| (hazard.at.as_str(), hazard.what.as_str())).collect()
 }
 
 /// Names in a text, without whether they are called.

@@ -39,6 +39,7 @@ pub enum Phase {
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a few thousand steps; a box would only be in the way")]
 pub enum Action {
     /// Runs statements as they stand. `index_build`: counts against that budget.
     Sql { statements: Vec<String>, index_build: bool },

@@ -25,8 +25,9 @@ pub(super) struct Loaded<'a> {
 }
 
 impl Loaded<'_> {
-    /// The rule: chunks read at another position stay only when the source says that they are
-    /// unchanged, and an unfinished table also only when it is still cut at the same places.
+    /// The rule: chunks of an earlier snapshot stay only when the source says that they are
+    /// unchanged (at an equal position too: what a server forgets in a crash has no position),
+    /// and an unfinished table also only when it is still cut at the same places.
     pub(super) async fn judge(&self, snapshot: &dyn Snapshot) -> Result<Fate, EngineError> {
         if self.finished && self.marks.is_empty() {
             return Ok(Fate::Recopy("nothing is known of how it was read"));
@@ -35,9 +36,6 @@ impl Loaded<'_> {
             return Ok(Fate::Recopy("the marks of some chunks are missing"));
         }
         for (position, chunks) in self.by_position() {
-            if position == snapshot.position() {
-                continue;
-            }
             if !snapshot.unchanged(self.projection, position, &chunks).await? {
                 return Ok(Fate::Recopy("its rows changed on the source since they were copied"));
             }

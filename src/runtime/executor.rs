@@ -1,7 +1,7 @@
 //! Executes a graph: takes the lock, runs rounds of units until done or stopped, lets go, and
 //! reports what happened. Copies no row and orders no step itself.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -334,11 +334,16 @@ fn report(graph: &Graph, book: Book, began: Instant) -> Report {
     let failed: HashSet<&str> = book.failures.iter().filter_map(|failure| failure.step.as_deref()).collect();
     let known: HashSet<&String> = book.standing.iter().chain(&book.done).collect();
     let open = graph.steps.iter().filter(|step| !known.contains(&step.id));
+    let failed_units: HashMap<&str, &str> = graph
+        .steps
+        .iter()
+        .filter(|step| failed.contains(step.id.as_str()))
+        .map(|step| (step.unit.as_str(), step.id.as_str()))
+        .collect();
     let left = open.filter(|step| !failed.contains(step.id.as_str())).map(|step| {
-        let same_unit =
-            graph.steps.iter().find(|other| other.unit == step.unit && failed.contains(other.id.as_str()));
-        let blamed = book.blamed.get(&step.id).cloned();
-        (step.id.clone(), same_unit.map(|other| other.id.clone()).or(blamed))
+        // What failed in a unit took the unit's other steps with it.
+        let blamed = failed_units.get(step.unit.as_str()).map(|step| step.to_string());
+        (step.id.clone(), blamed.or_else(|| book.blamed.get(&step.id).cloned()))
     });
     Report {
         outcome,

@@ -61,9 +61,10 @@ pub(super) fn needed_by(graph: &Graph, steps: &[usize]) -> HashSet<usize> {
 /// The finished steps of the graph. A mark of a step that was made from something else is never
 /// taken for it.
 pub(super) fn done_steps(graph: &Graph, progress: &Progress) -> Result<HashSet<String>, EngineError> {
+    let steps: HashMap<&str, &Step> = graph.steps.iter().map(|step| (step.id.as_str(), step)).collect();
     let mut done = HashSet::new();
     for mark in &progress.steps {
-        let Some(step) = graph.step(&mark.step) else { continue };
+        let Some(step) = steps.get(mark.step.as_str()) else { continue };
         if step.inputs != mark.inputs {
             let why =
                 "an earlier run finished this step from other inputs: the plan or an end has changed since";

@@ -17,6 +17,7 @@ mod resume;
 pub mod retry;
 mod run;
 mod sums;
+mod table;
 mod trouble;
 pub mod verify;
 

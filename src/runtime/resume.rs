@@ -62,7 +62,7 @@ impl Run<'_> {
             let Action::Copy { projection, chunk_bytes, .. } = &self.step(place).action else { return None };
             let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
             let finished = done.contains(&self.step(place).id);
-            (finished || !marks.is_empty()).then(|| Earlier {
+            (finished || !marks.is_empty()).then_some(Earlier {
                 place,
                 projection,
                 loaded: Loaded { projection, marks, chunk_bytes: *chunk_bytes, finished },

@@ -8,7 +8,7 @@ use futures_util::future::try_join;
 use super::canonical::Canon;
 use super::event::{Event, Reporter};
 use super::sums;
-use crate::catalog::{Cast, ColumnMap, Form, Name, Projection};
+use crate::catalog::{Cast, ColumnMap, Form, Name, Projection, Type};
 use crate::engine::{Cause, EngineError, Snapshot, Source, Summary, Target};
 
 /// Buckets of a table: small enough to list a bucket of a large table, few enough to hold.
@@ -98,6 +98,16 @@ fn mirrored(projection: &Projection) -> Projection {
     }
 }
 
+/// The same columns, whatever class of value they hold.
+fn untyped(projection: &Projection) -> Projection {
+    let columns = projection.columns.iter().map(|column| ColumnMap {
+        source_type: Type::Any,
+        target_type: Type::Any,
+        ..column.clone()
+    });
+    Projection { columns: columns.collect(), ..projection.clone() }
+}
+
 /// One table at both ends.
 struct Comparison<'a> {
     /// As rows, for reading here.
@@ -165,16 +175,32 @@ impl Comparison<'_> {
         Ok((false, findings, more + unlisted))
     }
 
-    /// Sums computed here, over the cells of both ends.
+    /// Sums computed here. Rows of equal engines may hold values that their columns do not declare:
+    /// then every value is compared as it is, its class included.
     async fn compare_rows(&self, counts: (u64, u64)) -> Result<(bool, Vec<Finding>, u64), EngineError> {
-        let canon = Canon::new(&self.projection, self.same_engine).map_err(|why| {
+        match self.compare_cells(&self.projection, &self.mirror, counts).await {
+            Err(error) if error.cause == Cause::Data && self.same_engine => {
+                let (projection, mirror) = (untyped(&self.projection), untyped(&self.mirror));
+                self.compare_cells(&projection, &mirror, counts).await
+            }
+            compared => compared,
+        }
+    }
+
+    async fn compare_cells(
+        &self,
+        projection: &Projection,
+        mirror: &Projection,
+        counts: (u64, u64),
+    ) -> Result<(bool, Vec<Finding>, u64), EngineError> {
+        let canon = Canon::new(projection, self.same_engine).map_err(|why| {
             EngineError::new(Cause::Other, "compare the rows of", why)
                 .on(&self.native.source)
                 .hint("compare this table with --level count")
         })?;
         let (source, target) = try_join(
-            sums::summarize(self.source, &self.projection, &canon, BUCKETS),
-            sums::summarize(self.target, &self.mirror, &canon, BUCKETS),
+            sums::summarize(self.source, projection, &canon, BUCKETS),
+            sums::summarize(self.target, mirror, &canon, BUCKETS),
         )
         .await?;
         let compared = Compared { source, target };
@@ -183,8 +209,8 @@ impl Comparison<'_> {
             return Ok((true, Vec::new(), 0));
         };
         let (source, target) = try_join(
-            sums::list(self.source, &self.projection, &canon, &buckets, BUCKETS),
-            sums::list(self.target, &self.mirror, &canon, &buckets, BUCKETS),
+            sums::list(self.source, projection, &canon, &buckets, BUCKETS),
+            sums::list(self.target, mirror, &canon, &buckets, BUCKETS),
         )
         .await?;
         let (findings, more) = self.cap(differences(source, target));

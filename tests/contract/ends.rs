@@ -27,7 +27,8 @@ pub struct End {
 #[derive(Clone)]
 pub enum Sql {
     Postgres(Database),
-    Sqlite(File, Arc<TempDir>),
+    /// With the directory that goes when nobody needs it any more.
+    Sqlite(File, #[expect(dead_code, reason = "only kept")] Arc<TempDir>),
 }
 
 impl Sql {

@@ -2,6 +2,7 @@
 
 mod cut;
 mod pairs;
+mod pg_probe;
 mod pg_schema;
 mod resume;
 mod runs;

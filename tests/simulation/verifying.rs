@@ -13,7 +13,8 @@ use towpath::engine::{
 };
 use towpath::runtime::{TableVerdict, VerifyLevel, verify};
 
-use super::executing::{Told, projection};
+use super::executing::Told;
+use super::shapes::projection;
 use super::world::broken;
 
 type Rows = Vec<(i64, Option<&'static str>)>;

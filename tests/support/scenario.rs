@@ -53,11 +53,11 @@ impl Job {
         self.run(&["plan", "--out", "p.json", "--detailed-exitcode"]).expect(2)
     }
 
-    /// The digest in `p.json`.
+    /// The digest of the goal in `p.json`: the same for every plan that would do the same.
     pub fn digest(&self) -> String {
         let text = fs::read_to_string(self.path().join("p.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        json["digest"].as_str().unwrap().to_string()
+        json["goal"].as_str().unwrap().to_string()
     }
 
     /// Applies the saved plan and nothing else.

@@ -279,3 +279,219 @@ pub fn constraint_comment(table: &Name, constraint: &str, text: &Option<String>)
 pub fn column_list<S: AsRef<str>>(names: &[S]) -> String {
     format!("({})", identifiers(names))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Default, Partition, SequenceOwner, Type};
+
+    fn column(name: &str, native: &str) -> Column {
+        Column {
+            name: name.into(),
+            ty: Type::Text,
+            native: native.into(),
+            not_null: false,
+            default: None,
+            generated: None,
+            identity: None,
+            collation: None,
+            storage: None,
+            compression: None,
+            inherited: false,
+            portable: true,
+            comment: None,
+        }
+    }
+
+    fn default(native: &str) -> Option<Default> {
+        Some(Default { native: native.into(), sequence: None })
+    }
+
+    fn check(name: &str, native: &str) -> Check {
+        Check {
+            name: name.into(),
+            native: native.into(),
+            validated: true,
+            no_inherit: false,
+            inherited: false,
+            comment: None,
+        }
+    }
+
+    fn sequence(owner: Option<(&str, &str, bool)>) -> Sequence {
+        Sequence {
+            name: Name::new("app", "s"),
+            data_type: "bigint".into(),
+            start: 5,
+            increment: -1,
+            min: -9,
+            max: 5,
+            cache: 1,
+            cycle: true,
+            owner: owner.map(|(table, column, identity)| SequenceOwner {
+                table: Name::new("app", table),
+                column: column.into(),
+                identity,
+            }),
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn s_13_columns_keep_all_they_have() {
+        let table = Table {
+            name: Name::new("app", "t"),
+            columns: vec![
+                Column { identity: Some(Identity::Always), not_null: true, ..column("id", "bigint") },
+                Column {
+                    collation: Some(Name::new("pg_catalog", "C")),
+                    compression: Some("lz4".into()),
+                    storage: Some("EXTERNAL".into()),
+                    comment: Some("a \\ b".into()),
+                    default: default("'x'::text"),
+                    ..column("Te\"xt", "text")
+                },
+                Column {
+                    generated: Some(Generated { native: "(id * 2)".into(), stored: true }),
+                    ..column("twice", "bigint")
+                },
+                Column { default: default("1 + 2"), ..column("sum", "integer") },
+            ],
+            checks: vec![
+                check("c1", "(id > 0)"),
+                Check { no_inherit: true, ..check("", "id < 9") },
+                Check { validated: false, ..check("c2", "id <> 5") },
+            ],
+            unlogged: true,
+            options: vec![
+                ("fillfactor".into(), "70".into()),
+                ("toast.autovacuum_enabled".into(), "false".into()),
+            ],
+            comment: Some("it's".into()),
+            ..Table::default()
+        };
+        let sequence = sequence(Some(("t", "id", true)));
+        assert_eq!(
+            create_table(&table, &[&sequence]),
+            [
+                "CREATE UNLOGGED TABLE app.t (\n    id bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME app.s START \
+                 WITH 5 INCREMENT BY -1 MINVALUE -9 MAXVALUE 5 CACHE 1 CYCLE) NOT NULL,\n    \"Te\"\"xt\" text \
+                 COMPRESSION lz4 COLLATE pg_catalog.\"C\" DEFAULT 'x'::text,\n    twice bigint GENERATED ALWAYS AS \
+                 (id * 2) STORED,\n    sum integer DEFAULT (1 + 2),\n    CONSTRAINT c1 CHECK (id > 0),\n    CHECK \
+                 (id < 9) NO INHERIT\n) WITH (fillfactor='70', toast.autovacuum_enabled='false')",
+                "ALTER TABLE app.t ADD CONSTRAINT c2 CHECK (id <> 5) NOT VALID",
+                "ALTER TABLE ONLY app.t ALTER COLUMN \"Te\"\"xt\" SET STORAGE EXTERNAL",
+                "COMMENT ON TABLE app.t IS 'it''s'",
+                "COMMENT ON COLUMN app.t.\"Te\"\"xt\" IS E'a \\\\ b'",
+            ]
+        );
+    }
+
+    #[test]
+    fn s_16_a_partition_is_made_alone_and_attached() {
+        let inherited = Column { inherited: true, not_null: true, ..column("a", "integer") };
+        let parent = Partition { parent: Name::new("app", "p"), bound: "FOR VALUES IN (1)".into() };
+        let table = Table {
+            name: Name::new("app", "p1"),
+            kind: TableKind::Leaf(parent),
+            columns: vec![inherited.clone()],
+            checks: vec![Check { inherited: true, ..check("c", "(a > 0)") }],
+            ..Table::default()
+        };
+        assert_eq!(
+            create_table(&table, &[]),
+            [
+                "CREATE TABLE app.p1 (\n    a integer NOT NULL,\n    CONSTRAINT c CHECK (a > 0)\n)",
+                "ALTER TABLE ONLY app.p ATTACH PARTITION app.p1 FOR VALUES IN (1)",
+            ]
+        );
+        let root = Table {
+            name: Name::new("app", "p"),
+            kind: TableKind::Partitioned { by: "LIST (a)".into(), of: None },
+            columns: vec![Column { inherited: false, ..inherited }],
+            ..Table::default()
+        };
+        assert_eq!(
+            create_table(&root, &[]),
+            ["CREATE TABLE app.p (\n    a integer NOT NULL\n) PARTITION BY LIST (a)"]
+        );
+    }
+
+    #[test]
+    fn s_17_a_child_lists_what_is_its_own() {
+        let table = Table {
+            name: Name::new("app", "kid"),
+            columns: vec![
+                Column { inherited: true, default: default("7"), ..column("a", "integer") },
+                Column { inherited: true, not_null: true, ..column("b", "integer") },
+                column("c", "integer"),
+            ],
+            checks: vec![Check { inherited: true, ..check("c", "(a > 0)") }],
+            inherits: vec![Name::new("app", "base"), Name::new("app", "Other")],
+            ..Table::default()
+        };
+        assert_eq!(
+            create_table(&table, &[]),
+            [
+                "CREATE TABLE app.kid (\n    c integer\n) INHERITS (app.base, app.\"Other\")",
+                "ALTER TABLE ONLY app.kid ALTER COLUMN a SET DEFAULT 7",
+                "ALTER TABLE ONLY app.kid ALTER COLUMN b DROP DEFAULT",
+                "ALTER TABLE ONLY app.kid ALTER COLUMN b SET NOT NULL",
+            ]
+        );
+        let nothing = Table { name: Name::new("app", "nothing"), ..Table::default() };
+        assert_eq!(create_table(&nothing, &[]), ["CREATE TABLE app.nothing ()"]);
+    }
+
+    #[test]
+    fn s_14_a_sequence_is_owned_once_its_table_is_there() {
+        let serial = sequence(Some(("t", "Id", false)));
+        assert_eq!(
+            create_sequence(&serial),
+            [
+                "CREATE SEQUENCE app.s AS bigint START WITH 5 INCREMENT BY -1 MINVALUE -9 MAXVALUE 5 CACHE 1 CYCLE"
+            ]
+        );
+        assert_eq!(own_sequence(&serial), ["ALTER SEQUENCE app.s OWNED BY app.t.\"Id\""]);
+        assert!(own_sequence(&sequence(None)).is_empty());
+        assert!(own_sequence(&sequence(Some(("t", "id", true)))).is_empty());
+    }
+
+    #[test]
+    fn i_10_types_take_any_label() {
+        let user_type = |kind| UserType { name: Name::new("app", "T"), kind, comment: None };
+        let labels = ["it's", "a\\b", "", "line\nfeed"].map(str::to_string).to_vec();
+        assert_eq!(
+            create_type(&user_type(UserTypeKind::Enum { labels })),
+            ["CREATE TYPE app.\"T\" AS ENUM ('it''s', E'a\\\\b', '', 'line\nfeed')"]
+        );
+        let domain = UserTypeKind::Domain {
+            base: "text".into(),
+            not_null: true,
+            default: Some("'x'::text".into()),
+            collation: Some(Name::new("pg_catalog", "C")),
+            checks: vec![
+                check("c", "(VALUE > ''::text)"),
+                Check { validated: false, ..check("d", "VALUE > 'a'") },
+            ],
+        };
+        assert_eq!(
+            create_type(&user_type(domain)),
+            [
+                "CREATE DOMAIN app.\"T\" AS text COLLATE pg_catalog.\"C\" DEFAULT 'x'::text NOT NULL CONSTRAINT c \
+                 CHECK (VALUE > ''::text)",
+                "ALTER DOMAIN app.\"T\" ADD CONSTRAINT d CHECK (VALUE > 'a') NOT VALID",
+            ]
+        );
+        let composite = UserTypeKind::Composite { fields: vec![("The A".into(), "integer".into())] };
+        assert_eq!(create_type(&user_type(composite)), ["CREATE TYPE app.\"T\" AS (\"The A\" integer)"]);
+        let range = UserTypeKind::Range {
+            options: "subtype = double precision".into(),
+            multirange: Some(Name::new("app", "M")),
+        };
+        assert_eq!(
+            create_type(&user_type(range)),
+            ["CREATE TYPE app.\"T\" AS RANGE (subtype = double precision, multirange_type_name = app.\"M\")"]
+        );
+    }
+}

@@ -4,8 +4,8 @@
 use crate::catalog::dialect::{Inline, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
-    Catalog, Check, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
-    Sequence, Table, Type, UserType,
+    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Holds, Index, Key, Name, Probe,
+    Schema, Sequence, Table, Type, UserType,
 };
 
 use super::{ddl, keys, probe, quote, same, text, types};
@@ -34,6 +34,9 @@ static FEATURES: Features = Features {
     frozen_load: true,
 };
 
+/// Most columns of a table (manual, appendix K).
+const COLUMNS_MAX: usize = 1600;
+
 /// Columns that every table has (manual, 5.5).
 const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
@@ -44,6 +47,12 @@ impl Dialect for PostgresDialect {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    /// Types are kept to; numbers and dates go further than elsewhere. Text of a SQL_ASCII database
+    /// may be anything, which its encoding tells.
+    fn holds(&self) -> Holds {
+        Holds { nan: true, infinity: true, far_dates: true, ..Holds::default() }
     }
 
     fn quote(&self, identifier: &str) -> String {
@@ -154,6 +163,10 @@ impl Dialect for PostgresDialect {
         keys::add_key(table, key)
     }
 
+    fn add_key_in_parts(&self, table: &Table, key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+        keys::add_key_in_parts(table, key)
+    }
+
     fn create_index(&self, table: &Table, index: &Index) -> Vec<String> {
         keys::create_index(table, index)
     }
@@ -172,6 +185,24 @@ impl Dialect for PostgresDialect {
 
     fn empty_table(&self, table: &Name) -> Vec<String> {
         vec![format!("TRUNCATE TABLE ONLY {}", quote::name(table))]
+    }
+
+    fn refuse_key(&self, _table: &Table, key: &Key) -> Option<Unspeakable> {
+        keys::refuse_key(key)
+    }
+
+    fn refuse_index(&self, _table: &Table, index: &Index) -> Option<Unspeakable> {
+        keys::refuse_index(index)
+    }
+
+    fn refuse_foreign_key(&self, _table: &Table, key: &ForeignKey) -> Option<Unspeakable> {
+        keys::refuse_foreign_key(key)
+    }
+
+    fn refuse_column(&self, table: &Table, column: &Column) -> Option<Unspeakable> {
+        let at = table.columns.iter().position(|other| other.name == column.name);
+        let beyond = at.is_some_and(|at| at >= COLUMNS_MAX);
+        beyond.then(|| Unspeakable { what: format!("more than {COLUMNS_MAX} columns") })
     }
 
     fn probe(&self, probe: &Probe) -> Option<String> {

@@ -5,9 +5,47 @@ use crate::catalog::{
     Action, ForeignKey, Index, IndexPart, Key, KeyKind, MatchKind, Name, Nulls, Table, TableKind,
 };
 
+use crate::catalog::dialect::Unspeakable;
+
 use super::ddl::{column_list, comment, constraint_comment, with_options};
 use super::quote::{identifier, name};
 use super::text;
+
+/// Most columns of an index, the included ones counted, and of a foreign key (manual, appendix K).
+const COLUMNS_MAX: usize = 32;
+
+/// Keys of columns only, each with its own collation, are constraints here. Direction and nulls
+/// order nothing in a key and may go.
+pub fn refuse_key(key: &Key) -> Option<Unspeakable> {
+    if key.kind == KeyKind::Exclusion {
+        return too_many(key.parts.len() + key.include.len());
+    }
+    let odd = key.parts.iter().find_map(|part| match part {
+        IndexPart { expression: Some(_), .. } => Some("an expression".to_string()),
+        IndexPart { collation: Some(collation), .. } => Some(format!("the collation {collation}")),
+        IndexPart { opclass: Some(opclass), .. } => Some(format!("the operator class {opclass}")),
+        IndexPart { column: None, .. } => Some("a part that is no column".to_string()),
+        _ => None,
+    });
+    let odd = odd.or_else(|| key.predicate.as_ref().map(|_| "a condition".to_string()));
+    match odd {
+        Some(odd) => Some(Unspeakable { what: format!("a key with {odd}: only an index can have that") }),
+        None => too_many(key.parts.len() + key.include.len()),
+    }
+}
+
+pub fn refuse_index(index: &Index) -> Option<Unspeakable> {
+    too_many(index.parts.len() + index.include.len())
+}
+
+pub fn refuse_foreign_key(key: &ForeignKey) -> Option<Unspeakable> {
+    too_many(key.columns.len())
+}
+
+fn too_many(columns: usize) -> Option<Unspeakable> {
+    let many = columns > COLUMNS_MAX;
+    many.then(|| Unspeakable { what: format!("{columns} columns; {COLUMNS_MAX} are the most") })
+}
 
 /// A primary, unique or exclusion constraint. One of a partition also attaches its index to the
 /// parent's, which must exist.
@@ -20,6 +58,35 @@ pub fn add_key(table: &Table, key: &Key) -> Vec<String> {
     out.extend(cluster(table, &key.name, key.clustered));
     out.extend(constraint_comment(&table.name, &key.name, &key.comment));
     out
+}
+
+/// A key as an index that is built beside others, and the short statement that makes it a key
+/// (manual, ALTER TABLE, `ADD table_constraint_using_index`). Not for roots of partition trees, for
+/// which the server refuses it, nor for keys that an index alone cannot say.
+pub fn add_key_in_parts(table: &Table, key: &Key) -> Option<(Vec<String>, Vec<String>)> {
+    let plain = key.kind != KeyKind::Exclusion && key.method.is_empty() && !key.deferrable;
+    if !plain || key.name.is_empty() || !table.holds_rows() {
+        return None;
+    }
+    let quoted = name(&table.name);
+    let mut build =
+        format!("CREATE UNIQUE INDEX {} ON {quoted} ({})", identifier(&key.name), key_columns(key));
+    if !key.include.is_empty() {
+        build += &format!(" INCLUDE {}", column_list(&key.include));
+    }
+    if key.nulls_not_distinct {
+        build += " NULLS NOT DISTINCT";
+    }
+    build += &with_options(&key.options);
+    let word = if key.kind == KeyKind::Primary { "PRIMARY KEY" } else { "UNIQUE" };
+    let constraint = constraint_name(&key.name);
+    let using = format!("{word} USING INDEX {}", identifier(&key.name));
+    let mut attached = vec![format!("ALTER TABLE ONLY {quoted} ADD {constraint}{using}")];
+    let index = Name::new(&table.name.schema, &key.name);
+    attached.extend(attach(&index, &key.parent));
+    attached.extend(cluster(table, &key.name, key.clustered));
+    attached.extend(constraint_comment(&table.name, &key.name, &key.comment));
+    Some((vec![build], attached))
 }
 
 fn constraint_name(constraint: &str) -> String {
@@ -182,4 +249,178 @@ pub fn validate_foreign_key(table: &Table, key: &ForeignKey) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", name(&table.name), identifier(&key.name))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(kind: TableKind) -> Table {
+        Table { name: Name::new("app", "Or\"ders"), kind, ..Table::default() }
+    }
+
+    fn column(name: &str) -> IndexPart {
+        IndexPart { column: Some(name.into()), ..IndexPart::default() }
+    }
+
+    fn key() -> Key {
+        Key {
+            name: "k".into(),
+            kind: KeyKind::Unique,
+            parts: vec![column("a"), column("select")],
+            include: vec![],
+            nulls_not_distinct: false,
+            deferrable: false,
+            initially_deferred: false,
+            method: String::new(),
+            predicate: None,
+            options: vec![],
+            parent: None,
+            clustered: false,
+            comment: None,
+            bytes: 0,
+        }
+    }
+
+    fn foreign_key() -> ForeignKey {
+        ForeignKey {
+            name: "f".into(),
+            columns: vec!["a".into()],
+            parent: Name::new("app", "p"),
+            parent_columns: vec!["id".into()],
+            on_delete: Action::NoAction,
+            on_update: Action::NoAction,
+            set_columns: vec![],
+            matching: MatchKind::Simple,
+            deferrable: false,
+            initially_deferred: false,
+            validated: true,
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn s_10_keys_keep_all_they_have() {
+        let plain = table(TableKind::Plain);
+        let on = "ALTER TABLE ONLY app.\"Or\"\"ders\" ADD CONSTRAINT k";
+        assert_eq!(add_key(&plain, &key()), [format!("{on} UNIQUE (a, \"select\")")]);
+        let full = Key {
+            include: vec!["b".into()],
+            nulls_not_distinct: true,
+            initially_deferred: true,
+            options: vec![("fillfactor".into(), "70".into())],
+            parent: Some(Name::new("app", "parent_k")),
+            clustered: true,
+            comment: Some("it's".into()),
+            ..key()
+        };
+        assert_eq!(
+            add_key(&plain, &full),
+            [
+                format!(
+                    "{on} UNIQUE NULLS NOT DISTINCT (a, \"select\") INCLUDE (b) WITH (fillfactor='70') DEFERRABLE \
+                     INITIALLY DEFERRED"
+                ),
+                "ALTER INDEX app.parent_k ATTACH PARTITION app.k".to_string(),
+                "ALTER TABLE app.\"Or\"\"ders\" CLUSTER ON k".to_string(),
+                "COMMENT ON CONSTRAINT k ON app.\"Or\"\"ders\" IS 'it''s'".to_string(),
+            ]
+        );
+        let part = IndexPart { operator: Some("&&".into()), ..column("during") };
+        let exclusion = Key {
+            kind: KeyKind::Exclusion,
+            parts: vec![part],
+            method: "gist".into(),
+            predicate: Some("(a > 1)".into()),
+            ..key()
+        };
+        assert_eq!(
+            add_key(&plain, &exclusion),
+            [format!("{on} EXCLUDE USING gist (during WITH &&) WHERE (a > 1)")]
+        );
+    }
+
+    #[test]
+    fn s_34_indexes_keep_all_they_have() {
+        let expression = IndexPart {
+            expression: Some("lower(b)".into()),
+            collation: Some(Name::new("pg_catalog", "C")),
+            opclass: Some("text_pattern_ops".into()),
+            descending: true,
+            nulls: Some(Nulls::Last),
+            ..IndexPart::default()
+        };
+        let index = Index {
+            name: "i".into(),
+            unique: true,
+            method: "btree".into(),
+            parts: vec![column("a"), expression],
+            include: vec!["c".into()],
+            nulls_not_distinct: false,
+            predicate: Some("c IS NULL".into()),
+            options: vec![],
+            parent: None,
+            valid: true,
+            clustered: false,
+            comment: None,
+            bytes: 0,
+        };
+        let rest = "USING btree (a, (lower(b)) COLLATE pg_catalog.\"C\" text_pattern_ops DESC NULLS LAST) INCLUDE \
+                    (c) WHERE (c IS NULL)";
+        let on = "app.\"Or\"\"ders\"";
+        assert_eq!(
+            create_index(&table(TableKind::Plain), &index),
+            [format!("CREATE UNIQUE INDEX i ON {on} {rest}")]
+        );
+        let root = TableKind::Partitioned { by: "LIST (a)".into(), of: None };
+        assert_eq!(
+            create_index(&table(root), &index),
+            [format!("CREATE UNIQUE INDEX i ON ONLY {on} {rest}")]
+        );
+    }
+
+    #[test]
+    fn s_11_foreign_keys_are_added_first_and_checked_later() {
+        let plain = table(TableKind::Plain);
+        let on = "ALTER TABLE ONLY app.\"Or\"\"ders\" ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES app.p (id)";
+        assert_eq!(add_foreign_key(&plain, &foreign_key(), false), [format!("{on} NOT VALID")]);
+        assert_eq!(add_foreign_key(&plain, &foreign_key(), true), [on]);
+        assert_eq!(
+            validate_foreign_key(&plain, &foreign_key()),
+            ["ALTER TABLE app.\"Or\"\"ders\" VALIDATE CONSTRAINT f"]
+        );
+        let full = ForeignKey {
+            on_delete: Action::SetNull,
+            set_columns: vec!["a".into()],
+            on_update: Action::Cascade,
+            matching: MatchKind::Full,
+            deferrable: true,
+            ..foreign_key()
+        };
+        let rest = "MATCH FULL ON UPDATE CASCADE ON DELETE SET NULL (a) DEFERRABLE NOT VALID";
+        assert_eq!(add_foreign_key(&plain, &full, false), [format!("{on} {rest}")]);
+    }
+
+    #[test]
+    fn what_cannot_be_checked_later_is_checked_at_once() {
+        let root = table(TableKind::Partitioned { by: "LIST (a)".into(), of: None });
+        let added = add_foreign_key(&root, &foreign_key(), false);
+        assert!(!added[0].contains("NOT VALID") && !added[0].contains("ONLY"), "{added:?}");
+        assert!(validate_foreign_key(&root, &foreign_key()).is_empty());
+        let nameless = ForeignKey { name: String::new(), ..foreign_key() };
+        let added = add_foreign_key(&table(TableKind::Plain), &nameless, false);
+        assert!(!added[0].contains("NOT VALID") && !added[0].contains("CONSTRAINT"), "{added:?}");
+        assert!(validate_foreign_key(&table(TableKind::Plain), &nameless).is_empty());
+    }
+
+    #[test]
+    fn k_306_keys_that_only_an_index_can_be_are_refused() {
+        let with = |part: IndexPart| refuse_key(&Key { parts: vec![part], ..key() });
+        assert_eq!(refuse_key(&key()), None);
+        assert_eq!(with(IndexPart { descending: true, ..column("a") }), None);
+        assert!(with(IndexPart { expression: Some("lower(a)".into()), ..IndexPart::default() }).is_some());
+        assert!(with(IndexPart { collation: Some(Name::new("x", "nocase")), ..column("a") }).is_some());
+        assert!(refuse_key(&Key { predicate: Some("a > 1".into()), ..key() }).is_some());
+        assert!(refuse_key(&Key { parts: vec![column("a"); 33], ..key() }).is_some());
+    }
 }

@@ -64,8 +64,8 @@ pub fn spell(expr: &Expr) -> Result<String, Unspeakable> {
 
 /// A text with columns, objects and schemas renamed, quoted as the server prints them. Bare
 /// names are columns unless they are called, follow a `::` or `COLLATE`, or stand where no operand
-/// can; names of two parts are objects. Of functions only those named one by one are renamed:
-/// functions are not carried.
+/// can; names of two parts are objects. Functions and operators move with their schema as types do:
+/// those of an extension move with it, others must be on the target already.
 pub fn rename(native: &str, renames: &Renames) -> Result<String, Unspeakable> {
     if renames.columns.is_empty() && renames.objects.is_empty() && renames.schemas.is_empty() {
         return Ok(native.to_string());
@@ -103,10 +103,9 @@ impl Renamer<'_> {
         }
         let Some(first) = types::fold(token) else { return at + 1 };
         if self.is(at + 1, ".")
-            && let Some(second) = self.tokens.get(at + 2).and_then(types::fold)
+            && let Some(second) = self.tokens.get(at + 2)
         {
-            self.object(at, Name::new(first, second));
-            return at + 3;
+            return self.qualified(at, first, second);
         }
         if at > 0 && self.tokens[at - 1].is("::") {
             return expr::type_end(self.tokens, at).unwrap_or(at + 1);
@@ -141,16 +140,21 @@ impl Renamer<'_> {
         !ends_operand(before)
     }
 
-    fn object(&mut self, at: usize, name: Name) {
-        let called = self.is(at + 3, "(");
-        let new = match called {
-            true => self.renames.objects.get(&name).cloned().unwrap_or_else(|| name.clone()),
-            false => self.renames.object(&name),
-        };
-        if new != name {
-            let text = quote::name(&new);
-            self.replace(self.tokens[at].start, self.tokens[at + 2].end(), &text);
+    /// `schema.name`, or the `schema.&&` of an operator.
+    fn qualified(&mut self, at: usize, schema: String, second: &Token<'_>) -> usize {
+        let start = self.tokens[at].start;
+        if let Some(name) = types::fold(second) {
+            let name = Name::new(schema, name);
+            let new = self.renames.object(&name);
+            if new != name {
+                self.replace(start, second.end(), &quote::name(&new));
+            }
+        } else if second.kind == Kind::Op
+            && let Some(new) = self.renames.schemas.get(&schema)
+        {
+            self.replace(start, self.tokens[at].end(), &quote::identifier(new));
         }
+        at + 3
     }
 
     /// `'schema.name'::regclass`, the argument of `nextval`.
@@ -325,7 +329,8 @@ mod tests {
             ("nextval('public.seq'::regclass)", "nextval('app.\"Seq 2\"'::regclass)"),
             ("nextval('other.seq'::regclass)", "nextval('other.seq'::regclass)"),
             ("'public.seq'::text", "'public.seq'::text"),
-            ("public.f(a)", "public.f(\"Alpha\")"),
+            ("public.f(a)", "app.f(\"Alpha\")"),
+            ("(a OPERATOR(public.&&) other.f(a))", "(\"Alpha\" OPERATOR(app.&&) other.f(\"Alpha\"))"),
             ("EXTRACT(year FROM year)", "EXTRACT(year FROM y)"),
             ("(a COLLATE \"Odd\")", "(\"Alpha\" COLLATE \"Odd\")"),
             ("RANGE (a text_ops, \"Odd\")", "RANGE (\"Alpha\" text_ops, even)"),

@@ -59,8 +59,9 @@ pub(super) fn catalog(conn: &Connection, file: &File) -> Result<Catalog, EngineE
     let encoding = conn.query_row("PRAGMA main.encoding", [], |row| row.get(0));
     let mut catalog = empty(file)?;
     catalog.encoding = encoding.map_err(|error| classify(DOING, error).on(file))?;
+    let mut places = BTreeMap::new();
     for object in &facts.objects {
-        add(&mut catalog, &facts, object);
+        add(&mut catalog, &mut places, &facts, object);
     }
     resolve_names(&mut catalog.tables);
     catalog.tables.sort_by(|a, b| a.name.cmp(&b.name));
@@ -165,7 +166,8 @@ fn ours(name: &str) -> bool {
     !lower.starts_with("sqlite_") && !marks::TABLES.contains(&lower.as_str())
 }
 
-fn add(catalog: &mut Catalog, facts: &Facts, object: &Object) {
+/// `places`: where in the catalog each table is.
+fn add<'a>(catalog: &mut Catalog, places: &mut BTreeMap<&'a str, usize>, facts: &Facts, object: &'a Object) {
     if !ours(&object.name) || !ours(&object.table) {
         return;
     }
@@ -180,6 +182,7 @@ fn add(catalog: &mut Catalog, facts: &Facts, object: &Object) {
             Some("shadow") => catalog.others.push(other("shadow table", None)),
             _ => match table(facts, object) {
                 Some((table, sequence)) => {
+                    places.insert(&object.name, catalog.tables.len());
                     catalog.tables.push(table);
                     catalog.sequences.extend(sequence.map(|sequence| unique_name(catalog, sequence)));
                 }
@@ -187,7 +190,8 @@ fn add(catalog: &mut Catalog, facts: &Facts, object: &Object) {
             },
         },
         "index" => {
-            let table = catalog.tables.iter_mut().find(|table| table.name.name == object.table);
+            let place = places.get(object.table.as_str());
+            let table = place.and_then(|&place| catalog.tables.get_mut(place));
             match table.and_then(|table| index(facts, object, table).map(|index| (table, index))) {
                 Some((table, index)) => {
                     table.indexes.push(index);

@@ -14,7 +14,7 @@ use super::exact;
 use super::read::{Pull, Range, from_where, select, shape};
 use super::types::{Affinity, affinity};
 use crate::catalog::{Cell, Form, Projection, RowBatch, Type};
-use crate::engine::{Cause, EngineError};
+use crate::engine::{Cause, EngineError, Loaded};
 
 const LOAD: &str = "load rows into";
 
@@ -133,8 +133,20 @@ impl Loader {
         }
     }
 
-    /// Fetches rows that stand still in another file. Returns how many went in.
-    pub fn pull(&self, conn: &Connection, pull: &Pull) -> Result<u64, EngineError> {
+    /// Fetches rows that stand still in another file. Returns how many went in, and the bytes by
+    /// which this file grew.
+    pub fn pull(&self, conn: &Connection, pull: &Pull) -> Result<Loaded, EngineError> {
+        let pages = |what: &str| {
+            let found = conn.query_row(&format!("PRAGMA main.{what}"), [], |row| row.get::<_, i64>(0));
+            found.map_err(|error| classify(LOAD, error).on(&self.projection.target))
+        };
+        let before = pages("page_count")?;
+        let rows = self.fetch(conn, pull)?;
+        let grown = (pages("page_count")? - before).max(0) * pages("page_size")?;
+        Ok(Loaded { rows, bytes: grown as u64 })
+    }
+
+    fn fetch(&self, conn: &Connection, pull: &Pull) -> Result<u64, EngineError> {
         let fail = |error| classify(LOAD, error).on(&self.projection.target);
         let text = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fail);
         if text("PRAGMA main.encoding")? != pull.encoding {

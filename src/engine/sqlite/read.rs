@@ -254,6 +254,7 @@ pub(super) struct RowStream {
     empties: std_mpsc::Sender<RowBatch>,
     /// Holds the reader until the stream is dropped.
     lease: Lease,
+    batch_bytes: usize,
     ended: bool,
 }
 
@@ -278,7 +279,7 @@ impl RowStream {
             Some(pull) => scan.announce(conn, &pull),
             None => scan.run(conn),
         }));
-        Ok(Self { batches, empties, lease, ended: false })
+        Ok(Self { batches, empties, lease, batch_bytes, ended: false })
     }
 }
 
@@ -299,6 +300,10 @@ impl BatchStream for RowStream {
     }
 
     fn recycle(&mut self, mut rows: RowBatch) {
+        // One huge row must not leave every batch as large as itself.
+        if rows.bytes() > 4 * self.batch_bytes {
+            return;
+        }
         rows.clear();
         // A scan that is over needs no batches any more.
         let _ = self.empties.send(rows);

@@ -65,7 +65,8 @@ fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceVa
     let table = quote(&owner.table.name);
     let sql = format!("SELECT max({}) FROM {SCHEMA}.{table}", quote(&owner.column));
     let largest: Option<i64> = conn.query_row(&sql, [], |row| row.get(0)).map_err(fail)?;
-    let kept = match inspect::autoincrement(conn, &owner.table.name).map_err(fail)? {
+    let counted = catalog.table(&owner.table).and_then(|table| table.option("autoincrement"));
+    let kept = match counted == Some("true") {
         true => conn
             .query_row("SELECT seq FROM main.sqlite_sequence WHERE name = ?1", [&owner.table.name], |row| {
                 row.get(0)

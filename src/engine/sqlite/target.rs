@@ -146,22 +146,23 @@ impl Writing {
         let pull = load::pull_of(bytes, load.projection)?;
         let before = self.bytes();
         let loader = std::sync::Arc::clone(loader);
-        let mut done = Loaded::default();
         let fetched = received("load rows into", self.worker.send(move |conn| loader.pull(conn, &pull)));
         tokio::pin!(fetched);
-        let rows = loop {
+        let mut told = 0;
+        loop {
             tokio::select! {
-                rows = &mut fetched => break rows?,
+                loaded = &mut fetched => {
+                    let loaded = loaded?;
+                    (load.gauge)(loaded.bytes.saturating_sub(told), loaded.rows);
+                    return Ok(loaded);
+                }
                 () = tokio::time::sleep(GAUGE_EVERY) => {
                     let grown = self.bytes().saturating_sub(before);
-                    (load.gauge)(grown.saturating_sub(done.bytes), 0);
-                    done.bytes = done.bytes.max(grown);
+                    (load.gauge)(grown.saturating_sub(told), 0);
+                    told = told.max(grown);
                 }
             }
-        };
-        (load.gauge)(0, rows);
-        done.rows = rows;
-        Ok(done)
+        }
     }
 
     /// Takes the stream to its end. One batch is inserted while the next is awaited.

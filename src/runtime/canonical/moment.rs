@@ -10,7 +10,8 @@ struct Clock {
 pub(super) fn date(to: &mut Vec<u8>, text: &str) -> Option<()> {
     let text = text.trim();
     if is_infinity(text) {
-        return Some(to.extend_from_slice(text.as_bytes()));
+        to.extend_from_slice(text.as_bytes());
+        return Some(());
     }
     let (text, before_christ) = cut_bc(text);
     let (day, rest) = parse_day(text, before_christ)?;
@@ -20,7 +21,8 @@ pub(super) fn date(to: &mut Vec<u8>, text: &str) -> Option<()> {
             return None;
         }
     }
-    Some(to.extend_from_slice(&day.to_le_bytes()))
+    to.extend_from_slice(&day.to_le_bytes());
+    Some(())
 }
 
 /// Appends a time of day, with its offset where it has one.
@@ -41,7 +43,8 @@ pub(super) fn timestamp(
 ) -> Option<()> {
     let text = text.trim();
     if is_infinity(text) {
-        return Some(to.extend_from_slice(text.as_bytes()));
+        to.extend_from_slice(text.as_bytes());
+        return Some(());
     }
     let (text, before_christ) = cut_bc(text);
     let (day, rest) = parse_day(text, before_christ)?;

@@ -66,7 +66,7 @@ fn hash_row(canon: &Canon, row: &[Value]) -> u128 {
 /// Whether two values count as one in a column of this type.
 fn same(ty: &Type, one: &Value, other: &Value) -> bool {
     let rule = canon(ty, ty, 1);
-    hash_row(&rule, &[one.clone()]) == hash_row(&rule, &[other.clone()])
+    hash_row(&rule, std::slice::from_ref(one)) == hash_row(&rule, std::slice::from_ref(other))
 }
 
 const TZ: Type = Type::TimestampTz { precision: 6 };

@@ -182,24 +182,15 @@ fn nulls(direction: i16) -> Option<Nulls> {
     }
 }
 
-/// The class where it is not the column's default, or has parameters.
+/// The class where it is not the column's default, has parameters, or is an extension's for a type
+/// that is not: then it is named, so that whoever reads it sees that the extension is needed.
 fn class_text(
     class: &OpClass,
     column: Option<u32>,
     types: &Types,
     parameters: Option<String>,
 ) -> Option<String> {
-    // Classes of other types than the column's serve it by default where the types are one to the
-    // server, or the class is for any array, enum or range.
-    let serves = column.is_none_or(|oid| {
-        let base = types.base(oid);
-        let pair = (types.system_name(base), types.system_name(class.of));
-        let polymorphic = types.system_name(class.of).is_none();
-        base == class.of
-            || polymorphic
-            || matches!(pair, (Some("varchar"), Some("text")) | (Some("cidr"), Some("inet")))
-    });
-    if class.is_default && serves && parameters.is_none() {
+    if class.is_default && serves(class, column, types) && parameters.is_none() {
         return None;
     }
     let name = match class.name.schema.as_str() {
@@ -210,6 +201,19 @@ fn class_text(
         Some(parameters) => format!("{name} ({parameters})"),
         None => name,
     })
+}
+
+/// True where a column has the class by itself: it is for the column's type, for one that is the
+/// same to the server, or for any array, enum or range.
+fn serves(class: &OpClass, column: Option<u32>, types: &Types) -> bool {
+    let system = class.name.schema == "pg_catalog";
+    let Some(base) = column.map(|oid| types.base(oid)) else { return system };
+    if class.of == base {
+        return system || types.system_name(base).is_none();
+    }
+    let pair = (types.system_name(base), types.system_name(class.of));
+    let alike = matches!(pair, (Some("varchar"), Some("text")) | (Some("cidr"), Some("inet")));
+    system && (alike || types.system_name(class.of).is_none())
 }
 
 /// The key of a constraint, completed from its index.
