@@ -31,6 +31,7 @@ pub(super) fn run(
     need_parent_keys(road, &mut tables, &mut found);
     unused_rules(road, &mut found);
     look_at_ends(road, &tables, &mut found);
+    look_at_grants(road, &sequences, &mut found);
     leave_behind(road, selection, &mut found);
 
     let there = There::new(road, progress);
@@ -56,6 +57,18 @@ fn forget_loaded(diff: &Diff, there: &There<'_>, found: &mut Found) {
     let loaded = diff.tables.iter().filter(|table| there.did(&id::copy(&table.want.name)));
     let loaded: HashSet<&Name> = loaded.flat_map(|table| [&table.source, &table.want.name]).collect();
     found.asked.retain(|asked| asked.probe.code.starts_with('K') || !loaded.contains(&asked.probe.table));
+}
+
+/// What this role may not read, with the statement that lets it.
+fn look_at_grants(road: &Road<'_>, sequences: &[SequencePair], found: &mut Found) {
+    for denied in &road.source.denied {
+        let drawn = sequences.iter().any(|pair| pair.source == denied.object);
+        if drawn || road.intent(&denied.object).is_some() {
+            let at = road.spot(&denied.object, None).at;
+            let way = format!("on the source, as its owner: {};", denied.grant.trim_end_matches(';'));
+            found.hazard("P802", at, "this role may not read it", &[way.as_str()]);
+        }
+    }
 }
 
 /// Sorts what was found; problems end it.

@@ -233,7 +233,16 @@ pub static KINDS: &[Kind] = &[
          \n\
          Ways out: Read as the owner of the table or as a role with BYPASSRLS.",
     ),
-    kind("P802", Stop, "a privilege is missing (reported by the engine with its grant)", ABSENT),
+    kind(
+        "P802",
+        Stop,
+        "a privilege to read is missing",
+        "The role of the source URL may not read a table or sequence that the plan carries.\n\
+         \n\
+         How it is found: From the catalog, for every table and sequence at once.\n\
+         \n\
+         Ways out: Run the GRANT that the finding shows, as the owner; or skip the table.",
+    ),
     kind(
         "P803",
         Stop,

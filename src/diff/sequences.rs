@@ -10,7 +10,8 @@ use super::road::Road;
 use super::typemap;
 use super::{SequencePair, TableDiff};
 use crate::catalog::{Name, Question, Sequence, SequenceOwner, Type};
-use crate::plan::Load;
+use crate::plan::pattern::Pattern;
+use crate::plan::{Load, Rule};
 
 /// Who draws from each sequence of the source: carried tables and their columns.
 type Users<'t> = BTreeMap<Name, Vec<(&'t TableDiff, String)>>;
@@ -27,7 +28,7 @@ pub(super) fn map_sequences(
     let mut carried: BTreeSet<&Name> = BTreeSet::new();
     for sequence in &road.source.sequences {
         let drawn = users.get(&sequence.name).map_or(&[][..], Vec::as_slice);
-        if drawn.is_empty() && !used.sequences.contains(&sequence.name) {
+        if drawn.is_empty() && !used.sequences.contains(&sequence.name) && !comes_alone(road, sequence) {
             continue;
         }
         carried.insert(&sequence.name);
@@ -41,6 +42,20 @@ pub(super) fn map_sequences(
     }
     left_over(road, &carried, &by_name, found);
     pairs
+}
+
+/// A sequence that nothing owns shares its name space with tables: the patterns that choose
+/// tables choose it too.
+fn comes_alone(road: &Road<'_>, sequence: &Sequence) -> bool {
+    if !road.same || !road.to.features().sequences || sequence.owner.is_some() {
+        return false;
+    }
+    let (schema, folds) = (&road.source.default_schema, road.from.features().folds_case);
+    let names = |rule: &&Rule| {
+        Pattern::parse(&rule.pattern).is_ok_and(|pattern| pattern.matches(&sequence.name, schema, folds))
+    };
+    let mut rules = road.plan.rules.iter().filter(names).peekable();
+    rules.peek().is_some() && rules.all(|rule| !rule.skip)
 }
 
 fn users<'t>(road: &Road<'_>, tables: &'t [TableDiff]) -> Users<'t> {
@@ -166,7 +181,7 @@ fn left_over(
             Some(owner) => {
                 format!("belongs to {}, which stays", road.spot(&owner.table, Some(&owner.column)).at)
             }
-            None => "no carried column uses it".to_string(),
+            None => "no carried column uses it, and no pattern names it".to_string(),
         };
         found.left("sequence", sequence.name.clone(), why);
     }
