@@ -12,7 +12,7 @@ use super::same::Same;
 use super::{Diff, SequencePair, TableDiff, Wanted, id, naming, needed, sequences, tables};
 use crate::catalog::{Extension, Name, Schema, UserType};
 use crate::checkpoint::Progress;
-use crate::plan::{Problem, Selection};
+use crate::plan::{Load, Problem, Selection};
 
 pub(super) fn run(
     mut road: Road<'_>,
@@ -26,11 +26,12 @@ pub(super) fn run(
     let mut tables = map_tables(road, selection, &mut found);
     let types = needed::map_types(road, &used, &mut found);
     let extensions = needed::map_extensions(road, &used, &mut found);
-    let sequences = sequences::map_sequences(road, &tables, &used, &mut found);
+    let sequences = sequences::map_sequences(road, selection, &tables, &used, &mut found);
     naming::settle(road, &mut tables, &sequences, &mut found);
     need_parent_keys(road, &mut tables, &mut found);
     unused_rules(road, &mut found);
     look_at_ends(road, &tables, &mut found);
+    look_at_grants(road, &tables, &sequences, &mut found);
     leave_behind(road, selection, &mut found);
 
     let there = There::new(road, progress);
@@ -143,13 +144,15 @@ fn need_parent_keys(road: &Road<'_>, tables: &mut [TableDiff], found: &mut Found
             unique.extend(columns(parts).map(|columns| (table.name.clone(), columns)));
         }
     }
+    let keyed = tables.iter().filter(|table| table.want.primary_key().is_some());
+    let primary: HashSet<Name> = keyed.map(|table| table.want.name.clone()).collect();
     for table in tables {
         let at = road.at(&table.source);
         let schema = table.source.schema.clone();
         table.foreign_keys.retain(|key| {
             let key = &key.want;
             let wanted = (key.parent.clone(), key.parent_columns.iter().cloned().collect());
-            if unique.contains(&wanted) {
+            if unique.contains(&wanted) || (key.parent_columns.is_empty() && primary.contains(&key.parent)) {
                 return true;
             }
             let label = id::foreign_label(key);
@@ -209,6 +212,18 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         if !sum(rights).is_empty() {
             found.hazard(code, "source", format!("not carried: {}", sum(rights)), &[]);
         }
+    }
+}
+
+/// Rows that this role may not read: the grant is shown, and no question is asked of them.
+fn look_at_grants(road: &Road<'_>, tables: &[TableDiff], sequences: &[SequencePair], found: &mut Found) {
+    let loaded = tables.iter().filter(|table| table.policy.load != Load::None);
+    let loaded = loaded.map(|table| &table.source);
+    let needed: HashSet<&Name> = loaded.chain(sequences.iter().map(|pair| &pair.source)).collect();
+    for denied in road.source.denied.iter().filter(|denied| needed.contains(&denied.object)) {
+        let what = "this role may not read it";
+        found.hazard("P802", road.at(&denied.object), what, &[&denied.grant]);
+        found.asked.retain(|asked| asked.probe.table != denied.object);
     }
 }
 

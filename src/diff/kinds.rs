@@ -233,7 +233,16 @@ pub static KINDS: &[Kind] = &[
          \n\
          Ways out: Read as the owner of the table or as a role with BYPASSRLS.",
     ),
-    kind("P802", Stop, "a privilege is missing (reported by the engine with its grant)", ABSENT),
+    kind(
+        "P802",
+        Stop,
+        "a privilege is missing",
+        "This role may not read a table that is carried, or a sequence that must be set.\n\
+         \n\
+         How it is found: From the source's catalog.\n\
+         \n\
+         Ways out: Run the grant that the plan shows, as the owner of the object or as a superuser.",
+    ),
     kind(
         "P803",
         Stop,

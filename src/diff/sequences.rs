@@ -1,7 +1,7 @@
 //! Sequences: those that carried columns draw from or own, and the counters that identity columns
 //! of another engine become.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::found::Found;
 use super::hazard::{Level, Verdict};
@@ -10,24 +10,27 @@ use super::road::Road;
 use super::typemap;
 use super::{SequencePair, TableDiff};
 use crate::catalog::{Name, Question, Sequence, SequenceOwner, Type};
-use crate::plan::Load;
+use crate::plan::{Load, Selection};
 
 /// Who draws from each sequence of the source: carried tables and their columns.
 type Users<'t> = BTreeMap<Name, Vec<(&'t TableDiff, String)>>;
 
 pub(super) fn map_sequences(
     road: &Road<'_>,
+    selection: &Selection,
     tables: &[TableDiff],
     used: &Used,
     found: &mut Found,
 ) -> Vec<SequencePair> {
     let by_name: HashMap<&Name, &Sequence> = road.source.sequences.iter().map(|s| (&s.name, s)).collect();
     let users = users(road, tables);
+    let whole = whole_schemas(road, selection);
     let mut pairs = Vec::new();
     let mut carried: BTreeSet<&Name> = BTreeSet::new();
     for sequence in &road.source.sequences {
         let drawn = users.get(&sequence.name).map_or(&[][..], Vec::as_slice);
-        if drawn.is_empty() && !used.sequences.contains(&sequence.name) {
+        let free = sequence.owner.is_none() && whole.contains(&sequence.name.schema);
+        if drawn.is_empty() && !used.sequences.contains(&sequence.name) && !free {
             continue;
         }
         carried.insert(&sequence.name);
@@ -41,6 +44,19 @@ pub(super) fn map_sequences(
     }
     left_over(road, &carried, &by_name, found);
     pairs
+}
+
+/// Schemas that the plan speaks of as a whole: every table is carried, or skipped in so many words.
+/// Their free sequences come along, for applications that call them.
+fn whole_schemas<'a>(road: &Road<'a>, selection: &Selection) -> HashSet<&'a String> {
+    if !road.same || !road.to.features().sequences {
+        return HashSet::new();
+    }
+    let unspoken = selection.skipped.iter().filter(|(_, pattern)| pattern.is_none());
+    let unspoken: HashSet<&String> = unspoken.map(|(name, _)| &name.schema).collect();
+    let carried: HashSet<&String> = selection.tables.iter().map(|intent| &intent.source.schema).collect();
+    let schemas = road.source.sequences.iter().map(|sequence| &sequence.name.schema);
+    schemas.filter(|schema| carried.contains(schema) && !unspoken.contains(schema)).collect()
 }
 
 fn users<'t>(road: &Road<'_>, tables: &'t [TableDiff]) -> Users<'t> {
