@@ -12,7 +12,7 @@ use super::same::Same;
 use super::{Diff, SequencePair, TableDiff, Wanted, id, naming, needed, sequences, tables};
 use crate::catalog::{Extension, Name, Schema, UserType};
 use crate::checkpoint::Progress;
-use crate::plan::{Load, Problem, Selection};
+use crate::plan::{Problem, Selection};
 
 pub(super) fn run(
     mut road: Road<'_>,
@@ -26,12 +26,12 @@ pub(super) fn run(
     let mut tables = map_tables(road, selection, &mut found);
     let types = needed::map_types(road, &used, &mut found);
     let extensions = needed::map_extensions(road, &used, &mut found);
-    let sequences = sequences::map_sequences(road, selection, &tables, &used, &mut found);
+    let sequences = sequences::map_sequences(road, &tables, &used, &mut found);
     naming::settle(road, &mut tables, &sequences, &mut found);
     need_parent_keys(road, &mut tables, &mut found);
     unused_rules(road, &mut found);
     look_at_ends(road, &tables, &mut found);
-    look_at_grants(road, &tables, &sequences, &mut found);
+    look_at_grants(road, &sequences, &mut found);
     leave_behind(road, selection, &mut found);
 
     let there = There::new(road, progress);
@@ -57,6 +57,20 @@ fn forget_loaded(diff: &Diff, there: &There<'_>, found: &mut Found) {
     let loaded = diff.tables.iter().filter(|table| there.did(&id::copy(&table.want.name)));
     let loaded: HashSet<&Name> = loaded.flat_map(|table| [&table.source, &table.want.name]).collect();
     found.asked.retain(|asked| asked.probe.code.starts_with('K') || !loaded.contains(&asked.probe.table));
+}
+
+/// What this role may not read, with the statement that lets it.
+fn look_at_grants(road: &Road<'_>, sequences: &[SequencePair], found: &mut Found) {
+    for denied in &road.source.denied {
+        let drawn = sequences.iter().any(|pair| pair.source == denied.object);
+        if drawn || road.intent(&denied.object).is_some() {
+            let at = road.spot(&denied.object, None).at;
+            let way = format!("on the source, as its owner: {};", denied.grant.trim_end_matches(';'));
+            found.hazard("P802", at, "this role may not read it", &[way.as_str()]);
+            // A question that cannot be answered would hide the grant behind its error.
+            found.asked.retain(|asked| asked.probe.table != denied.object);
+        }
+    }
 }
 
 /// Sorts what was found; problems end it.
@@ -212,18 +226,6 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         if !sum(rights).is_empty() {
             found.hazard(code, "source", format!("not carried: {}", sum(rights)), &[]);
         }
-    }
-}
-
-/// Rows that this role may not read: the grant is shown, and no question is asked of them.
-fn look_at_grants(road: &Road<'_>, tables: &[TableDiff], sequences: &[SequencePair], found: &mut Found) {
-    let loaded = tables.iter().filter(|table| table.policy.load != Load::None);
-    let loaded = loaded.map(|table| &table.source);
-    let needed: HashSet<&Name> = loaded.chain(sequences.iter().map(|pair| &pair.source)).collect();
-    for denied in road.source.denied.iter().filter(|denied| needed.contains(&denied.object)) {
-        let what = "this role may not read it";
-        found.hazard("P802", road.at(&denied.object), what, &[&denied.grant]);
-        found.asked.retain(|asked| asked.probe.table != denied.object);
     }
 }
 

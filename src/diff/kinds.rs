@@ -236,12 +236,12 @@ pub static KINDS: &[Kind] = &[
     kind(
         "P802",
         Stop,
-        "a privilege is missing",
-        "This role may not read a table that is carried, or a sequence that must be set.\n\
+        "a privilege to read is missing",
+        "The role of the source URL may not read a table or sequence that the plan carries.\n\
          \n\
-         How it is found: From the source's catalog.\n\
+         How it is found: From the catalog, for every table and sequence at once.\n\
          \n\
-         Ways out: Run the grant that the plan shows, as the owner of the object or as a superuser.",
+         Ways out: Run the GRANT that the finding shows, as the owner; or skip the table.",
     ),
     kind(
         "P803",

@@ -1,7 +1,7 @@
 //! Sequences: those that carried columns draw from or own, and the counters that identity columns
 //! of another engine become.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::found::Found;
 use super::hazard::{Level, Verdict};
@@ -10,27 +10,25 @@ use super::road::Road;
 use super::typemap;
 use super::{SequencePair, TableDiff};
 use crate::catalog::{Name, Question, Sequence, SequenceOwner, Type};
-use crate::plan::{Load, Selection};
+use crate::plan::pattern::Pattern;
+use crate::plan::{Load, Rule};
 
 /// Who draws from each sequence of the source: carried tables and their columns.
 type Users<'t> = BTreeMap<Name, Vec<(&'t TableDiff, String)>>;
 
 pub(super) fn map_sequences(
     road: &Road<'_>,
-    selection: &Selection,
     tables: &[TableDiff],
     used: &Used,
     found: &mut Found,
 ) -> Vec<SequencePair> {
     let by_name: HashMap<&Name, &Sequence> = road.source.sequences.iter().map(|s| (&s.name, s)).collect();
     let users = users(road, tables);
-    let whole = whole_schemas(road, selection);
     let mut pairs = Vec::new();
     let mut carried: BTreeSet<&Name> = BTreeSet::new();
     for sequence in &road.source.sequences {
         let drawn = users.get(&sequence.name).map_or(&[][..], Vec::as_slice);
-        let free = sequence.owner.is_none() && whole.contains(&sequence.name.schema);
-        if drawn.is_empty() && !used.sequences.contains(&sequence.name) && !free {
+        if drawn.is_empty() && !used.sequences.contains(&sequence.name) && !comes_alone(road, sequence) {
             continue;
         }
         carried.insert(&sequence.name);
@@ -46,17 +44,18 @@ pub(super) fn map_sequences(
     pairs
 }
 
-/// Schemas that the plan speaks of as a whole: every table is carried, or skipped in so many words.
-/// Their free sequences come along, for applications that call them.
-fn whole_schemas<'a>(road: &Road<'a>, selection: &Selection) -> HashSet<&'a String> {
-    if !road.same || !road.to.features().sequences {
-        return HashSet::new();
+/// A sequence that nothing owns shares its name space with tables: the patterns that choose
+/// tables choose it too.
+fn comes_alone(road: &Road<'_>, sequence: &Sequence) -> bool {
+    if !road.same || !road.to.features().sequences || sequence.owner.is_some() {
+        return false;
     }
-    let unspoken = selection.skipped.iter().filter(|(_, pattern)| pattern.is_none());
-    let unspoken: HashSet<&String> = unspoken.map(|(name, _)| &name.schema).collect();
-    let carried: HashSet<&String> = selection.tables.iter().map(|intent| &intent.source.schema).collect();
-    let schemas = road.source.sequences.iter().map(|sequence| &sequence.name.schema);
-    schemas.filter(|schema| carried.contains(schema) && !unspoken.contains(schema)).collect()
+    let (schema, folds) = (&road.source.default_schema, road.from.features().folds_case);
+    let names = |rule: &&Rule| {
+        Pattern::parse(&rule.pattern).is_ok_and(|pattern| pattern.matches(&sequence.name, schema, folds))
+    };
+    let mut rules = road.plan.rules.iter().filter(names).peekable();
+    rules.peek().is_some() && rules.all(|rule| !rule.skip)
 }
 
 fn users<'t>(road: &Road<'_>, tables: &'t [TableDiff]) -> Users<'t> {
@@ -182,7 +181,7 @@ fn left_over(
             Some(owner) => {
                 format!("belongs to {}, which stays", road.spot(&owner.table, Some(&owner.column)).at)
             }
-            None => "no carried column uses it".to_string(),
+            None => "no carried column uses it, and no pattern names it".to_string(),
         };
         found.left("sequence", sequence.name.clone(), why);
     }

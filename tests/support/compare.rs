@@ -267,8 +267,23 @@ pub fn sqlite_objects(file: &File) -> Objects {
         let literal = format!("'{}'", table.replace('\'', "''"));
         let lists = [
             ("table", format!("SELECT wr, strict FROM pragma_table_list({literal}) WHERE schema = 'main'")),
-            ("column", format!("SELECT * FROM pragma_table_xinfo({literal})")),
-            ("foreign key", format!("SELECT seq, \"table\", \"from\", \"to\", on_update, on_delete FROM pragma_foreign_key_list({literal})")),
+            // A row id is never null, whether or not that is said.
+            (
+                "column",
+                format!(
+                    "SELECT cid, name, type, \"notnull\" AND NOT (pk = 1 AND upper(type) = 'INTEGER'),
+                       dflt_value, pk, hidden FROM pragma_table_xinfo({literal})"
+                ),
+            ),
+            // A parent's key need not be named.
+            (
+                "foreign key",
+                format!(
+                    "SELECT seq, \"table\", \"from\", coalesce(\"to\",
+                         (SELECT p.name FROM pragma_table_info(f.\"table\") p WHERE p.pk = f.seq + 1)),
+                       on_update, on_delete FROM pragma_foreign_key_list({literal}) f"
+                ),
+            ),
             (
                 "index",
                 format!(

@@ -119,6 +119,9 @@ impl BatchStream for CopyStream {
         if self.projection.form == Form::Rows {
             let batch = self.rows().await?;
             if !batch.is_empty() {
+                // A server that is faster than we decode would leave no turn to whoever shares
+                // our task, a connection attempt with its time limit for one.
+                tokio::task::yield_now().await;
                 return Ok(Batch::Rows(batch));
             }
         } else if let Some(bytes) = self.native().await? {
