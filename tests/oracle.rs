@@ -114,7 +114,7 @@ fn the_proxy_breaks_what_it_is_told_to() {
     let server = need_server!();
     let database = server.fixture("bulk");
     let proxy = Proxy::before(server.port);
-    let through = Database { port: proxy.port, ..database };
+    let through = database.through(proxy.port);
     let read =
         || catch_unwind(AssertUnwindSafe(|| through.session().copy_lines("COPY keyless TO STDOUT").len()));
     assert_eq!(read().unwrap(), 5_000);

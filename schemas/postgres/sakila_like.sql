@@ -5,8 +5,6 @@
 CREATE EXTENSION btree_gist;
 CREATE EXTENSION citext;
 
-COMMENT ON SCHEMA public IS 'the rental shop';
-
 -- Types -----------------------------------------------------------------------------------------
 
 CREATE TYPE mpaa_rating AS ENUM ('G', 'PG', 'PG-13', 'R', 'NC-17');

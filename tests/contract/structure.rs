@@ -4,7 +4,6 @@ use towpath::catalog::{Catalog, Type};
 
 use super::ends::{End, block_on, postgres_fixture, sqlite_fixture};
 use crate::need_server;
-use crate::support::postgres::Database;
 use crate::support::proxy::{Proxy, Way};
 
 fn all_fixtures() -> Vec<End> {
@@ -88,7 +87,7 @@ fn a_fixed_number_of_questions_however_many_tables() {
              END LOOP; END $$"
         ));
         let proxy = Proxy::before(server.port);
-        let through = Database { port: proxy.port, ..database.clone() };
+        let through = database.through(proxy.port);
         let url = towpath::engine::Url::parse(&through.url()).unwrap();
         let end = End {
             engine: towpath::engine::engine(&url).unwrap(),

@@ -182,7 +182,7 @@ fn u_11_ends_that_cannot_be_reached() {
     let target = server.database("target");
     let nobody = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:1/x?sslmode=disable");
     Job::new(&nobody, &target.url(), EVERYTHING).run(&["plan"]).expect(69);
-    let nowhere = Database { name: "no_such_database".into(), port: server.port };
+    let nowhere = Database::named("no_such_database", server.port);
     Job::new(&nowhere.url(), &target.url(), EVERYTHING).run(&["plan"]).expect(69).says("no_such_database");
     let wrong = target.url().replace(PASSWORD, "wr0ng-canary");
     let outcome = Job::new(&wrong, &target.url(), EVERYTHING).run(&["plan"]);

@@ -161,7 +161,7 @@ fn object_queries(major: u32) -> Vec<String> {
         format!(
             "SELECT 'constraint', c.oid::regclass::text, k.conname, pg_get_constraintdef(k.oid),
                k.convalidated::text, k.condeferrable::text, k.condeferred::text, k.conislocal::text,
-               k.connoinherit::text, obj_description(k.oid, 'pg_constraint')
+               (k.contype = 'c' AND k.connoinherit)::text, obj_description(k.oid, 'pg_constraint')
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
              JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype <> 't' {named} AND {table}"
         ),
@@ -320,6 +320,7 @@ pub fn sqlite_objects(file: &File) -> Objects {
 enum Meaning {
     Bool,
     Number,
+    Single,
     Float,
     Bytes,
     Moment,
@@ -332,7 +333,8 @@ impl Meaning {
         match native.split('(').next().unwrap_or_default() {
             "boolean" => Self::Bool,
             "smallint" | "integer" | "bigint" | "numeric" => Self::Number,
-            "real" | "double precision" => Self::Float,
+            "real" => Self::Single,
+            "double precision" => Self::Float,
             "bytea" => Self::Bytes,
             "json" | "jsonb" => Self::Json,
             text if text.starts_with("time") || text == "date" => Self::Moment,
@@ -350,6 +352,8 @@ impl Meaning {
                 other => other.into(),
             },
             Self::Number => number(&bare),
+            // SQLite holds it widened.
+            Self::Single => bare.parse::<f32>().map_or(bare, |value| format!("{value:?}")),
             Self::Float => bare.parse::<f64>().map_or(bare, |value| format!("{value:?}")),
             Self::Bytes => {
                 bare.trim_start_matches("\\x").trim_start_matches("x'").trim_end_matches('\'').into()

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -24,16 +24,33 @@ pub const PASSWORD: &str = "canary-5ecret";
 /// A running server.
 pub struct Server {
     pub port: u16,
-    templates: Mutex<HashMap<&'static str, String>>,
+    templates: Mutex<HashMap<&'static str, Database>>,
     /// Holds the pipe whose end stops the server.
     _keeper: Child,
 }
 
-/// A database of a private server. It stays until the server goes.
+/// A database of a private server. It goes with the last clone, for hundreds would fill a disk.
 #[derive(Clone)]
 pub struct Database {
     pub name: String,
     pub port: u16,
+    _made: Option<Arc<Made>>,
+}
+
+/// A database that a test made.
+struct Made {
+    name: String,
+    port: u16,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let (drop, port) = (format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name), self.port);
+        // On a thread of its own: a test may end inside a runtime.
+        let dropped =
+            std::thread::spawn(move || Database::named("postgres", port).session().try_execute(&drop));
+        let _ = dropped.join();
+    }
 }
 
 /// The server of this process; none where it was asked to go without (never in CI).
@@ -148,7 +165,7 @@ impl Server {
         let template = templates.entry(fixture).or_insert_with(|| {
             let template = self.database(fixture);
             template.execute(&fixture::sql("postgres", fixture));
-            template.name
+            template
         });
         let database = self.unused_name(fixture);
         self.admin(&format!("CREATE DATABASE {database} TEMPLATE {template}"));
@@ -157,13 +174,14 @@ impl Server {
 
     /// Runs a statement as superuser, outside any test's database.
     pub fn admin(&self, sql: &str) {
-        Database { name: "postgres".into(), port: self.port }.execute(sql);
+        Database::named("postgres", self.port).execute(sql);
     }
 
     fn unused_name(&self, name: &str) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Database { name: format!("{name}_{number}"), port: self.port }
+        let (name, port) = (format!("{name}_{number}"), self.port);
+        Database { _made: Some(Arc::new(Made { name: name.clone(), port })), name, port }
     }
 }
 
@@ -248,6 +266,16 @@ fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> 
 }
 
 impl Database {
+    /// One that is nobody's to drop, or is not there.
+    pub fn named(name: &str, port: u16) -> Self {
+        Self { name: name.into(), port, _made: None }
+    }
+
+    /// The same one as reached through another port.
+    pub fn through(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
     /// As a user writes it; the private servers have no TLS.
     pub fn url(&self) -> String {
         self.url_at(self.port)
