@@ -67,6 +67,8 @@ fn look_at_grants(road: &Road<'_>, sequences: &[SequencePair], found: &mut Found
             let at = road.spot(&denied.object, None).at;
             let way = format!("on the source, as its owner: {};", denied.grant.trim_end_matches(';'));
             found.hazard("P802", at, "this role may not read it", &[way.as_str()]);
+            // A question that cannot be answered would hide the grant behind its error.
+            found.asked.retain(|asked| asked.probe.table != denied.object);
         }
     }
 }
@@ -156,13 +158,15 @@ fn need_parent_keys(road: &Road<'_>, tables: &mut [TableDiff], found: &mut Found
             unique.extend(columns(parts).map(|columns| (table.name.clone(), columns)));
         }
     }
+    let keyed = tables.iter().filter(|table| table.want.primary_key().is_some());
+    let primary: HashSet<Name> = keyed.map(|table| table.want.name.clone()).collect();
     for table in tables {
         let at = road.at(&table.source);
         let schema = table.source.schema.clone();
         table.foreign_keys.retain(|key| {
             let key = &key.want;
             let wanted = (key.parent.clone(), key.parent_columns.iter().cloned().collect());
-            if unique.contains(&wanted) {
+            if unique.contains(&wanted) || (key.parent_columns.is_empty() && primary.contains(&key.parent)) {
                 return true;
             }
             let label = id::foreign_label(key);

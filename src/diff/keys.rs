@@ -149,6 +149,8 @@ fn map_key(work: &Work<'_, '_>, want: &Table, key: &Key, columns: &Columns) -> R
         to.options.clear();
         to.include.clear();
         to.clustered = false;
+        // A key has no direction but that of its index, which is the engine's own affair.
+        to.parts.iter_mut().for_each(|part| part.descending = false);
     }
     match road.to.refuse_key(want, &to) {
         Some(unspeakable) => Err(Why::Unspeakable(unspeakable.what)),
@@ -382,7 +384,7 @@ fn map_foreign_key(
         name: constraint_name(work, &key.name),
         columns: map_names(&key.columns, columns)?,
         parent: road.renames.object(&key.parent),
-        parent_columns: parent_columns(work, key).iter().map(parent).collect::<Result<_, _>>()?,
+        parent_columns: named_parent_columns(work, key).iter().map(parent).collect::<Result<_, _>>()?,
         set_columns: map_names(&key.set_columns, columns)?,
         ..key.clone()
     };
@@ -390,6 +392,11 @@ fn map_foreign_key(
         Some(unspeakable) => Err(Why::Unspeakable(unspeakable.what)),
         None => Ok(to),
     }
+}
+
+/// The parent's columns in the target's words. One that names none stays so on the same engine.
+fn named_parent_columns(work: &Work<'_, '_>, key: &ForeignKey) -> Vec<String> {
+    if work.road.same { key.parent_columns.clone() } else { parent_columns(work, key) }
 }
 
 /// The parent's columns as said, or its primary key where the key does not say.

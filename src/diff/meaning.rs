@@ -1,5 +1,6 @@
 //! Whether an expression still means the same when its columns change their kind on the way to
-//! another engine: a number kept as text compares as text. Refuses when in doubt.
+//! another engine: a number kept as text compares as text. Says it so that it does where that can
+//! be done, and refuses when in doubt.
 
 use crate::catalog::dialect::Unspeakable;
 use crate::catalog::expr::Op;
@@ -18,12 +19,55 @@ enum Left {
 /// The types of a column at the source, and as the target takes it.
 type Types<'a> = dyn Fn(&str) -> (Type, Type) + 'a;
 
+/// Digits that binary floating point keeps apart: with so many, numbers kept as text compare as
+/// the numbers they are once they are made numbers again.
+const DIGITS_MAX: u32 = 15;
+
+/// Makes numbers of the columns that are kept as text: adding zero does, and changes nothing.
+pub(super) fn restore(expr: &mut Expr, types: &Types<'_>) {
+    match expr {
+        Expr::Column(name) if counts_as_text(&types(name)) => {
+            let column = std::mem::replace(expr, Expr::Null);
+            *expr = Expr::binary(Op::Add, column, Expr::Number("0".into()));
+        }
+        Expr::IsNull { of, .. } if matches!(**of, Expr::Column(_)) => {}
+        Expr::Not(of) | Expr::Negate(of) | Expr::IsNull { of, .. } => restore(of, types),
+        Expr::And(all) | Expr::Or(all) | Expr::Call { args: all, .. } => {
+            all.iter_mut().for_each(|part| restore(part, types));
+        }
+        Expr::Binary { left, right, .. } => {
+            restore(left, types);
+            restore(right, types);
+        }
+        Expr::In { of, list, .. } => {
+            restore(of, types);
+            list.iter_mut().for_each(|part| restore(part, types));
+        }
+        Expr::Between { of, low, high, .. } => {
+            [of, low, high].into_iter().for_each(|part| restore(part, types));
+        }
+        _ => {}
+    }
+}
+
+fn counts_as_text((from, to): &(Type, Type)) -> bool {
+    let few = matches!(from, Type::Decimal { precision: Some(digits), .. } if *digits <= DIGITS_MAX);
+    few && matches!(to, Type::Text)
+}
+
 /// Fails on the first column that is used for more than is left of it.
 pub(super) fn keep(expr: &Expr, types: &Types<'_>) -> Result<(), Unspeakable> {
     match expr {
         Expr::Column(name) => need(name, Left::All, types),
         Expr::IsNull { of, .. } => each(std::iter::once(&**of), Left::Nullness, types),
         Expr::In { of, list, .. } => each(std::iter::once(&**of).chain(list), Left::Equality, types),
+        // As `restore` writes it.
+        Expr::Binary { op: Op::Add, left, right }
+            if **right == Expr::Number("0".into())
+                && matches!(&**left, Expr::Column(name) if counts_as_text(&types(name))) =>
+        {
+            Ok(())
+        }
         Expr::Binary { op: Op::Eq | Op::Ne, left, right } => {
             each([&**left, &**right].into_iter(), Left::Equality, types)
         }
@@ -93,6 +137,22 @@ mod tests {
         assert!(!kept(compare(Op::Eq), number.clone(), Type::Text));
         assert!(kept(Expr::IsNull { of: column(), negated: true }, number.clone(), Type::Text));
         assert!(kept(compare(Op::Ge), number.clone(), number));
+    }
+
+    #[test]
+    fn a_short_number_kept_as_text_is_made_a_number_to_compare() {
+        let types =
+            |digits| move |_: &str| (Type::Decimal { precision: Some(digits), scale: Some(2) }, Type::Text);
+        let compare = Expr::binary(Op::Ge, *column(), Expr::Number("10".into()));
+        let mut short = compare.clone();
+        restore(&mut short, &types(10));
+        assert!(keep(&short, &types(10)).is_ok());
+        let sum = Expr::binary(Op::Add, *column(), Expr::Number("0".into()));
+        assert_eq!(short, Expr::binary(Op::Ge, sum, Expr::Number("10".into())));
+        let mut long = compare.clone();
+        restore(&mut long, &types(30));
+        assert_eq!(long, compare);
+        assert!(keep(&long, &types(30)).is_err());
     }
 
     #[test]

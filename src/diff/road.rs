@@ -263,10 +263,12 @@ impl<'a> Road<'a> {
     ) -> Result<Expr, Unspeakable> {
         let what = || Unspeakable { what: format!("the expression {native}") };
         let mut expr = self.from.parse_expr_of(native, table).ok_or_else(what)?;
-        meaning::keep(&expr, &|name| match table.column(name) {
+        let types = |name: &str| match table.column(name) {
             Some(column) => (self.basis_type(column), self.stored_type(&table.name, column)),
             None => (Type::Any, Type::Any),
-        })?;
+        };
+        meaning::restore(&mut expr, &types);
+        meaning::keep(&expr, &types)?;
         expr.rename(&|name| columns.get(name).cloned());
         Ok(expr)
     }

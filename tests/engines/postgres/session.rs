@@ -43,7 +43,7 @@ fn marks_commit_with_their_data_or_not_at_all() {
         let kept = progress.step("kept").unwrap();
         assert_eq!((kept.rows, kept.bytes, kept.millis, kept.inputs.as_str()), (3, 4, 5, "sha256:x"));
         assert!(kept.at.ends_with('Z') && kept.at.contains('T'), "{}", kept.at);
-        assert_eq!(progress.chunks, [chunk.clone()]);
+        assert_eq!(progress.chunks, std::slice::from_ref(&chunk));
         assert_eq!(progress.runs[0].outcome, None);
 
         session.begin().await.unwrap();
