@@ -233,7 +233,7 @@ fn y_19_places_of_acceptances_must_exist() {
         ("K302", "users"),
         ("K302", "public.users"),
         ("I402", "users.some_index"),
-        ("D101", "billing.invoices"),
+        ("D102", "billing.invoices"),
         ("S602", "some_sequence"),
     ] {
         accept(hazard, at).unwrap_or_else(|problems| panic!("{at}: {problems:?}"));

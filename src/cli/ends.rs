@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn s_sec_2_a_malformed_variable_is_not_repeated() {
-        let failure = variables(&["canary".into()]).err().expect("it is malformed");
+        let failure = variables(&["canary".into()]).expect_err("it is malformed");
         assert_eq!(failure.exit, exit::USAGE);
         assert!(!format!("{failure:?}").contains("canary"));
         let given = variables(&["TOWPATH_A=b=c".into()]).map_err(|f| f.exit).expect("well formed");

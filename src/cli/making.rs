@@ -1,6 +1,8 @@
 //! Makes a plan for the commands that need one: reads the file, opens the ends, plans. Writes to
 //! no database.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::args::{ProbeArg, SavedArgs};
@@ -10,7 +12,7 @@ use super::failure::{Failure, of_planning};
 use super::review::Done;
 use super::{Face, exit, problem};
 use crate::checkpoint::Progress;
-use crate::graph::Graph;
+use crate::graph::{Graph, Step};
 use crate::runtime::planning::TargetEnd;
 use crate::runtime::{Ends, Planned, ProbeLevel, make_plan};
 
@@ -75,8 +77,9 @@ fn probe_level(level: ProbeArg) -> ProbeLevel {
 
 /// Steps that the target remembers, made from the same inputs.
 pub fn done(graph: &Graph, progress: &Progress) -> Done {
-    let same =
-        |step: &&crate::graph::Step| progress.step(&step.id).is_some_and(|mark| mark.inputs == step.inputs);
+    let marks: HashMap<&str, &str> =
+        progress.steps.iter().map(|mark| (mark.step.as_str(), mark.inputs.as_str())).collect();
+    let same = |step: &&Step| marks.get(step.id.as_str()) == Some(&step.inputs.as_str());
     graph.steps.iter().filter(same).map(|step| step.id.clone()).collect()
 }
 

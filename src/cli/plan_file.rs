@@ -209,7 +209,7 @@ mod tests {
         }
         graph.steps[0].inputs = "sha256:01".into();
         assert_eq!(exit_of(same_goal(&plan(), &sample::graph())), None);
-        let failure = same_goal(&plan(), &graph).err().expect("it is stale");
+        let failure = same_goal(&plan(), &graph).expect_err("it is stale");
         assert_eq!(failure.exit, exit::STALE);
         let super::super::failure::What::Message(message) = failure.what else { panic!("a message") };
         assert!(message.details.iter().any(|text| text.contains("app.accounts/create")), "{message:?}");

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_step_that_is_not_there_has_a_near_one() {
-        let failure = find(&sample::graph(), "app.orders/cpy").err().expect("it is not there");
+        let failure = find(&sample::graph(), "app.orders/cpy").expect_err("it is not there");
         let super::super::failure::What::Message(message) = failure.what else { panic!("a message") };
         assert_eq!(message.help.as_deref(), Some("did you mean app.orders/copy?"));
     }

@@ -222,11 +222,17 @@ fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
             refuse(clash, format!("{name} exists"))
         }
         Op::Empty(name) => match target.tables.get_mut(name) {
-            Some(rows) => Ok(rows.clear()),
+            Some(rows) => {
+                rows.clear();
+                Ok(())
+            }
             None => Err(broken(format!("no {name} to empty"))),
         },
         Op::Insert(name, key, value) => match target.tables.get_mut(name) {
-            Some(rows) => Ok(rows.push((*key, value.clone()))),
+            Some(rows) => {
+                rows.push((*key, value.clone()));
+                Ok(())
+            }
             None => Err(broken(format!("no {name} to load"))),
         },
         Op::Object(name) => refuse(!target.objects.insert(name.clone()), format!("{name} exists")),
