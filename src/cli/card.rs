@@ -19,22 +19,21 @@ const TEXT_MAX: usize = 160;
 const LISTED_MAX: usize = 3;
 
 /// Writes the card, or nothing when all its steps are done and not everything is wanted.
-pub fn render(page: &mut Page, graph: &Graph, card: &TableCard, done: &Done) {
-    let steps: Vec<&Step> = review::steps_of(graph, card).collect();
-    title(page, card, &steps, done);
+pub fn render(page: &mut Page, graph: &Graph, card: &TableCard, steps: &[&Step], done: &Done) {
+    title(page, card, steps, done);
     let hazards: Vec<(&Hazard, Option<String>)> = hazards_of(graph, card);
     let body = Body { card, hazards: &hazards, label: label_width(card) };
     body.differences(page);
     body.unchanged(page);
     body.keys(page);
-    body.load(page, &steps);
+    body.load(page, steps);
     body.indexes(page);
     body.other_hazards(page);
 }
 
 /// True when nothing is left to do for the table and nothing is wrong with it.
-pub fn hidden(graph: &Graph, card: &TableCard, done: &Done) -> bool {
-    review::steps_of(graph, card).all(|step| done.contains(&step.id))
+pub fn hidden(graph: &Graph, card: &TableCard, steps: &[&Step], done: &Done) -> bool {
+    steps.iter().all(|step| done.contains(&step.id))
         && !hazards_of(graph, card).iter().any(|(hazard, _)| hazard.blocks())
 }
 

@@ -1,7 +1,7 @@
 //! What a reviewer wants to know of a graph: sums, phases, the critical path, which hazard hangs
 //! on which table. Pure facts for all renderers; writes no text of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::catalog::Name;
 use crate::catalog::name::split;
@@ -209,9 +209,15 @@ pub fn left_behind(graph: &Graph) -> Vec<(String, String, Vec<&Name>)> {
     groups.into_iter().map(|((kind, why), names)| (kind.into(), why.into(), names)).collect()
 }
 
-/// Steps that work on a card's table.
-pub fn steps_of<'a>(graph: &'a Graph, card: &'a TableCard) -> impl Iterator<Item = &'a Step> {
-    graph.steps.iter().filter(|step| step.table.as_ref() == Some(&card.target))
+/// The steps that work on each table, in their order: one pass, however many tables there are.
+pub fn steps_by_table(graph: &Graph) -> HashMap<&Name, Vec<&Step>> {
+    let mut steps: HashMap<&Name, Vec<&Step>> = HashMap::new();
+    for step in &graph.steps {
+        if let Some(table) = &step.table {
+            steps.entry(table).or_default().push(step);
+        }
+    }
+    steps
 }
 
 #[cfg(test)]

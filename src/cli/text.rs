@@ -74,13 +74,15 @@ fn nothing(page: &mut Page, graph: &Graph) {
 
 fn cards(page: &mut Page, graph: &Graph, done: &Done) {
     let mut hidden = 0;
+    let by_table = review::steps_by_table(graph);
     for card in &graph.tables {
-        if !page.look.all && card::hidden(graph, card, done) {
+        let steps = by_table.get(&card.target).map_or(&[][..], Vec::as_slice);
+        if !page.look.all && card::hidden(graph, card, steps, done) {
             hidden += 1;
             continue;
         }
         page.gap();
-        card::render(page, graph, card, done);
+        card::render(page, graph, card, steps, done);
     }
     if hidden > 0 {
         page.gap();
