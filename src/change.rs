@@ -1,8 +1,17 @@
-//! Floor 1: places in a change log.
+//! Floor 1: what a change log says, and places in it. Plain data: a run of bytes that goes from the
+//! decoder through memory or disk to the target without an object per row.
+
+pub mod log;
+pub mod net;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use log::{Cells, Changes, Datum, Malformed, Record, Records, RowChange, RowKind};
+pub use net::{Net, NetTable, NetUpdates, Rows};
+
+use crate::catalog::Projection;
 
 /// A place in the source's history, opaque outside its engine: compare it only by asking that
 /// engine. Every chunk mark carries the position of the snapshot it was read in.
@@ -12,5 +21,49 @@ pub struct Position(pub String);
 impl fmt::Display for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
+    }
+}
+
+/// A table whose changes are followed. The capture and the session that applies get the same
+/// list: a change names its table by its place in it, and its cells are in the projection's order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Followed {
+    pub projection: Projection,
+    pub identity: Identity,
+}
+
+/// What tells a changed row from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// These columns, by their places in the projection: unique and never null.
+    Columns(Vec<usize>),
+    /// The whole row. Equal rows are told apart by nothing: a change concerns any one of them.
+    Whole,
+}
+
+/// How many rows were changed how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub inserts: u64,
+    pub updates: u64,
+    pub deletes: u64,
+    pub truncates: u64,
+}
+
+impl Counts {
+    pub fn rows(&self) -> u64 {
+        self.inserts + self.updates + self.deletes
+    }
+
+    pub fn add(&mut self, more: Self) {
+        self.inserts += more.inserts;
+        self.updates += more.updates;
+        self.deletes += more.deletes;
+        self.truncates += more.truncates;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }

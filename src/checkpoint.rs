@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Name;
-use crate::change::Position;
+use crate::change::{Counts, Position};
 
 /// One durable mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,37 @@ pub enum Checkpoint {
     Chunk(ChunkMark),
     /// The marks of this table's chunks, and of its copy step, are void: it is copied again.
     Recopy { table: Name, step: String },
+    /// A capture was opened at this position, and nothing is applied yet.
+    Opened(Position),
+    /// Changes are in the target.
+    Applied(StreamMark),
+}
+
+/// Changes that one transaction of the target brought. Counts are added to those before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamMark {
+    /// Every change before it is in the target.
+    pub position: Position,
+    /// When the last of these transactions committed at the source, microseconds since 1970 UTC.
+    pub committed_at: Option<i64>,
+    pub transactions: u64,
+    /// By target table; those that were touched.
+    pub tables: Vec<(Name, Counts)>,
+}
+
+/// How far a stream has come, read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamProgress {
+    /// Where the capture was opened.
+    pub opened: Position,
+    /// Every change before it is in the target.
+    pub position: Position,
+    pub committed_at: Option<i64>,
+    /// Source transactions applied since the opening.
+    pub transactions: u64,
+    pub tables: Vec<(Name, Counts)>,
+    /// When the last mark was written, by the target's clock: UTC, RFC 3339.
+    pub at: String,
 }
 
 /// A finished step.
@@ -55,6 +86,9 @@ pub struct Progress {
     pub steps: Vec<StepMark>,
     pub chunks: Vec<ChunkMark>,
     pub runs: Vec<RunRecord>,
+    /// The change stream, once its capture was opened.
+    #[serde(default)]
+    pub stream: Option<StreamProgress>,
 }
 
 /// One run of apply, for `status`.

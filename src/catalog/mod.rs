@@ -20,7 +20,7 @@ pub use probe::{Answer, Probe, Question};
 pub use projection::{Cast, ColumnMap, Form, Projection};
 pub use table::{
     Action, Check, Column, Default, ForeignKey, Generated, Identity, Index, IndexPart, Key, KeyKind,
-    MatchKind, Nulls, Partition, Table, TableKind,
+    MatchKind, Nulls, Partition, ReplicaIdentity, Table, TableKind,
 };
 pub use types::Type;
 pub use value::{Cell, RowBatch};

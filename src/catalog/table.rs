@@ -33,6 +33,9 @@ pub struct Table {
     pub options: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// By what the change log tells a row of this table from the others.
+    #[serde(default, skip_serializing_if = "ReplicaIdentity::is_primary")]
+    pub replica_identity: ReplicaIdentity,
     /// Why this role may not see all its rows (row-level security), if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_rows: Option<String>,
@@ -42,6 +45,26 @@ pub struct Table {
     /// Bytes of the heap with out-of-line values, without indexes. An estimate, as `rows`.
     #[serde(default)]
     pub bytes: u64,
+}
+
+/// What the change log says of the old row when a row is changed or deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaIdentity {
+    /// Its primary key; nothing where there is none.
+    #[default]
+    Primary,
+    /// The columns of this unique index.
+    Index(String),
+    /// All columns.
+    Full,
+    Nothing,
+}
+
+impl ReplicaIdentity {
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
+    }
 }
 
 /// What kind of table it is.

@@ -156,6 +156,7 @@ pub fn exit_of(cause: Cause) -> u8 {
         Cause::Privilege => exit::PRIVILEGE,
         Cause::Stale => exit::STALE,
         Cause::Locked => exit::LOCKED,
+        Cause::Diverged => exit::MISMATCH,
         Cause::Busy | Cause::Data | Cause::Resources | Cause::Other => exit::FAILED,
     }
 }
@@ -169,6 +170,9 @@ fn usual_help(cause: Cause) -> Option<&'static str> {
         Cause::Locked => Some("wait for the other run, or see it with `towpath status`"),
         Cause::Stale => Some("something changed since the plan was made: plan again"),
         Cause::Resources => Some("free space or connections, then run the same command again"),
+        Cause::Diverged => {
+            Some("something else wrote to the target: compare with `towpath verify --level rows`")
+        }
         Cause::NotFound | Cause::Tls | Cause::Busy | Cause::Data | Cause::Other => None,
     }
 }

@@ -210,6 +210,7 @@ mod tests {
             steps: vec![mark],
             chunks: vec![chunk("users", 1), chunk("orders", 1), chunk("orders", 2)],
             runs: vec![run("2026-11-22T09:00:00Z", Some("failed")), run("2026-11-22T10:00:00Z", outcome)],
+            stream: None,
         };
         Status { name: "shop".into(), progress, holder: None, others: Vec::new() }
     }

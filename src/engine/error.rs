@@ -19,6 +19,8 @@ pub enum Cause {
     Tls,
     /// A row breaks a constraint, or a value does not fit.
     Data,
+    /// The target does not hold the rows that the source's changes speak of.
+    Diverged,
     /// The structure is not as it was when the plan was made.
     Stale,
     /// Another run holds the lock or has taken it over.

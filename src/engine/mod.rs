@@ -1,6 +1,7 @@
 //! The edges: one folder per database, equal file names in each. An engine answers questions; it
 //! does not know why they are asked. Adding one is a folder and an entry in [`ENGINES`].
 
+pub mod capture;
 pub mod error;
 pub mod postgres;
 pub mod source;
@@ -10,10 +11,11 @@ pub mod url;
 
 use async_trait::async_trait;
 
+pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
 pub use error::{Cause, EngineError};
-pub use source::{Batch, BatchStream, Capture, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
+pub use source::{Batch, BatchStream, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
 pub use sqlite::create_from_sql;
-pub use target::{Load, Loaded, Lock, LockHolder, Session, Target};
+pub use target::{Applied, Load, Loaded, Lock, LockHolder, Session, Target};
 pub use url::{Url, UrlError};
 
 use crate::catalog::Dialect;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::EngineError;
+use super::{Capture, EngineError};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
 use crate::change::Position;
 
@@ -26,15 +26,6 @@ pub trait Source: Send + Sync {
     fn capture(&self) -> Option<&dyn Capture> {
         None
     }
-}
-
-/// The change log of a source.
-#[async_trait]
-pub trait Capture: Send + Sync {
-    /// The newest position.
-    async fn head(&self) -> Result<Position, EngineError>;
-    /// Whether `at` has come to `goal`. Positions have no other order.
-    fn reached(&self, at: &Position, goal: &Position) -> bool;
 }
 
 /// A held snapshot.

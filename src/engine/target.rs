@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::source::SequenceValue;
-use super::{BatchStream, EngineError, Snapshot};
+use super::{BatchStream, Cause, EngineError, Snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
+use crate::change::{Followed, Net, Records};
 use crate::checkpoint::{Checkpoint, Progress};
 
 /// A database that rows go to.
@@ -76,6 +77,34 @@ pub trait Session: Send {
     async fn rollback(&mut self) -> Result<(), EngineError>;
     /// Rows in a table now, for `load: copy` into a table that must be empty. 0 or 1.
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError>;
+    /// Makes this session one that applies changes of these tables: its commits are durable when
+    /// they return, and triggers and foreign keys of the target do not act on replayed rows where
+    /// this role may say so. Called once, outside a transaction; a connection that is replaced
+    /// later is made the same.
+    async fn follow(&mut self, _tables: &[Followed]) -> Result<(), EngineError> {
+        Err(EngineError::new(Cause::Other, "apply changes", "this engine does not apply changes yet"))
+    }
+    /// Applies rows and truncates one by one in their order, in the open transaction; other
+    /// records are passed over. Each update and delete must find exactly one row and each insert
+    /// must be new, else `Cause::Diverged` naming table and key.
+    async fn apply_rows(&mut self, _records: Records<'_>) -> Result<(), EngineError> {
+        Err(EngineError::new(Cause::Other, "apply changes", "this engine does not apply changes yet"))
+    }
+    /// Applies net changes set by set, in the open transaction, as strictly. Where that fails
+    /// nothing of these changes is kept, and the transaction goes on: [`Applied::Clashed`].
+    async fn apply_net(&mut self, _net: &Net<'_>) -> Result<Applied, EngineError> {
+        Err(EngineError::new(Cause::Other, "apply changes", "this engine does not apply changes yet"))
+    }
+}
+
+/// What came of applying a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    Done,
+    /// The rows stand in each other's way as sets (a unique value that moves from one row to
+    /// another), or the target differs from the source: one by one they may go, or the row that
+    /// differs will be found.
+    Clashed,
 }
 
 /// What to load.

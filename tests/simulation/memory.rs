@@ -219,6 +219,7 @@ impl Target for MemoryTarget {
             steps: world.target.steps.values().cloned().collect(),
             chunks: world.target.chunks.values().cloned().collect(),
             runs: Vec::new(),
+            stream: None,
         })
     }
 

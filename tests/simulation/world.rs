@@ -207,6 +207,8 @@ fn mark_key(mark: &Checkpoint) -> String {
         Checkpoint::Step(mark) => format!("step {}", mark.step),
         Checkpoint::Chunk(mark) => format!("chunk {} {}", mark.table, mark.number),
         Checkpoint::Recopy { table, .. } => format!("recopy {table}"),
+        Checkpoint::Opened(position) => format!("opened {position}"),
+        Checkpoint::Applied(mark) => format!("applied {}", mark.position),
     }
 }
 
@@ -256,5 +258,6 @@ fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
             target.chunks.retain(|(name, _), _| name != table);
             Ok(())
         }
+        Op::Mark(Checkpoint::Opened(_) | Checkpoint::Applied(_)) => Ok(()),
     }
 }

@@ -175,6 +175,7 @@ pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
             values.push(unit.to_string());
             vec![(CHUNK, values)]
         }
+        Checkpoint::Opened(_) | Checkpoint::Applied(_) => Vec::new(),
         Checkpoint::Recopy { table, step } => vec![
             (
                 "DELETE FROM towpath.copy WHERE plan = $1 AND table_schema = $2 AND table_name = $3",

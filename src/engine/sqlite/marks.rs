@@ -80,6 +80,7 @@ pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<
         Checkpoint::Step(mark) => write_step(conn, plan, mark),
         Checkpoint::Chunk(mark) => write_chunk(conn, plan, mark),
         Checkpoint::Recopy { table, step } => forget(conn, plan, table, step),
+        Checkpoint::Opened(_) | Checkpoint::Applied(_) => Ok(()),
     };
     written.map_err(|error| classify(WRITE, error))
 }
@@ -144,7 +145,7 @@ pub(super) fn progress(conn: &Connection, plan: &str) -> Result<Progress, Engine
     )?;
     let first = "SELECT digest FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid LIMIT 1";
     let digest = tx.query_row(first, [plan], |row| row.get(0)).optional().map_err(fail)?;
-    Ok(Progress { digest, steps, chunks, runs })
+    Ok(Progress { digest, steps, chunks, runs, stream: None })
 }
 
 fn all<T>(
