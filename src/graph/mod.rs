@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod digest;
+mod canonical;
 mod facts;
 mod order;
 mod pace;

@@ -32,6 +32,7 @@ pub(super) struct Rules<'a> {
     parents: HashMap<Name, String>,
     /// Accepted K303: place and words.
     accepted: Vec<(&'a str, &'a str)>,
+    hasher: digest::Hasher,
     pub steps: Vec<Step>,
 }
 
@@ -120,6 +121,7 @@ impl<'a> Rules<'a> {
                 .collect(),
             parents: HashMap::new(),
             accepted: foreign::accepted_orphans(inputs.hazards),
+            hasher: digest::Hasher::default(),
             steps: Vec::new(),
         };
         rules.know_sequences();
@@ -172,7 +174,7 @@ impl<'a> Rules<'a> {
         draft.locks.sort();
         draft.locks.dedup();
         self.steps.push(Step {
-            inputs: digest::inputs(&draft.id, &draft.action),
+            inputs: self.hasher.inputs(&draft.id, &draft.action),
             id: draft.id,
             phase: draft.phase,
             needs: draft.needs.into_iter().collect(),
