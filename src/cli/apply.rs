@@ -169,7 +169,7 @@ async fn execute_made(
     drop(done);
     let stop = Stop::default();
     let report = tokio::select! {
-        report = execute(&graph, source, target.as_ref(), options, &progress, &stop) => report,
+        report = execute(graph, source, target.as_ref(), options, &progress, &stop) => report,
         never = signals::listen(&stop) => match never {},
     };
     progress.finish();

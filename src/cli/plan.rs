@@ -21,8 +21,7 @@ pub async fn run(args: &PlanArgs, face: &Face) -> Result<u8, Failure> {
     let goal = digest::goal(graph);
     let named = match &args.out {
         Some(path) => {
-            let saved =
-                plan_file::saved(graph, &goal, &loaded.plan.digest, Timestamp::now(), args.valid_for);
+            let saved = plan_file::saved(graph, &goal, &loaded.plan.digest, Timestamp::now(), args.valid_for);
             plan_file::write(path, &saved)?;
             Some(plan_file::named(path, &saved))
         }

@@ -1,8 +1,8 @@
 //! Floor 5: in what order the differences are put right. The only user of petgraph.
 
 pub mod build;
-pub mod digest;
 mod canonical;
+pub mod digest;
 mod facts;
 mod order;
 mod pace;
