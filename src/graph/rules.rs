@@ -24,14 +24,19 @@ pub(super) struct Rules<'a> {
     below: HashMap<&'a Name, Vec<&'a TableDiff>>,
     /// Sequences that a step makes on its own, and those of identity columns by table.
     sequences: HashMap<&'a Name, &'a Sequence>,
+    /// Those of them that a table owns, by the table.
+    owned: HashMap<&'a Name, Vec<&'a Sequence>>,
     identities: HashMap<&'a Name, Vec<&'a Sequence>>,
     /// Tables that draw from a sequence of the target.
     drawers: HashMap<Name, BTreeSet<&'a Name>>,
     types: HashSet<&'a Name>,
     /// Steps of keys and indexes by the object's name, for attached ones.
     parents: HashMap<Name, String>,
+    /// The unit of each table that shares its transaction with others.
+    shared: HashMap<&'a Name, String>,
     /// Accepted K303: place and words.
     accepted: Vec<(&'a str, &'a str)>,
+    hasher: digest::Hasher,
     pub steps: Vec<Step>,
 }
 
@@ -110,6 +115,7 @@ impl<'a> Rules<'a> {
             tables: diff.tables.iter().map(|table| (&table.want.name, table)).collect(),
             below,
             sequences: HashMap::new(),
+            owned: HashMap::new(),
             identities: HashMap::new(),
             drawers: HashMap::new(),
             types: diff
@@ -119,10 +125,13 @@ impl<'a> Rules<'a> {
                 .map(|wanted| &wanted.want.name)
                 .collect(),
             parents: HashMap::new(),
+            shared: HashMap::new(),
             accepted: foreign::accepted_orphans(inputs.hazards),
+            hasher: digest::Hasher::default(),
             steps: Vec::new(),
         };
         rules.know_sequences();
+        rules.share_units();
         for table in &diff.tables {
             let name = &table.want.name;
             for key in &table.keys {
@@ -146,6 +155,9 @@ impl<'a> Rules<'a> {
                 }
                 _ if missing(wanted) => {
                     self.sequences.insert(&sequence.name, sequence);
+                    if let Some(owner) = &sequence.owner {
+                        self.owned.entry(&owner.table).or_default().push(sequence);
+                    }
                 }
                 _ => {}
             }
@@ -172,7 +184,7 @@ impl<'a> Rules<'a> {
         draft.locks.sort();
         draft.locks.dedup();
         self.steps.push(Step {
-            inputs: digest::inputs(&draft.id, &draft.action),
+            inputs: self.hasher.inputs(&draft.id, &draft.action),
             id: draft.id,
             phase: draft.phase,
             needs: draft.needs.into_iter().collect(),
@@ -283,8 +295,7 @@ impl<'a> Rules<'a> {
     }
 
     fn owned_statements(&self, table: &Name) -> Vec<String> {
-        let owns = |sequence: &&&Sequence| sequence.owner.as_ref().is_some_and(|owner| owner.table == *table);
-        let mut owned: Vec<_> = self.sequences.values().filter(owns).collect();
+        let mut owned: Vec<&Sequence> = self.owned.get(table).cloned().unwrap_or_default();
         owned.sort_by(|a, b| a.name.cmp(&b.name));
         owned.into_iter().flat_map(|sequence| self.to.own_sequence(sequence)).collect()
     }
@@ -323,7 +334,6 @@ impl<'a> Rules<'a> {
             return;
         }
         let name = &table.want.name;
-        let fused = self.is_fused(table);
         let own = id::copy(name);
         let mut draft = Draft::sql(own.clone(), Phase::Load, Vec::new());
         draft.action = Action::Copy {
@@ -339,7 +349,7 @@ impl<'a> Rules<'a> {
         }
         draft.table = Some(name.clone());
         draft.estimate = pace::copy(table.rows, table.bytes);
-        draft.unit = if fused { name.to_string() } else { own };
+        draft.unit = if self.is_fused(table) || self.is_small(table) { self.unit_of(table) } else { own };
         self.add(draft);
     }
 

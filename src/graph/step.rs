@@ -24,6 +24,22 @@ pub struct Step {
     pub unit: String,
 }
 
+/// How units begin that several tables share; no table is called so.
+const SHARED: &str = "tables/";
+
+/// The name of a unit that several tables share.
+pub(super) fn shared_unit(number: usize) -> String {
+    format!("{SHARED}{number}")
+}
+
+impl Step {
+    /// True where its unit holds several tables that need nothing of each other: they are together
+    /// to save commits, and can as well be done one by one.
+    pub fn is_shared(&self) -> bool {
+        self.unit.starts_with(SHARED)
+    }
+}
+
 /// Phases, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -169,8 +169,7 @@ impl Round<'_, '_> {
             return self.schedule.failed(unit, step, self.run.options.keep_going);
         }
         let (run, progress) = (self.run, self.progress);
-        self.jobs
-            .push(Box::pin(async move { JobEnd::Advanced(unit, run.advance(progress, &steps, true).await) }));
+        self.jobs.push(Box::pin(async move { JobEnd::Advanced(unit, run.advance(progress, &steps).await) }));
     }
 
     /// Every table keeps one chunk running; readers that nobody else wants help it.
@@ -278,7 +277,7 @@ impl Round<'_, '_> {
         self.jobs.push(Box::pin(async move {
             let closed = run.transact(&[act], &Default::default()).await;
             let end = match closed {
-                Ok(()) => run.advance(progress, &rest, false).await,
+                Ok(()) => run.advance_in_order(progress, &rest, false).await,
                 Err(trouble) => Err(trouble),
             };
             JobEnd::Advanced(unit, end)

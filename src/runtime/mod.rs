@@ -16,6 +16,7 @@ mod rate;
 mod resume;
 pub mod retry;
 mod run;
+mod shared;
 mod sums;
 mod table;
 mod trouble;

@@ -28,7 +28,7 @@ pub(super) struct Road {
 
 impl Road {
     /// One transaction holds all of it.
-    fn is_single(&self) -> bool {
+    pub(super) fn is_single(&self) -> bool {
         self.of == 1 && self.chunks.len() == 1
     }
 }
@@ -86,8 +86,16 @@ impl Hand {
 }
 
 impl Run<'_> {
-    /// Runs a unit's steps: in one transaction when `fused`, up to a copy of several chunks.
-    pub(super) async fn advance(
+    /// Runs a unit's steps in one transaction, up to a copy of several chunks.
+    pub(super) async fn advance(&self, progress: &Progress, steps: &[usize]) -> Result<Advance, Trouble> {
+        match steps.first() {
+            Some(&first) if self.step(first).is_shared() => self.advance_shared(progress, steps).await,
+            _ => self.advance_in_order(progress, steps, true).await,
+        }
+    }
+
+    /// Runs steps in one transaction when `fused`, else each in one of its own.
+    pub(super) async fn advance_in_order(
         &self,
         progress: &Progress,
         steps: &[usize],

@@ -66,7 +66,7 @@ fn options(random: &mut Random) -> RunOptions {
 
 async fn run(world: &Shared, graph: &Graph, options: &RunOptions, told: &Told, stop: &Stop) -> Report {
     let (source, target) = (MemorySource(world.clone()), MemoryTarget(world.clone()));
-    execute_with(graph, &source, &target, options, told, stop, Arc::new(Turns)).await
+    execute_with(graph.clone(), &source, &target, options, told, stop, Arc::new(Turns)).await
 }
 
 /// Polls so often, then drops: the process is gone.
