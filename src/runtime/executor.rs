@@ -15,10 +15,10 @@ use super::goal::{BARRIER, done_steps, is_copy, with_barrier, within};
 use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
 use super::trouble::Way;
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, PlannedStep, Progress};
 use crate::engine::{Cause, EngineError, Lock, Source, Target};
-use crate::graph::Graph;
 use crate::graph::schedule::{Budgets, Schedule};
+use crate::graph::{Graph, Step};
 
 /// Seconds between two looks at the lock: a few of them pass before another run may take over.
 const BEAT: Duration = Duration::from_secs(3);
@@ -173,7 +173,8 @@ async fn begin(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<
 /// Holds the lock for the time of all rounds.
 async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
     let options = setting.options;
-    let lock = match setting.target.lock(&graph.name, &options.goal, options.lock_wait).await {
+    let named = goal_of(graph, &options.goal);
+    let lock = match setting.target.lock(&graph.name, &named, options.lock_wait).await {
         Ok(lock) => lock,
         Err(error) => return note(book, |book| book.failures.push(Failure { step: None, error })),
     };
@@ -185,6 +186,7 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
             () = run.rounds() => {}
         }
+        run.flush_gauges();
     }
     let (lost, outcome) = note(book, |book| (book.lock_lost, outcome_of(graph, book)));
     if lost {
@@ -198,6 +200,12 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
     if let Err(error) = lock.close(word).await {
         note(book, |book| book.failures.push(Failure { step: None, error }));
     }
+}
+
+/// The goal as the target is to remember it.
+fn goal_of(graph: &Graph, digest: &str) -> Goal {
+    let planned = |step: &Step| PlannedStep { step: step.id.clone(), phase: step.phase.word().to_string() };
+    Goal { digest: digest.to_string(), steps: graph.steps.iter().map(planned).collect() }
 }
 
 fn note<T>(book: &Mutex<Book>, write: impl FnOnce(&mut Book) -> T) -> T {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use super::clock::crash_point;
+use super::copy::Share;
 use super::event::Event;
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
@@ -77,9 +78,15 @@ pub(super) struct Hand {
     pub(super) session: Option<Box<dyn Session>>,
     /// Tables created in this transaction.
     pub(super) created: HashSet<Name>,
+    /// What its loads have told of themselves.
+    pub(super) shares: Vec<Share>,
 }
 
 impl Hand {
+    pub(super) fn new(session: Box<dyn Session>) -> Self {
+        Self { session: Some(session), created: HashSet::new(), shares: Vec::new() }
+    }
+
     pub(super) fn session(&mut self) -> &mut dyn Session {
         self.session.as_mut().expect("broken invariant: the session is back after every load").as_mut()
     }
@@ -162,6 +169,9 @@ impl Run<'_> {
                 self.book(|book| book.written = true);
                 match self.committed(acts).await {
                     Ok(Some(deeds)) => {
+                        for (mark, here) in &deeds.marks {
+                            self.gauge(&mark.step).add(here.rows, here.bytes);
+                        }
                         self.record(deeds);
                         return Ok(());
                     }
@@ -178,7 +188,7 @@ impl Run<'_> {
     async fn attempt(&self, acts: &[Act], roads: &HashMap<usize, Road>, first: bool) -> Result<Deeds, Slip> {
         let step = self.step(acts[0].place());
         let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
-        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let mut hand = Hand::new(session);
         let filled = self.fill(&mut hand, acts, roads, first).await;
         let last = self.step(acts[acts.len() - 1].place());
         self.seal(hand, last, filled).await
@@ -205,6 +215,7 @@ impl Run<'_> {
             return Err(Slip { uncertain: true, ..Slip::new(last, error) });
         }
         crash_point("copy::after_commit_before_mark");
+        hand.shares.drain(..).for_each(Share::keep);
         if let Some(session) = hand.session.take() {
             self.pool.give(session);
         }
@@ -364,8 +375,7 @@ impl Run<'_> {
             let StepMark { step, rows, bytes, millis, .. } = mark;
             self.book(|book| {
                 book.done.push(step.clone());
-                book.rows += here.rows;
-                book.bytes += here.bytes;
+                book.bring(&step, here);
             });
             self.tell(Event::StepDone { step, rows, bytes, millis });
         }

@@ -52,7 +52,8 @@ impl Run<'_> {
             self.may_empty(place, done)?;
         }
         for &(place, why) in &again {
-            self.recopy(place, why).await?;
+            let was_done = done.contains(&self.step(place).id);
+            self.recopy(place, was_done, why).await?;
         }
         Ok(again.into_iter().map(|(place, _)| place).collect())
     }
@@ -130,9 +131,10 @@ impl Run<'_> {
     }
 
     /// Empties the table and voids its marks, in one transaction.
-    async fn recopy(&self, place: usize, why: &str) -> Result<(), Trouble> {
+    async fn recopy(&self, place: usize, done: bool, why: &str) -> Result<(), Trouble> {
         let step = self.step(place);
-        self.tell(Event::Recopying { table: table_of(step).clone(), why: why.to_string() });
+        let (id, table) = (step.id.clone(), table_of(step).clone());
+        self.tell(Event::Recopying { step: id, table, done, why: why.to_string() });
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             match self.recopy_once(step).await {
@@ -140,10 +142,7 @@ impl Run<'_> {
                 Err(error) => self.again(&mut tries, Slip::new(step, error)).await?,
             }
         }
-        self.book(|book| {
-            book.written = true;
-            book.done.retain(|done| *done != step.id);
-        });
+        self.forget_copy(&step.id);
         Ok(())
     }
 

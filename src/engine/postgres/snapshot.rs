@@ -16,8 +16,10 @@ use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
+use super::zone;
 use crate::catalog::{Form, Name, Projection, Type};
 use crate::change::Position;
+use crate::engine::source::Zone;
 use crate::engine::{BatchStream, Cause, Chunk, EngineError, Limits, Read, Snapshot, Summary};
 
 /// A snapshot of one database, seen from one side of the projections.
@@ -410,6 +412,15 @@ impl Snapshot for PgSnapshot {
         let answer = self.readers.ask(projection, &format!("SELECT pg_catalog.count(*) {rows}")).await?;
         let count = answer.cell(0).and_then(|text| text.parse().ok());
         count.ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number"))
+    }
+
+    /// On a session of its own: a zone that the server does not know would end a transaction.
+    async fn zone(&self, name: &str) -> Result<Option<Zone>, EngineError> {
+        let mut wire = self.readers.link.wire(Role::Reader).await?;
+        let doing = |fault: Fault| fault.doing("ask for the time zone").on(name);
+        let answers = wire.query(&zone::query(name)).await.map_err(doing)?;
+        wire.terminate().await;
+        Ok(answers.first().and_then(zone::parse))
     }
 
     async fn close(self: Box<Self>) -> Result<(), EngineError> {

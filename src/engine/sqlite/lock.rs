@@ -12,6 +12,7 @@ use super::connect::{File, Worker};
 use super::error::classify;
 use super::marks::{self, NewRun};
 use super::target::Writing;
+use crate::checkpoint::Goal;
 use crate::engine::{Cause, EngineError, Limits, Lock, LockHolder, Session};
 
 const LOCK: &str = "lock";
@@ -160,7 +161,7 @@ impl Held {
         database: &File,
         limits: &Limits,
         plan: &str,
-        digest: &str,
+        goal: &Goal,
         wait: Duration,
     ) -> Result<Self, EngineError> {
         let by = whoami();
@@ -170,7 +171,7 @@ impl Held {
         let run = NewRun {
             run: format!("{stamp}-{}", std::process::id()),
             plan: plan.to_string(),
-            digest: digest.to_string(),
+            goal: goal.clone(),
             by,
         };
         let worker = Worker::start(database.open_target(limits)?)?;

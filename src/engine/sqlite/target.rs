@@ -14,7 +14,7 @@ use super::lock::{self, point};
 use super::source::{self, answer};
 use super::{inspect, marks, snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
 use crate::engine::{
     Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue, Session,
     Snapshot, Target,
@@ -87,8 +87,8 @@ impl Target for Writable {
         Ok(self.look(|conn| marks::plans(conn)).await?.unwrap_or_default())
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
-        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, digest, wait).await?))
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
