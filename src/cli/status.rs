@@ -64,10 +64,17 @@ fn standing(status: &Status) -> Standing {
         _ if status.holder.is_some() => Standing::Running,
         None => Standing::New,
         Some(Some("done")) => Standing::Done,
+        // Killed after its last step, or stopped just then.
+        _ if is_complete(&status.progress) => Standing::Done,
         Some(Some("partial")) => Standing::Partial,
         Some(Some(_)) => Standing::Failed,
         Some(None) => Standing::Broken,
     }
+}
+
+/// Everything that the last apply worked towards is done.
+fn is_complete(progress: &Progress) -> bool {
+    !progress.planned.is_empty() && progress.left().is_empty()
 }
 
 fn last_run(progress: &Progress) -> Option<&RunRecord> {
@@ -267,6 +274,15 @@ mod tests {
         assert!(shown.ends_with("  next    towpath apply\n"), "{shown}");
         let left = "  left    3 steps: load 1, indexes 2\n          app.orders/copy\n          app.orders/index/by_day\n";
         assert!(shown.contains(left), "{shown}");
+    }
+
+    #[test]
+    fn a_run_killed_after_its_last_step_is_done() {
+        let mut status = status(None);
+        status.progress.planned.truncate(1);
+        assert_eq!(standing(&status), Standing::Done);
+        status.progress.planned.clear();
+        assert_eq!(standing(&status), Standing::Broken);
     }
 
     #[test]

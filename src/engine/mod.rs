@@ -1,6 +1,7 @@
 //! The edges: one folder per database, equal file names in each. An engine answers questions; it
 //! does not know why they are asked. Adding one is a folder and an entry in [`ENGINES`].
 
+pub mod crash;
 pub mod error;
 pub mod postgres;
 pub mod source;

@@ -9,9 +9,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
-use super::clock::{Clock, crash_point};
+use super::clock::Clock;
 use super::rate::RateLimit;
 use crate::catalog::{Projection, RowBatch};
+use crate::engine::crash::crash_point;
 use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Session};
 
 /// Rows and bytes on their way that nobody was told of yet; less than nothing where some were told

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::clock::{Clock, SystemClock, crash_point};
+use super::clock::{Clock, SystemClock};
 use super::drive::RoundEnd;
 use super::event::{Event, Reporter};
 use super::goal::{BARRIER, done_steps, is_copy, with_barrier, within};
@@ -16,6 +16,7 @@ use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
 use super::trouble::Way;
 use crate::checkpoint::{Goal, PlannedStep, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, Source, Target};
 use crate::graph::schedule::{Budgets, Schedule};
 use crate::graph::{Graph, Step};
@@ -197,6 +198,7 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
         Outcome::Partial => "partial",
         Outcome::Failed => "failed",
     };
+    crash_point("lock::before_release");
     if let Err(error) = lock.close(word).await {
         note(book, |book| book.failures.push(Failure { step: None, error }));
     }

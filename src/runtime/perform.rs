@@ -4,14 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::clock::crash_point;
 use super::copy::Share;
 use super::event::Event;
+use super::points::points;
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
+use crate::engine::crash::{crash_during, crash_point};
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Session};
 use crate::graph::{Action, Phase, Step};
 
@@ -211,10 +212,12 @@ impl Run<'_> {
             }
         };
         crash_point("copy::before_commit");
-        if let Err(error) = hand.session().commit().await {
+        let around = points(last);
+        if let Err(error) = crash_during(around.ambiguous, hand.session().commit()).await {
             return Err(Slip { uncertain: true, ..Slip::new(last, error) });
         }
         crash_point("copy::after_commit_before_mark");
+        crash_point(around.after);
         hand.shares.drain(..).for_each(Share::keep);
         if let Some(session) = hand.session.take() {
             self.pool.give(session);
@@ -288,8 +291,8 @@ impl Run<'_> {
     ) -> Result<Loaded, Slip> {
         let slip = |error| Slip::new(step, error);
         match &step.action {
-            Action::Sql { statements, index_build } => {
-                crash_point(if *index_build { "index::before" } else { "ddl::before" });
+            Action::Sql { statements, .. } => {
+                crash_point(points(step).before);
                 hand.session().execute(statements).await.map_err(slip)?;
                 hand.created.extend(self.creates(step).cloned());
             }
@@ -298,6 +301,7 @@ impl Run<'_> {
                 return self.copy_whole(hand, deeds, step, road, first).await;
             }
             Action::Check { query, message } => {
+                crash_point(points(step).before);
                 let found = hand.session().violations(query).await.map_err(slip)?;
                 if found > 0 {
                     return Err(slip(violated(step, message, found)));
@@ -306,6 +310,7 @@ impl Run<'_> {
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
                 let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;
+                crash_point("sequence::set");
                 deeds.sequences.extend(set.map(|value| (step.id.clone(), value)));
             }
         }

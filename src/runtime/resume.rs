@@ -13,6 +13,7 @@ use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::{Name, Projection};
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 use crate::graph::{Action, Phase, Step};
 
@@ -158,6 +159,7 @@ impl Run<'_> {
         let mut session = self.pool.take().await?;
         session.begin().await?;
         session.execute(empty).await?;
+        crash_point("copy::emptied");
         session.mark(&self.graph.name, &mark).await?;
         session.commit().await?;
         self.pool.give(session);

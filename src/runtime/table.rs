@@ -2,7 +2,6 @@
 //! in a unit's transaction or a chunk of it in one of its own. Chooses no order among chunks.
 
 use super::chunk::unmarked;
-use super::clock::crash_point;
 use super::copy::{Passage, Share};
 use super::event::Event;
 use super::perform::{Deeds, Hand, Road};
@@ -11,6 +10,7 @@ use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Read};
 use crate::graph::{Action, Step};
 

@@ -11,6 +11,7 @@ use super::canonical::{Canon, Zones, unknown_zones};
 use super::event::{Event, Reporter};
 use super::sums;
 use crate::catalog::{Cast, ColumnMap, Form, Name, Projection, Type};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Snapshot, Source, Summary, Target};
 
 /// Buckets of a table: small enough to list a bucket of a large table, few enough to hold.
@@ -165,6 +166,7 @@ impl Comparison<'_> {
         let Some(Suspect { buckets, rows, unlisted }) = compared.mismatches() else {
             return Ok((true, Vec::new(), 0));
         };
+        crash_point("verify::mismatch");
         let (source, target) = try_join(
             self.source.bucket_rows(self.native, &buckets, BUCKETS, rows),
             self.target.bucket_rows(&self.mirror, &buckets, BUCKETS, rows),
@@ -211,6 +213,7 @@ impl Comparison<'_> {
         let Some(Suspect { buckets, unlisted, .. }) = compared.mismatches() else {
             return Ok((true, Vec::new(), 0));
         };
+        crash_point("verify::mismatch");
         let (source, target) = try_join(
             sums::list(self.source, projection, &canon, &buckets, BUCKETS),
             sums::list(self.target, mirror, &canon, &buckets, BUCKETS),

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
@@ -17,6 +16,7 @@ use super::error::{self, from_sqlx};
 use super::load::PgSession;
 use super::marks::{self, rfc3339};
 use crate::checkpoint::Goal;
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, LockHolder, Session};
 
 const DOING: &str = "take the lock of plan";
@@ -43,9 +43,9 @@ impl PgLock {
         let key = key(plan);
         acquire(&mut connection, plan, key, wait).await?;
         create_state(&mut connection).await?;
-        crash_point!("progress::schema_created");
+        crash_point("progress::schema_created");
         let epoch = raise_fence(&mut connection, plan, goal).await?;
-        crash_point!("progress::epoch_bumped");
+        crash_point("progress::epoch_bumped");
         Ok(Self { link, connection: Mutex::new(connection), plan: plan.to_string(), epoch, key })
     }
 
