@@ -186,17 +186,6 @@ fn count_kind(kinds: &mut Vec<(String, usize)>, kind: String) {
     }
 }
 
-pub fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Schema => "schema",
-        Phase::Load => "load",
-        Phase::Index => "indexes",
-        Phase::Key => "keys",
-        Phase::Sequence => "sequences",
-        Phase::Finish => "finish",
-    }
-}
-
 /// What a step makes or does, as a noun: `table`, `index`, `foreign key`.
 pub fn kind(step: &Step) -> String {
     match &step.action {

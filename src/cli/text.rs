@@ -222,8 +222,7 @@ fn order(page: &mut Page, graph: &Graph, done: &Done) {
 }
 
 fn phase_line(number: usize, facts: &PhaseFacts, graph: &Graph) -> Line {
-    let shown =
-        Line::new().text(format!("  {number} ")).cell(Tone::Plain, review::phase_name(facts.phase), 10);
+    let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, facts.phase.word(), 10);
     let mut what = phase_text(facts);
     if facts.phase == crate::graph::Phase::Load {
         let sums = review::summary(graph, &Done::new());

@@ -127,8 +127,35 @@ pub(super) fn compare_table(road: &Road<'_>, table: &mut TableDiff, there: &Ther
         found.problems.push(lacks.into_iter().fold(problem, Problem::note));
     }
     if table.state == State::Present {
+        leave_comments(table, have, found);
         warn_extra(road, table, have, found);
         guard_rows(road, table, there, found);
+    }
+}
+
+/// What was there before keeps its own comment, or none: the other one is left behind.
+pub(super) fn leave_comment(
+    kind: &str,
+    name: Name,
+    want: &Option<String>,
+    have: Option<&String>,
+    found: &mut Found,
+) {
+    if want.is_some() && want.as_ref() != have {
+        let why = format!("the {kind} was there already, and what is there is not changed");
+        found.left(&format!("comment on {kind}"), name, why);
+    }
+}
+
+fn leave_comments(table: &TableDiff, have: &Table, found: &mut Found) {
+    let name = &table.want.name;
+    leave_comment("table", name.clone(), &table.want.comment, have.comment.as_ref(), found);
+    for column in &table.want.columns {
+        let there = have.column(&column.name).and_then(|there| there.comment.as_ref());
+        if column.comment.is_some() && column.comment.as_ref() != there {
+            let why = format!("table {name} was there already, and what is there is not changed");
+            found.left("comment on column", Name::new(&name.schema, &column.name), why);
+        }
     }
 }
 

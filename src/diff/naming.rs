@@ -56,7 +56,11 @@ fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         }
         if schemas.insert(name.schema.clone()) && road.to.features().schemas {
             if road.to.system_schema(&name.schema) {
-                let message = format!("schema {} belongs to {} itself", show(&name.schema), road.to.name());
+                let message = format!(
+                    "schema {} is kept for {} itself or for Towpath",
+                    show(&name.schema),
+                    road.to.name()
+                );
                 found.problems.push(error("E144", message));
             } else if let Some(why) = road.to.bad_identifier(&name.schema) {
                 let message =

@@ -8,7 +8,7 @@ use super::source::SequenceValue;
 use super::{BatchStream, Cause, EngineError, Snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
 use crate::change::{Followed, Net, Records};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
 
 /// A database that rows go to.
 #[async_trait]
@@ -21,9 +21,9 @@ pub trait Target: Send + Sync {
     /// Names of all plans it remembers.
     async fn plans(&self) -> Result<Vec<String>, EngineError>;
     /// Makes the state tables where they are missing, takes the plan's lock, raises its fence
-    /// and records the run with the goal `digest`. Waits up to `wait` for another holder, then
+    /// and records the run with its goal. Waits up to `wait` for another holder, then
     /// `Cause::Locked` naming it.
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError>;
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError>;
     /// Who holds the plan's lock now.
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError>;
     /// A snapshot for verification: the same answers as the source's.

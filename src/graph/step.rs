@@ -52,6 +52,20 @@ pub enum Phase {
     Finish,
 }
 
+impl Phase {
+    /// What it is called before people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Load => "load",
+            Self::Index => "indexes",
+            Self::Key => "keys",
+            Self::Sequence => "sequences",
+            Self::Finish => "finish",
+        }
+    }
+}
+
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -194,8 +194,9 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     ),
     (
         "E144",
-        "a schema belongs to the engine",
-        "Schemas such as pg_catalog or information_schema cannot be used.",
+        "a schema belongs to the engine or to towpath",
+        "Schemas such as pg_catalog or information_schema cannot be used, nor can towpath, which holds the state \
+         on the target. Give the tables another schema with to:, or `target: { schema: ... }`.",
     ),
     (
         "E150",

@@ -14,6 +14,7 @@ use super::perform::{Act, Advance, Road, millis_since};
 use super::run::Run;
 use super::trouble::{Trouble, Way};
 use crate::checkpoint::Progress;
+use crate::engine::crash::crash_point;
 use crate::engine::{Chunk, EngineError, Loaded};
 use crate::graph::schedule::{Schedule, UnitId};
 use crate::graph::{Action, Phase};
@@ -275,6 +276,7 @@ impl Round<'_, '_> {
         let rest = if self.halted { Vec::new() } else { table.rest };
         let act = Act::Close { place: table.place, loaded: table.loaded, millis: millis_since(table.began) };
         self.jobs.push(Box::pin(async move {
+            crash_point("copy::table_done");
             let closed = run.transact(&[act], &Default::default()).await;
             let end = match closed {
                 Ok(()) => run.advance_in_order(progress, &rest, false).await,

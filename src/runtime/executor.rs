@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::clock::{Clock, SystemClock, crash_point};
+use super::clock::{Clock, SystemClock};
 use super::drive::RoundEnd;
 use super::event::{Event, Reporter};
 use super::goal::{BARRIER, done_steps, is_copy, own_steps, with_barrier, within};
 use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
 use super::trouble::Way;
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, PlannedStep, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, Source, Target};
 use crate::graph::schedule::{Budgets, Schedule};
 use crate::graph::{Graph, Step};
@@ -173,7 +174,8 @@ async fn begin(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) -> bool
 /// Holds the lock for the time of all rounds.
 async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
     let options = setting.options;
-    let lock = match setting.target.lock(&graph.name, &options.goal, options.lock_wait).await {
+    let named = goal_of(graph, &options.goal);
+    let lock = match setting.target.lock(&graph.name, &named, options.lock_wait).await {
         Ok(lock) => lock,
         Err(error) => return note(book, |book| book.failures.push(Failure { step: None, error })),
     };
@@ -185,6 +187,7 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
             () = run.rounds() => {}
         }
+        run.flush_gauges();
     }
     let (lost, outcome) = note(book, |book| (book.lock_lost, outcome_of(graph, book)));
     if lost {
@@ -195,9 +198,16 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
         Outcome::Partial => "partial",
         Outcome::Failed => "failed",
     };
+    crash_point("lock::before_release");
     if let Err(error) = lock.close(word).await {
         note(book, |book| book.failures.push(Failure { step: None, error }));
     }
+}
+
+/// The goal as the target is to remember it.
+fn goal_of(graph: &Graph, digest: &str) -> Goal {
+    let planned = |step: &Step| PlannedStep { step: step.id.clone(), phase: step.phase.word().to_string() };
+    Goal { digest: digest.to_string(), steps: graph.steps.iter().map(planned).collect() }
 }
 
 fn note<T>(book: &Mutex<Book>, write: impl FnOnce(&mut Book) -> T) -> T {

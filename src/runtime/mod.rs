@@ -11,6 +11,7 @@ pub mod executor;
 mod goal;
 mod perform;
 pub mod planning;
+mod points;
 mod pool;
 mod rate;
 mod resume;

@@ -4,13 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::clock::crash_point;
+use super::copy::Share;
 use super::event::Event;
+use super::points::points;
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
+use crate::engine::crash::{crash_during, crash_point};
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Session};
 use crate::graph::{Action, Phase, Step};
 
@@ -77,9 +79,15 @@ pub(super) struct Hand {
     pub(super) session: Option<Box<dyn Session>>,
     /// Tables created in this transaction.
     pub(super) created: HashSet<Name>,
+    /// What its loads have told of themselves.
+    pub(super) shares: Vec<Share>,
 }
 
 impl Hand {
+    pub(super) fn new(session: Box<dyn Session>) -> Self {
+        Self { session: Some(session), created: HashSet::new(), shares: Vec::new() }
+    }
+
     pub(super) fn session(&mut self) -> &mut dyn Session {
         self.session.as_mut().expect("broken invariant: the session is back after every load").as_mut()
     }
@@ -170,6 +178,9 @@ impl Run<'_> {
                 self.book(|book| book.written = true);
                 match self.committed(acts).await {
                     Ok(Some(deeds)) => {
+                        for (mark, here) in &deeds.marks {
+                            self.gauge(&mark.step).add(here.rows, here.bytes);
+                        }
                         self.record(deeds);
                         return Ok(());
                     }
@@ -186,7 +197,7 @@ impl Run<'_> {
     async fn attempt(&self, acts: &[Act], roads: &HashMap<usize, Road>, first: bool) -> Result<Deeds, Slip> {
         let step = self.step(acts[0].place());
         let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
-        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let mut hand = Hand::new(session);
         let filled = self.fill(&mut hand, acts, roads, first).await;
         let last = self.step(acts[acts.len() - 1].place());
         self.seal(hand, last, filled).await
@@ -209,10 +220,13 @@ impl Run<'_> {
             }
         };
         crash_point("copy::before_commit");
-        if let Err(error) = hand.session().commit().await {
+        let around = points(last);
+        if let Err(error) = crash_during(around.ambiguous, hand.session().commit()).await {
             return Err(Slip { uncertain: true, ..Slip::new(last, error) });
         }
         crash_point("copy::after_commit_before_mark");
+        crash_point(around.after);
+        hand.shares.drain(..).for_each(Share::keep);
         if let Some(session) = hand.session.take() {
             self.pool.give(session);
         }
@@ -285,8 +299,8 @@ impl Run<'_> {
     ) -> Result<Loaded, Slip> {
         let slip = |error| Slip::new(step, error);
         match &step.action {
-            Action::Sql { statements, index_build } => {
-                crash_point(if *index_build { "index::before" } else { "ddl::before" });
+            Action::Sql { statements, .. } => {
+                crash_point(points(step).before);
                 hand.session().execute(statements).await.map_err(slip)?;
                 hand.created.extend(self.creates(step).cloned());
             }
@@ -295,6 +309,7 @@ impl Run<'_> {
                 return self.copy_whole(hand, deeds, step, road, first).await;
             }
             Action::Check { query, message } => {
+                crash_point(points(step).before);
                 let found = hand.session().violations(query).await.map_err(slip)?;
                 if found > 0 {
                     return Err(slip(violated(step, message, found)));
@@ -303,6 +318,7 @@ impl Run<'_> {
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
                 let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;
+                crash_point("sequence::set");
                 deeds.sequences.extend(set.map(|value| (step.id.clone(), value)));
             }
         }
@@ -372,8 +388,7 @@ impl Run<'_> {
             let StepMark { step, rows, bytes, millis, .. } = mark;
             self.book(|book| {
                 book.done.push(step.clone());
-                book.rows += here.rows;
-                book.bytes += here.bytes;
+                book.bring(&step, here);
             });
             self.tell(Event::StepDone { step, rows, bytes, millis });
         }

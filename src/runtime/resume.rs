@@ -13,6 +13,7 @@ use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::{Name, Projection};
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 use crate::graph::{Action, Phase, Step};
 
@@ -52,7 +53,8 @@ impl Run<'_> {
             self.may_empty(place, done)?;
         }
         for &(place, why) in &again {
-            self.recopy(place, why).await?;
+            let was_done = done.contains(&self.step(place).id);
+            self.recopy(place, was_done, why).await?;
         }
         Ok(again.into_iter().map(|(place, _)| place).collect())
     }
@@ -130,9 +132,10 @@ impl Run<'_> {
     }
 
     /// Empties the table and voids its marks, in one transaction.
-    async fn recopy(&self, place: usize, why: &str) -> Result<(), Trouble> {
+    async fn recopy(&self, place: usize, done: bool, why: &str) -> Result<(), Trouble> {
         let step = self.step(place);
-        self.tell(Event::Recopying { table: table_of(step).clone(), why: why.to_string() });
+        let (id, table) = (step.id.clone(), table_of(step).clone());
+        self.tell(Event::Recopying { step: id, table, done, why: why.to_string() });
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             match self.recopy_once(step).await {
@@ -140,10 +143,7 @@ impl Run<'_> {
                 Err(error) => self.again(&mut tries, Slip::new(step, error)).await?,
             }
         }
-        self.book(|book| {
-            book.written = true;
-            book.done.retain(|done| *done != step.id);
-        });
+        self.forget_copy(&step.id);
         Ok(())
     }
 
@@ -159,6 +159,7 @@ impl Run<'_> {
         let mut session = self.pool.take().await?;
         session.begin().await?;
         session.execute(empty).await?;
+        crash_point("copy::emptied");
         session.mark(&self.graph.name, &mark).await?;
         session.commit().await?;
         self.pool.give(session);

@@ -12,7 +12,7 @@ use super::pool::Pool;
 use super::rate::RateLimit;
 use super::trouble::Trouble;
 use crate::catalog::{Name, Projection};
-use crate::engine::{Cause, EngineError, Lock, SequenceValue, Snapshot, Source, Target};
+use crate::engine::{Cause, EngineError, Loaded, Lock, SequenceValue, Snapshot, Source, Target};
 use crate::graph::{Action, Graph, Step};
 
 /// The snapshot that all readers share.
@@ -25,6 +25,8 @@ pub(super) struct Book {
     pub(super) standing: HashSet<String>,
     /// Steps done in this run.
     pub(super) done: Vec<String>,
+    /// What this run has brought, by copy.
+    brought: HashMap<String, Loaded>,
     pub(super) failures: Vec<Failure>,
     pub(super) rows: u64,
     pub(super) bytes: u64,
@@ -36,6 +38,26 @@ pub(super) struct Book {
     pub(super) in_doubt: bool,
     /// The lock is gone: nothing may be written any more, not even the end of the run.
     pub(super) lock_lost: bool,
+}
+
+impl Book {
+    /// Notes rows of a copy that are committed.
+    pub(super) fn bring(&mut self, step: &str, loaded: Loaded) {
+        let brought = self.brought.entry(step.to_string()).or_default();
+        brought.rows += loaded.rows;
+        brought.bytes += loaded.bytes;
+        self.rows += loaded.rows;
+        self.bytes += loaded.bytes;
+    }
+
+    /// Forgets a copy whose rows are to come again, and what this run had brought of it.
+    fn forget(&mut self, step: &str) -> Loaded {
+        self.done.retain(|done| done != step);
+        let brought = self.brought.remove(step).unwrap_or_default();
+        self.rows -= brought.rows;
+        self.bytes -= brought.bytes;
+        brought
+    }
 }
 
 /// One run of one graph.
@@ -130,6 +152,7 @@ impl<'a> Run<'a> {
     /// Notes a step that failed for good.
     pub(super) fn fail(&self, trouble: Trouble) {
         let Trouble { step, error, .. } = trouble;
+        self.flush_gauge(&step);
         self.tell(Event::StepFailed { step: step.clone(), error: error.to_string() });
         self.book(|book| book.failures.push(Failure { step: Some(step), error }));
     }
@@ -197,8 +220,18 @@ impl<'a> Run<'a> {
         self.gauges().remove(step);
     }
 
-    fn tell_moved(&self, step: &str, rows: u64, bytes: u64) {
-        if rows > 0 || bytes > 0 {
+    /// A copy is emptied: what this run had brought of it does not count any more.
+    pub(super) fn forget_copy(&self, step: &str) {
+        let brought = self.book(|book| {
+            book.written = true;
+            book.forget(step)
+        });
+        self.gauge(step).take_back(brought.rows, brought.bytes);
+        self.flush_gauge(step);
+    }
+
+    fn tell_moved(&self, step: &str, rows: i64, bytes: i64) {
+        if rows != 0 || bytes != 0 {
             self.tell(Event::Moved { step: step.to_string(), rows, bytes });
         }
     }

@@ -10,6 +10,7 @@ use super::canonical::{Canon, RowHash};
 use super::copy::AbortOnDrop;
 use super::verify::Listed;
 use crate::catalog::{Projection, RowBatch};
+use crate::engine::crash::crash_point;
 use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Read, Snapshot, Summary};
 
 /// Bytes of a chunk: verification holds no transaction open, so chunks are for parallel reading.
@@ -112,6 +113,7 @@ async fn gather_chunk<G: Gather>(
 ) -> Result<G, EngineError> {
     let read = Read { projection, chunk, batch_bytes: BATCH_BYTES };
     let stream = snapshot.read(&read).await?;
+    crash_point("verify::chunk");
     let table = projection.source.to_string();
     AbortOnDrop::spawn(gather_stream(stream, table, canon, gathered)).join().await
 }

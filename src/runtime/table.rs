@@ -1,11 +1,8 @@
 //! Tables inside transactions: cuts one into chunks, makes it ready for rows, copies all of it
 //! in a unit's transaction or a chunk of it in one of its own. Chooses no order among chunks.
 
-use std::collections::HashSet;
-
 use super::chunk::unmarked;
-use super::clock::crash_point;
-use super::copy::Passage;
+use super::copy::{Passage, Share};
 use super::event::Event;
 use super::perform::{Deeds, Hand, Road};
 use super::retry::Attempts;
@@ -13,6 +10,7 @@ use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Read};
 use crate::graph::{Action, Step};
 
@@ -118,7 +116,10 @@ impl Run<'_> {
             if uncertain {
                 self.book(|book| book.written = true);
                 match self.committed_chunk(place, snapshot, chunk).await {
-                    Ok(Some(mark)) => return Ok(self.record_chunk(place, &mark)),
+                    Ok(Some(mark)) => {
+                        self.gauge(&self.step(place).id).add(mark.rows, mark.bytes);
+                        return Ok(self.record_chunk(place, &mark));
+                    }
                     Ok(None) => {}
                     Err(error) => slip.error = error,
                 }
@@ -132,7 +133,7 @@ impl Run<'_> {
     async fn attempt_chunk(&self, place: usize, snapshot: &Shared, chunk: &Chunk) -> Result<ChunkMark, Slip> {
         let step = self.step(place);
         let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
-        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let mut hand = Hand::new(session);
         let filled = match hand.session().begin().await {
             Ok(()) => self.copy_chunk(&mut hand, step, snapshot, chunk, false).await,
             Err(error) => Err(Slip::new(step, error)),
@@ -156,13 +157,14 @@ impl Run<'_> {
             projection: projection.clone(),
             chunk: chunk.clone(),
             frozen,
-            gauge: self.gauge(&step.id),
+            share: Share::of(self.gauge(&step.id)),
             rate: self.rate.clone(),
             clock: self.clock.clone(),
         };
         let session = hand.session.take().expect("broken invariant: one load at a time");
         let passed = passage.load(session, stream).await;
         hand.session = Some(passed.session);
+        hand.shares.push(passed.share);
         let loaded = passed.loaded.map_err(|error| match passed.at_source {
             true => Slip::at_source(step, error, snapshot),
             false => Slip::new(step, error),
@@ -201,12 +203,12 @@ impl Run<'_> {
     fn record_chunk(&self, place: usize, mark: &ChunkMark) -> Loaded {
         let step = &self.step(place).id;
         self.tell_chunk(step, mark);
+        let loaded = Loaded { rows: mark.rows, bytes: mark.bytes };
         self.book(|book| {
             book.written = true;
-            book.rows += mark.rows;
-            book.bytes += mark.bytes;
+            book.bring(step, loaded);
         });
-        Loaded { rows: mark.rows, bytes: mark.bytes }
+        loaded
     }
 
     pub(super) fn tell_chunk(&self, step: &str, mark: &ChunkMark) {

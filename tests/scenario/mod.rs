@@ -1,5 +1,6 @@
 //! Whole commands on real databases, judged by the oracle and by planning again.
 
+mod crash;
 mod cut;
 mod pairs;
 mod pg_probe;

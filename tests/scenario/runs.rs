@@ -136,6 +136,47 @@ fn f_02_a_second_signal_aborts() {
     postgres_arrived(&source, &target);
 }
 
+/// What is left is told from the target alone: the source may be gone.
+#[test]
+fn g_08_status_lists_what_is_left() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    job.run(&["status"]).expect(0).says("not begun").says("next    towpath plan");
+    job.run(&["apply", "--yes", "--until", "schema"]).expect(6);
+    let job = job.with_env("SOURCE_URL", "postgres://nobody@127.0.0.1:1/gone?sslmode=disable");
+    let shown = job.run(&["status"]).expect(0).says("public.small/copy").says("next    towpath apply");
+    assert!(
+        shown.stdout.contains("left")
+            && shown.stdout.contains("24 steps: load 4, indexes 14, keys 4, sequences 2"),
+        "{shown}"
+    );
+    assert!(!shown.stdout.contains("/create"), "{shown}");
+    let job = job.with_env("SOURCE_URL", &source.url());
+    job.apply().expect(0);
+    let json = job.run(&["status", "--format", "json"]).expect(0);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["left"].as_array().map(Vec::len), Some(0), "{json}");
+}
+
+/// The same of a SQLite target, after a crash.
+#[test]
+fn g_08_status_lists_what_is_left_in_a_file() {
+    let directory = TempDir::new().unwrap();
+    let source = sqlite::fixture("bulk", directory.path());
+    let target = File::new(directory.path(), "target.db");
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    let dying = job.towpath.clone().env("FAILPOINTS", "copy::after_commit_before_mark=2*off->return");
+    assert_eq!(dying.run(&["apply", "--yes"]).code, None);
+    fs::remove_file(&source.path).unwrap();
+    job.run(&["status"])
+        .expect(0)
+        .says("broken off")
+        .says("left")
+        .says("/copy")
+        .says("next    towpath apply");
+}
+
 /// A target table with rows in it is nobody's to overwrite.
 #[test]
 fn g_14_rows_on_the_target_are_left_alone() {

@@ -32,6 +32,14 @@ pub struct Told {
     stop_at_first: Option<Stop>,
 }
 
+impl Told {
+    /// Rows told of as moved, less those taken back.
+    fn moved(&self) -> i64 {
+        let rows = |event: &Event| if let Event::Moved { rows, .. } = event { *rows } else { 0 };
+        self.events.lock().unwrap().iter().map(rows).sum()
+    }
+}
+
 impl Reporter for Told {
     fn event(&self, event: &Event) {
         if let (Some(stop), Event::StepDone { .. } | Event::ChunkDone { .. }) = (&self.stop_at_first, event) {
@@ -170,6 +178,10 @@ async fn until_done(seed: u64, world: &Shared, graph: &Graph) -> u64 {
         }
         for done in &report.done {
             assert!(world.target.steps.contains_key(done), "{context}: {done} is reported, not marked");
+        }
+        if !options.fail_fast {
+            // What failed and was tried again counts once (H-13).
+            assert_eq!(told.moved(), report.rows as i64, "{context}: what moved is not what arrived");
         }
         match report.outcome {
             Outcome::Done | Outcome::Nothing => {

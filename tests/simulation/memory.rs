@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, RowBatch, Sequence};
 use towpath::change::Position;
-use towpath::checkpoint::{Checkpoint, Progress};
+use towpath::checkpoint::{Checkpoint, Goal, Progress};
 use towpath::engine::{
     Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Lock, LockHolder, Read, SequenceValue,
     Session, Snapshot, Source, Summary, Target,
@@ -215,11 +215,9 @@ impl Target for MemoryTarget {
         pass(&self.0).await?;
         let world = lock(&self.0);
         Ok(Progress {
-            digest: None,
             steps: world.target.steps.values().cloned().collect(),
             chunks: world.target.chunks.values().cloned().collect(),
-            runs: Vec::new(),
-            stream: None,
+            ..Progress::default()
         })
     }
 
@@ -227,7 +225,7 @@ impl Target for MemoryTarget {
         Ok(Vec::new())
     }
 
-    async fn lock(&self, _: &str, _: &str, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, _: &str, _: &Goal, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
         pass(&self.0).await?;
         let mut world = lock(&self.0);
         if world.holder.is_some() && !world.steal {

@@ -162,11 +162,12 @@ impl State {
             }),
             Event::ChunkDone { step, .. } => self.with(step, |step| step.chunks_done += 1),
             Event::Moved { step, rows, bytes } => {
-                self.rows_copied += rows;
-                self.bytes_copied += bytes;
+                // What an attempt that failed had brought is taken back.
+                self.rows_copied = self.rows_copied.saturating_add_signed(*rows);
+                self.bytes_copied = self.bytes_copied.saturating_add_signed(*bytes);
                 self.with(step, |step| {
-                    step.rows += rows;
-                    step.bytes += bytes;
+                    step.rows = step.rows.saturating_add_signed(*rows);
+                    step.bytes = step.bytes.saturating_add_signed(*bytes);
                 });
             }
             Event::StepDone { step, rows, bytes, millis } => self.with(step, |step| {

@@ -228,15 +228,6 @@ pub fn from_io(doing: &str, error: &std::io::Error) -> EngineError {
         .hint("check the network and the server's log, then run the same command again: it continues")
 }
 
-/// A named place where tests end the process as kill -9 would; nothing in a release.
-macro_rules! crash_point {
-    ($name:literal) => {
-        #[cfg(feature = "failpoints")]
-        fail::fail_point!($name, |_| std::process::abort());
-    };
-}
-pub(super) use crash_point;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
-use super::error::{self, ServerError, crash_point};
+use super::error::{self, ServerError};
 use super::marks;
 use super::quote;
 use super::select::copy_in;
@@ -17,6 +17,7 @@ use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
 use crate::checkpoint::Checkpoint;
+use crate::engine::crash::fault_point;
 use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 /// Bytes of encoded rows sent in one frame.
@@ -102,10 +103,10 @@ impl PgSession {
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
         let wire = self.wire.as_mut().ok_or_else(gone)?;
         let result = match wire.send_query(&sql).await {
-            Ok(()) => {
-                crash_point!("ddl::sent_no_reply");
-                wire.answers().await
-            }
+            Ok(()) => match fault_point("ddl::sent_no_reply") {
+                Ok(()) => wire.answers().await,
+                Err(error) => Err(error.into()),
+            },
             Err(fault) => Err(fault),
         };
         match result {
@@ -451,10 +452,10 @@ impl Session for PgSession {
         let wire = self.wire()?;
         let old_pid = wire.pid;
         let result = match wire.send_sync().await {
-            Ok(()) => {
-                crash_point!("copy::commit_sent");
-                wire.answers().await
-            }
+            Ok(()) => match fault_point("copy::commit_sent") {
+                Ok(()) => wire.answers().await,
+                Err(error) => Err(error.into()),
+            },
             Err(fault) => Err(fault),
         };
         match result {

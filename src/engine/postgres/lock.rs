@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
@@ -16,6 +15,8 @@ use super::connect::{Link, Role};
 use super::error::{self, from_sqlx};
 use super::load::PgSession;
 use super::marks::{self, rfc3339};
+use crate::checkpoint::Goal;
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, LockHolder, Session};
 
 const DOING: &str = "take the lock of plan";
@@ -37,19 +38,14 @@ fn key(plan: &str) -> i64 {
 
 impl PgLock {
     /// Waits up to `wait` for whoever has it.
-    pub async fn take(
-        link: Arc<Link>,
-        plan: &str,
-        digest: &str,
-        wait: Duration,
-    ) -> Result<Self, EngineError> {
+    pub async fn take(link: Arc<Link>, plan: &str, goal: &Goal, wait: Duration) -> Result<Self, EngineError> {
         let mut connection = link.sqlx(Role::Writer).await?;
         let key = key(plan);
         acquire(&mut connection, plan, key, wait).await?;
         create_state(&mut connection).await?;
-        crash_point!("progress::schema_created");
-        let epoch = raise_fence(&mut connection, plan, digest).await?;
-        crash_point!("progress::epoch_bumped");
+        crash_point("progress::schema_created");
+        let epoch = raise_fence(&mut connection, plan, goal).await?;
+        crash_point("progress::epoch_bumped");
         Ok(Self { link, connection: Mutex::new(connection), plan: plan.to_string(), epoch, key })
     }
 
@@ -95,24 +91,27 @@ async fn acquire(
 /// from making them at the same time.
 async fn create_state(connection: &mut PgConnection) -> Result<(), EngineError> {
     const DOING: &str = "create the state tables (schema towpath) in";
-    if marks::is_present(connection).await? {
+    if marks::missing(connection).await?.is_empty() {
         return Ok(());
     }
     let fail = |error| from_sqlx(DOING, error);
     let mut transaction = connection.begin().await.map_err(fail)?;
     let guard = sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1)").bind(key("\u{0}state tables"));
     guard.execute(&mut *transaction).await.map_err(fail)?;
-    if !marks::is_present(&mut transaction).await? {
-        for sql in marks::CREATE {
-            transaction.execute(*sql).await.map_err(fail)?;
-        }
-        transaction.execute(marks::safe(marks::stamp())).await.map_err(fail)?;
+    // Made by somebody else it needs no right to create one.
+    let schema = sqlx::query(marks::HAS_SCHEMA).fetch_one(&mut *transaction).await;
+    if !schema.and_then(|row| row.try_get(0)).map_err(fail)? {
+        transaction.execute("CREATE SCHEMA towpath").await.map_err(fail)?;
+    }
+    for table in marks::missing(&mut transaction).await? {
+        transaction.execute(marks::safe(table.create())).await.map_err(fail)?;
+        transaction.execute(marks::safe(table.stamp())).await.map_err(fail)?;
     }
     transaction.commit().await.map_err(fail)
 }
 
-/// Raises the fence and records the run. Waits for commits that hold the old fence.
-async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) -> Result<i64, EngineError> {
+/// Raises the fence and records the run with its goal. Waits for commits that hold the old fence.
+async fn raise_fence(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<i64, EngineError> {
     let fail = |error| from_sqlx(DOING, error).on(plan);
     let mut transaction = connection.begin().await.map_err(fail)?;
     transaction.execute("SET LOCAL synchronous_commit = on").await.map_err(fail)?;
@@ -124,14 +123,28 @@ async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) ->
     let by = whoami();
     let row = raise.bind(plan).bind(&by).fetch_one(&mut *transaction).await.map_err(fail)?;
     let epoch: i64 = row.try_get(0).map_err(fail)?;
+    record_goal(&mut transaction, plan, goal).await.map_err(fail)?;
     let run = sqlx::query(
         "INSERT INTO towpath.run (plan, epoch, digest, holder, tool) VALUES ($1, $2, $3, $4, $5)",
     );
     let tool = concat!("towpath ", env!("CARGO_PKG_VERSION"));
-    let run = run.bind(plan).bind(epoch).bind(digest).bind(&by).bind(tool);
+    let run = run.bind(plan).bind(epoch).bind(&goal.digest).bind(&by).bind(tool);
     run.execute(&mut *transaction).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     Ok(epoch)
+}
+
+/// Remembers the goal's steps, unless the run before had the same goal.
+async fn record_goal(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<(), sqlx::Error> {
+    let known = sqlx::query(marks::KNOWN_GOAL).bind(plan).bind(&goal.digest);
+    if known.fetch_one(&mut *connection).await?.try_get(0)? {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM towpath.goal WHERE plan = $1").bind(plan).execute(&mut *connection).await?;
+    let (steps, phases): (Vec<&str>, Vec<&str>) =
+        goal.steps.iter().map(|planned| (planned.step.as_str(), planned.phase.as_str())).unzip();
+    let insert = sqlx::query(marks::INSERT_GOAL).bind(plan).bind(steps).bind(phases);
+    insert.execute(&mut *connection).await.map(drop)
 }
 
 /// `user@host pid 123`, for the one who waits.

@@ -1,6 +1,9 @@
-//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy` and `lock`.
+//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy`, `lock` and `goal`.
 //! Reading tolerates that nothing is there and never creates it; marks are written by the
-//! session that wrote the data, in its transaction.
+//! session that wrote the data, in its transaction. The schema may hold a user's tables, too (a
+//! role of that name has it in its search path): ours are the ones with our comment.
+
+use std::collections::HashSet;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -8,49 +11,109 @@ use sqlx::{AssertSqlSafe, Row};
 use super::error::from_sqlx;
 use crate::catalog::Name;
 use crate::change::Position;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark};
+use crate::checkpoint::{Checkpoint, ChunkMark, PlannedStep, Progress, RunRecord, StepMark};
 use crate::engine::{Cause, EngineError};
 
-/// The layout below. Another one than ours is refused, never guessed at.
+/// The layout below, as the comment on each table. Another one than ours is refused, never
+/// guessed at; a table more does not make it another.
 const FORMAT: &str = "towpath state, format 1";
 const DOING: &str = "read the state of the plan in";
 
-/// Makes the state tables. Run in one transaction; safe to run again.
-pub const CREATE: &[&str] = &[
-    "CREATE SCHEMA IF NOT EXISTS towpath",
-    "CREATE TABLE IF NOT EXISTS towpath.run (plan text NOT NULL, epoch bigint NOT NULL, digest text NOT NULL, \
-     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), finished_at timestamptz, outcome text, \
-     holder text NOT NULL, tool text NOT NULL, PRIMARY KEY (plan, epoch))",
-    "CREATE TABLE IF NOT EXISTS towpath.step (plan text NOT NULL, step text NOT NULL, inputs text NOT NULL, \
-     rows bigint NOT NULL, bytes bigint NOT NULL, millis bigint NOT NULL, \
-     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, PRIMARY KEY (plan, step))",
-    "CREATE TABLE IF NOT EXISTS towpath.copy (plan text NOT NULL, table_schema text NOT NULL, \
-     table_name text NOT NULL, number bigint NOT NULL, of bigint NOT NULL, bounds text NOT NULL, \
-     position text NOT NULL, rows bigint NOT NULL, bytes bigint NOT NULL, \
-     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, \
-     PRIMARY KEY (plan, table_schema, table_name, number))",
-    "CREATE TABLE IF NOT EXISTS towpath.lock (plan text PRIMARY KEY, epoch bigint NOT NULL, \
-     holder text NOT NULL, since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
-];
-
-/// Writes the layout's number where the tables were just made.
-pub fn stamp() -> String {
-    format!("COMMENT ON TABLE towpath.run IS '{FORMAT}'")
+/// A state table.
+#[derive(Debug)]
+pub struct StateTable {
+    name: &'static str,
+    columns: &'static str,
 }
 
-/// What stands at the table `run`: nothing, our layout, or one we do not know.
-pub async fn is_present(connection: &mut PgConnection) -> Result<bool, EngineError> {
-    let sql = "SELECT pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c \
-               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = 'towpath' AND c.relname = 'run'";
-    let row = sqlx::query(sql).fetch_optional(connection).await.map_err(|error| from_sqlx(DOING, error))?;
-    let Some(row) = row else { return Ok(false) };
-    let comment: Option<String> = cell(&row, 0)?;
-    match comment.as_deref() {
-        Some(FORMAT) => Ok(true),
-        _ => Err(EngineError::new(Cause::Stale, DOING, "schema towpath is not in the form this version writes")
-            .hint("another version of Towpath made it, or it is not Towpath's; use that version, or move the schema away")),
+const TABLES: &[StateTable] = &[
+    StateTable {
+        name: "run",
+        columns: "plan text NOT NULL, epoch bigint NOT NULL, digest text NOT NULL, \
+                  started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), finished_at timestamptz, \
+                  outcome text, holder text NOT NULL, tool text NOT NULL, PRIMARY KEY (plan, epoch)",
+    },
+    StateTable {
+        name: "step",
+        columns: "plan text NOT NULL, step text NOT NULL, inputs text NOT NULL, rows bigint NOT NULL, \
+                  bytes bigint NOT NULL, millis bigint NOT NULL, \
+                  at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, \
+                  PRIMARY KEY (plan, step)",
+    },
+    StateTable {
+        name: "copy",
+        columns: "plan text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL, \
+                  number bigint NOT NULL, of bigint NOT NULL, bounds text NOT NULL, position text NOT NULL, \
+                  rows bigint NOT NULL, bytes bigint NOT NULL, \
+                  at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, \
+                  PRIMARY KEY (plan, table_schema, table_name, number)",
+    },
+    StateTable {
+        name: "lock",
+        columns: "plan text PRIMARY KEY, epoch bigint NOT NULL, holder text NOT NULL, \
+                  since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()",
+    },
+    StateTable {
+        name: "goal",
+        columns: "plan text NOT NULL, place bigint NOT NULL, step text NOT NULL, phase text NOT NULL, \
+                  PRIMARY KEY (plan, place)",
+    },
+];
+
+pub const HAS_SCHEMA: &str = "SELECT pg_catalog.to_regnamespace('towpath') IS NOT NULL";
+
+impl StateTable {
+    pub fn create(&self) -> String {
+        format!("CREATE TABLE towpath.{} ({})", self.name, self.columns)
     }
+
+    /// Says whose table it is, and in what layout.
+    pub fn stamp(&self) -> String {
+        format!("COMMENT ON TABLE towpath.{} IS '{FORMAT}'", self.name)
+    }
+}
+
+/// A condition on relation `c` in schema `n`: not a state table of ours, in whatever layout.
+pub const NOT_OURS: &str = "NOT (n.nspname = 'towpath' AND coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '') \
+     ~ '^towpath state, format [0-9]+$')";
+
+/// The state tables that are there. One of those names that is not ours, or in another layout,
+/// is an error.
+async fn present(connection: &mut PgConnection) -> Result<HashSet<String>, EngineError> {
+    let sql = "SELECT c.relname::text, pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = 'towpath' AND c.relkind NOT IN ('i', 'I')";
+    let found = sqlx::query(sql).fetch_all(connection).await.map_err(|error| from_sqlx(DOING, error))?;
+    let mut ours = HashSet::new();
+    for row in &found {
+        let (name, comment): (String, Option<String>) = (cell(row, 0)?, cell(row, 1)?);
+        if !TABLES.iter().any(|table| table.name == name) {
+            continue;
+        }
+        if comment.as_deref() != Some(FORMAT) {
+            return Err(foreign(&name));
+        }
+        ours.insert(name);
+    }
+    Ok(ours)
+}
+
+fn foreign(table: &str) -> EngineError {
+    let message = format!("towpath.{table} is not in the form this version writes");
+    EngineError::new(Cause::Stale, DOING, message).hint(
+        "another version of Towpath made it, or it is not Towpath's; use that version, or move it to another schema",
+    )
+}
+
+/// The state tables that are still to be made.
+pub async fn missing(connection: &mut PgConnection) -> Result<Vec<&'static StateTable>, EngineError> {
+    let present = present(connection).await?;
+    Ok(TABLES.iter().filter(|table| !present.contains(table.name)).collect())
+}
+
+/// Whether this target was ever written to by a plan.
+pub async fn is_present(connection: &mut PgConnection) -> Result<bool, EngineError> {
+    Ok(present(connection).await?.contains("run"))
 }
 
 fn cell<'r, T>(row: &'r PgRow, column: usize) -> Result<T, EngineError>
@@ -88,6 +151,7 @@ const STEPS: &str = concat!(
     rfc3339!("at"),
     " FROM towpath.step WHERE plan = $1 ORDER BY at, step"
 );
+const PLANNED: &str = "SELECT step, phase FROM towpath.goal WHERE plan = $1 ORDER BY place";
 const CHUNKS: &str = "SELECT table_schema, table_name, number, of, bounds, position, rows, bytes \
      FROM towpath.copy WHERE plan = $1 ORDER BY table_schema, table_name, number";
 
@@ -102,7 +166,8 @@ async fn rows(
 
 /// Everything about one plan.
 pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progress, EngineError> {
-    if !is_present(connection).await? {
+    let present = present(connection).await?;
+    if !present.contains("run") {
         return Ok(Progress::default());
     }
     let mut progress = Progress::default();
@@ -139,6 +204,11 @@ pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progr
             rows: unsigned(&row, 6)?,
             bytes: unsigned(&row, 7)?,
         });
+    }
+    if present.contains("goal") {
+        for row in rows(connection, PLANNED, plan).await? {
+            progress.planned.push(PlannedStep { step: cell(&row, 0)?, phase: cell(&row, 1)? });
+        }
     }
     Ok(progress)
 }
@@ -186,14 +256,22 @@ pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
     }
 }
 
+// A mark is written once: what would be marked again was done twice, and must not commit.
 const STEP: &str = "INSERT INTO towpath.step (plan, step, inputs, rows, bytes, millis, unit) \
-     VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6::bigint, $7) \
-     ON CONFLICT (plan, step) DO UPDATE SET inputs = excluded.inputs, rows = excluded.rows, \
-     bytes = excluded.bytes, millis = excluded.millis, at = excluded.at, unit = excluded.unit";
+     VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6::bigint, $7)";
 
 const CHUNK: &str = "INSERT INTO towpath.copy \
      (plan, table_schema, table_name, number, of, bounds, position, rows, bytes, unit) \
      VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6, $7, $8::bigint, $9::bigint, $10)";
+
+/// Whether the newest run of the plan had this goal, and its steps are remembered.
+pub const KNOWN_GOAL: &str = "SELECT EXISTS (SELECT FROM towpath.goal WHERE plan = $1) AND coalesce((SELECT digest = $2 \
+     FROM towpath.run WHERE plan = $1 ORDER BY epoch DESC LIMIT 1), false)";
+
+/// Writes the steps of a goal: their ids and phases, in their order.
+pub const INSERT_GOAL: &str = "INSERT INTO towpath.goal (plan, place, step, phase) SELECT $1, s.place, s.step, s.phase \
+     FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) WITH ORDINALITY \
+     AS s (step, phase, place)";
 
 /// Whether the transaction of that name committed.
 pub const COMMITTED: &str = "SELECT EXISTS (SELECT FROM towpath.step WHERE plan = $1 AND unit = $2) \

@@ -28,6 +28,7 @@ mod text;
 mod tls;
 mod types;
 mod wire;
+mod zone;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
 use super::{Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, Progress};
 
 /// The door.
 pub struct Postgres;
@@ -178,11 +179,11 @@ impl Target for End {
         ask!(self, connection => marks::plans(&mut connection))
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
         if self.role == Role::Reader {
             return Err(EngineError::new(Cause::Other, "lock", "the target was opened to be read only"));
         }
-        Ok(Box::new(PgLock::take(self.link.clone(), plan, digest, wait).await?))
+        Ok(Box::new(PgLock::take(self.link.clone(), plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {

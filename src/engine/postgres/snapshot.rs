@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -16,8 +15,11 @@ use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
+use super::zone;
 use crate::catalog::{Form, Name, Projection, Type};
 use crate::change::Position;
+use crate::engine::crash::fault_point;
+use crate::engine::source::Zone;
 use crate::engine::{BatchStream, Cause, Chunk, EngineError, Limits, Read, Snapshot, Summary};
 
 /// A snapshot of one database, seen from one side of the projections.
@@ -115,7 +117,7 @@ impl PgSnapshot {
         let Some((export, seen, oldest)) = held else {
             return Err(EngineError::new(Cause::Other, DOING, "the server exported no snapshot"));
         };
-        crash_point!("snapshot::exported");
+        fault_point("snapshot::exported").map_err(|error| fail(error.into()))?;
         let position =
             format!("pg1/{}/{}/{}/{seen}/{oldest}", server.system, server.database_oid, server.started);
         let readers = Readers {
@@ -340,8 +342,10 @@ impl Snapshot for PgSnapshot {
         }
         let copy = copy_out(projection, readers.side, fact.partitioned, blocks.as_ref());
         let mut reader = readers.take().await?;
-        crash_point!("snapshot::worker_import");
-        let started = reader.wire.copy_out(&readers.frame(projection, fact, &copy)).await;
+        let started = match fault_point("snapshot::worker_import") {
+            Ok(()) => reader.wire.copy_out(&readers.frame(projection, fact, &copy)).await,
+            Err(error) => Err(error.into()),
+        };
         started.map_err(|fault| readers.failure(projection, fault))?;
         Ok(Box::new(CopyStream::new(readers.clone(), reader, projection.clone(), read.batch_bytes)))
     }
@@ -410,6 +414,15 @@ impl Snapshot for PgSnapshot {
         let answer = self.readers.ask(projection, &format!("SELECT pg_catalog.count(*) {rows}")).await?;
         let count = answer.cell(0).and_then(|text| text.parse().ok());
         count.ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number"))
+    }
+
+    /// On a session of its own: a zone that the server does not know would end a transaction.
+    async fn zone(&self, name: &str) -> Result<Option<Zone>, EngineError> {
+        let mut wire = self.readers.link.wire(Role::Reader).await?;
+        let doing = |fault: Fault| fault.doing("ask for the time zone").on(name);
+        let answers = wire.query(&zone::query(name)).await.map_err(doing)?;
+        wire.terminate().await;
+        Ok(answers.first().and_then(zone::parse))
     }
 
     async fn close(self: Box<Self>) -> Result<(), EngineError> {

@@ -1,4 +1,4 @@
-//! The state that a target keeps of its plans: four tables with the prefix `towpath_`, written only
+//! The state that a target keeps of its plans: five tables with the prefix `towpath_`, written only
 //! in the transaction that wrote what they describe. Reading tolerates their absence.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -6,14 +6,18 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::error::classify;
 use crate::catalog::Name;
 use crate::change::Position;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark};
+use crate::checkpoint::{Checkpoint, ChunkMark, Goal, PlannedStep, Progress, RunRecord, StepMark};
 use crate::engine::EngineError;
 
 const READ: &str = "read the progress in";
 const WRITE: &str = "write the progress into";
 
 /// The tables, as a user meets them in `.tables`.
-pub(super) const TABLES: [&str; 4] = ["towpath_run", "towpath_step", "towpath_copy", "towpath_lock"];
+pub(super) const TABLES: [&str; 5] =
+    ["towpath_run", "towpath_step", "towpath_copy", "towpath_lock", "towpath_goal"];
+
+/// Younger than the others: a file may lack it.
+const GOAL: &str = "towpath_goal";
 
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS main.towpath_run (
@@ -28,6 +32,9 @@ CREATE TABLE IF NOT EXISTS main.towpath_copy (
   PRIMARY KEY (plan, table_name, number)) STRICT;
 CREATE TABLE IF NOT EXISTS main.towpath_lock (
   plan TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, run TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS main.towpath_goal (
+  plan TEXT NOT NULL, place INTEGER NOT NULL, step TEXT NOT NULL, phase TEXT NOT NULL,
+  PRIMARY KEY (plan, place)) STRICT;
 ";
 
 /// Present time, RFC 3339 in UTC, as SQL.
@@ -38,7 +45,7 @@ const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 pub(super) struct NewRun {
     pub run: String,
     pub plan: String,
-    pub digest: String,
+    pub goal: Goal,
     pub by: String,
 }
 
@@ -53,12 +60,30 @@ pub(super) fn begin_run(conn: &Connection, run: &NewRun) -> Result<i64, EngineEr
     let raise = "INSERT INTO main.towpath_lock (plan, epoch, run) VALUES (?1, 1, ?2)
                  ON CONFLICT (plan) DO UPDATE SET epoch = epoch + 1, run = excluded.run RETURNING epoch";
     let epoch = conn.query_row(raise, params![run.plan, run.run], |row| row.get(0)).map_err(fail)?;
+    record_goal(conn, run).map_err(fail)?;
     let record = format!(
         "INSERT INTO main.towpath_run (run, plan, digest, started_at, by, tool) VALUES (?1, ?2, ?3, {NOW}, ?4, ?5)"
     );
     let tool = concat!("towpath ", env!("CARGO_PKG_VERSION"));
-    conn.execute(&record, params![run.run, run.plan, run.digest, run.by, tool]).map_err(fail)?;
+    conn.execute(&record, params![run.run, run.plan, run.goal.digest, run.by, tool]).map_err(fail)?;
     Ok(epoch)
+}
+
+/// Remembers the goal's steps, unless the run before had the same goal.
+fn record_goal(conn: &Connection, run: &NewRun) -> rusqlite::Result<()> {
+    let known =
+        "SELECT EXISTS (SELECT 1 FROM main.towpath_goal WHERE plan = ?1) AND coalesce((SELECT digest = ?2
+                 FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid DESC LIMIT 1), 0)";
+    if conn.query_row(known, params![run.plan, run.goal.digest], |row| row.get(0))? {
+        return Ok(());
+    }
+    conn.execute("DELETE FROM main.towpath_goal WHERE plan = ?1", [&run.plan])?;
+    let mut insert =
+        conn.prepare("INSERT INTO main.towpath_goal (plan, place, step, phase) VALUES (?1, ?2, ?3, ?4)")?;
+    for (place, planned) in run.goal.steps.iter().enumerate() {
+        insert.execute(params![run.plan, place as i64, planned.step, planned.phase])?;
+    }
+    Ok(())
 }
 
 /// Records how a run ended.
@@ -74,7 +99,7 @@ pub(super) fn epoch(conn: &Connection, plan: &str) -> Result<Option<i64>, Engine
         .map_err(|error| classify(READ, error))
 }
 
-/// Writes one mark in the open transaction.
+/// Writes one mark in the open transaction. What is marked already was done twice, and fails.
 pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<(), EngineError> {
     let written = match mark {
         Checkpoint::Step(mark) => write_step(conn, plan, mark),
@@ -87,7 +112,7 @@ pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<
 
 fn write_step(conn: &Connection, plan: &str, mark: &StepMark) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT OR REPLACE INTO main.towpath_step (plan, step, inputs, rows, bytes, millis, at)
+        "INSERT INTO main.towpath_step (plan, step, inputs, rows, bytes, millis, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, {NOW})"
     );
     let (rows, bytes, millis) = (mark.rows as i64, mark.bytes as i64, mark.millis as i64);
@@ -95,7 +120,7 @@ fn write_step(conn: &Connection, plan: &str, mark: &StepMark) -> rusqlite::Resul
 }
 
 fn write_chunk(conn: &Connection, plan: &str, mark: &ChunkMark) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO main.towpath_copy
+    let sql = "INSERT INTO main.towpath_copy
                (plan, table_name, number, of, bounds, position, rows, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let (rows, bytes) = (mark.rows as i64, mark.bytes as i64);
     let table = mark.table.to_string();
@@ -111,11 +136,17 @@ fn forget(conn: &Connection, plan: &str, table: &Name, step: &str) -> rusqlite::
 
 /// True where a target was used before.
 fn present(conn: &Connection) -> Result<bool, EngineError> {
-    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN (?1, ?2, ?3, ?4)";
-    let found: i64 = conn
-        .query_row(sql, params![TABLES[0], TABLES[1], TABLES[2], TABLES[3]], |row| row.get(0))
-        .map_err(|error| classify(READ, error))?;
-    Ok(found == TABLES.len() as i64)
+    for table in TABLES.iter().filter(|table| **table != GOAL) {
+        if !has_table(conn, table)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn has_table(conn: &Connection, table: &str) -> Result<bool, EngineError> {
+    let sql = "SELECT count(*) > 0 FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    conn.query_row(sql, [table], |row| row.get(0)).map_err(|error| classify(READ, error))
 }
 
 /// Everything remembered of one plan, from one moment.
@@ -145,7 +176,16 @@ pub(super) fn progress(conn: &Connection, plan: &str) -> Result<Progress, Engine
     )?;
     let first = "SELECT digest FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid LIMIT 1";
     let digest = tx.query_row(first, [plan], |row| row.get(0)).optional().map_err(fail)?;
-    Ok(Progress { digest, steps, chunks, runs, stream: None })
+    let planned = match has_table(&tx, GOAL)? {
+        true => all(
+            &tx,
+            "SELECT step, phase FROM main.towpath_goal WHERE plan = ?1 ORDER BY place",
+            plan,
+            planned,
+        )?,
+        false => Vec::new(),
+    };
+    Ok(Progress { digest, steps, chunks, runs, planned, stream: None })
 }
 
 fn all<T>(
@@ -167,6 +207,10 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         by: row.get(4)?,
         tool: row.get(5)?,
     })
+}
+
+fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedStep> {
+    Ok(PlannedStep { step: row.get(0)?, phase: row.get(1)? })
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<StepMark> {

@@ -10,11 +10,12 @@ use super::connect::{File, Worker, received};
 use super::dialect::quote;
 use super::error::classify;
 use super::load::{self, Loader};
-use super::lock::{self, point};
+use super::lock;
 use super::source::{self, answer};
 use super::{inspect, marks, snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{
     Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue, Session,
     Snapshot, Target,
@@ -87,8 +88,8 @@ impl Target for Writable {
         Ok(self.look(|conn| marks::plans(conn)).await?.unwrap_or_default())
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
-        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, digest, wait).await?))
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
@@ -108,14 +109,12 @@ pub(super) struct Writing {
     file: File,
     plan: String,
     epoch: i64,
-    /// Rows were loaded since the transaction began.
-    loaded: bool,
     open: bool,
 }
 
 impl Writing {
     pub fn new(worker: Worker, file: &File, plan: &str, epoch: i64) -> Self {
-        Self { worker, file: file.clone(), plan: plan.to_string(), epoch, loaded: false, open: false }
+        Self { worker, file: file.clone(), plan: plan.to_string(), epoch, open: false }
     }
 
     /// Runs work and names the file where the error names nothing.
@@ -179,7 +178,6 @@ impl Writing {
             if let Some(answer) = inserting.take() {
                 let emptied = received("load rows into", answer).await?;
                 stream.recycle(emptied);
-                point("copy::mid_rows")?;
             }
             match batch {
                 Batch::Rows(batch) => {
@@ -211,7 +209,6 @@ impl Drop for Writing {
 #[async_trait]
 impl Session for Writing {
     async fn begin(&mut self) -> Result<(), EngineError> {
-        self.loaded = false;
         self.batch("begin a transaction in", "BEGIN IMMEDIATE").await?;
         self.open = true;
         Ok(())
@@ -239,10 +236,7 @@ impl Session for Writing {
     }
 
     async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
-        self.loaded = true;
-        point("copy::first_row")?;
         let (done, counted) = self.take(load, stream).await?;
-        point("copy::end_of_stream_before_check")?;
         if done.rows != counted {
             let message = format!("{} rows arrived, the source counts {counted}", done.rows);
             return Err(EngineError::new(Cause::Data, "load rows into", message)
@@ -270,9 +264,6 @@ impl Session for Writing {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
-        if self.loaded {
-            point("copy::before_commit")?;
-        }
         let (plan, epoch) = (self.plan.clone(), self.epoch);
         self.run(COMMIT, move |conn| {
             if marks::epoch(conn, &plan)? != Some(epoch) {
@@ -282,9 +273,7 @@ impl Session for Writing {
         })
         .await?;
         self.open = false;
-        if self.loaded {
-            point("copy::commit_sent")?;
-        }
+        crash_point("copy::commit_sent");
         Ok(())
     }
 

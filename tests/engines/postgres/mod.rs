@@ -8,7 +8,7 @@ mod trouble;
 use std::time::Duration;
 
 use towpath::catalog::{Cast, ColumnMap, Form, Name, Projection, RowBatch, Sequence, Type};
-use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark};
+use towpath::checkpoint::{Checkpoint, ChunkMark, Goal, StepMark};
 use towpath::engine::{
     self, Batch, BatchStream, Cause, Chunk, EngineError, Limits, Load, Loaded, Lock, Read, SequenceValue,
     Session, Snapshot, Source, Target, Url,
@@ -35,7 +35,12 @@ async fn target(text: &str) -> Result<Box<dyn Target>, EngineError> {
 }
 
 async fn locked(database: &Database) -> Box<dyn Lock> {
-    target(&database.url()).await.unwrap().lock(PLAN, "sha256:goal", Duration::ZERO).await.unwrap()
+    target(&database.url()).await.unwrap().lock(PLAN, &goal("sha256:goal"), Duration::ZERO).await.unwrap()
+}
+
+/// A goal that nobody looks into.
+fn goal(digest: &str) -> Goal {
+    Goal { digest: digest.into(), ..Goal::default() }
 }
 
 /// Runs an async test where blocking calls to the test's own sessions are allowed too.

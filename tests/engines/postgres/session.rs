@@ -14,7 +14,7 @@ fn marks_commit_with_their_data_or_not_at_all() {
         assert_eq!(end.holder(PLAN).await.unwrap(), None);
         assert_eq!(outside(|| to.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'towpath'")), "0");
 
-        let lock = end.lock(PLAN, "sha256:goal", Duration::ZERO).await.unwrap();
+        let lock = end.lock(PLAN, &goal("sha256:goal"), Duration::ZERO).await.unwrap();
         assert!(end.holder(PLAN).await.unwrap().unwrap().by.contains("pid"));
         let mut session = lock.session().await.unwrap();
         session.begin().await.unwrap();
@@ -69,7 +69,7 @@ fn f_81_a_state_in_another_form_is_refused() {
     run(async {
         let end = target(&to.url()).await.unwrap();
         assert_eq!(end.progress(PLAN).await.expect_err("refused").cause, Cause::Stale);
-        let lock = end.lock(PLAN, "d", Duration::ZERO).await;
+        let lock = end.lock(PLAN, &goal("d"), Duration::ZERO).await;
         assert_eq!(lock.err().map(|error| error.cause), Some(Cause::Stale));
     });
 }
@@ -80,16 +80,16 @@ fn f_04_the_second_run_is_told_who_holds_the_lock() {
     let to = server.database("lock");
     run(async {
         let end = target(&to.url()).await.unwrap();
-        let first = end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+        let first = end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
         let wait = Duration::from_millis(50);
-        let error = target(&to.url()).await.unwrap().lock(PLAN, "d", wait).await.err().unwrap();
+        let error = target(&to.url()).await.unwrap().lock(PLAN, &goal("d"), wait).await.err().unwrap();
         assert_eq!(error.cause, Cause::Locked);
         assert!(error.message.contains(&format!("pid {}", std::process::id())), "{error}");
         // Another plan is not concerned.
-        end.lock("other", "d", Duration::ZERO).await.unwrap().close("done").await.unwrap();
+        end.lock("other", &goal("d"), Duration::ZERO).await.unwrap().close("done").await.unwrap();
         first.heartbeat().await.unwrap();
         first.close("done").await.unwrap();
-        end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+        end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
     });
 }
 
@@ -111,7 +111,7 @@ fn f_05_and_f_06_a_run_that_lost_its_lock_cannot_commit() {
             )
         });
         let end = target(&to.url()).await.unwrap();
-        let new = end.lock(PLAN, "d", Duration::from_secs(10)).await.unwrap();
+        let new = end.lock(PLAN, &goal("d"), Duration::from_secs(10)).await.unwrap();
         assert_eq!(old.heartbeat().await.expect_err("lost").cause, Cause::Locked);
         let error = session.commit().await.expect_err("fenced");
         assert_eq!(error.cause, Cause::Locked, "{error}");
@@ -137,7 +137,7 @@ fn f_31_a_commit_without_an_answer_is_looked_up() {
         let proxy = Proxy::before(to.port);
         run(async {
             let end = target(&to.url_at(proxy.port)).await.unwrap();
-            let lock = end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+            let lock = end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
             let mut session = lock.session().await.unwrap();
             session.begin().await.unwrap();
             session.execute(&["INSERT INTO public.numbers VALUES (1, 'x')".into()]).await.unwrap();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::tables::Tables;
-use super::{Fields, Reader, USERS, comment};
+use super::{Fields, Reader, comment, users_relation};
 use crate::catalog::{Action, Check, ForeignKey, Key, KeyKind, MatchKind, Name, OtherObject};
 use crate::engine::EngineError;
 
@@ -46,8 +46,9 @@ pub async fn read(
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_class AS f ON f.oid = k.confrelid \
          LEFT JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace {comment} \
-         WHERE k.contype IN ('c', 'p', 'u', 'x', 'f') AND {USERS} \
+         WHERE k.contype IN ('c', 'p', 'u', 'x', 'f') AND {users} \
          AND NOT (k.contype = 'f' AND k.conparentid <> 0)",
+        users = users_relation(),
         set_columns = reader.since(15, "k.confdelsetcols", "NULL::pg_catalog.int2[]"),
         temporal = reader.since(18, "k.conperiod", "false"),
         enforced = reader.since(18, "k.conenforced", "true"),

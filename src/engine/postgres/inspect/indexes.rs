@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::constraints::{OfKey, OfKeys};
 use super::tables::{Entry, Tables, options};
 use super::types::Types;
-use super::{DOING, Fields, Reader, USERS, comment};
+use super::{DOING, Fields, Reader, comment, users_relation};
 use crate::catalog::{Index, IndexPart, Key, KeyKind, Name, Nulls};
 use crate::engine::postgres::quote;
 use crate::engine::{Cause, EngineError};
@@ -61,7 +61,8 @@ pub async fn read(
          LEFT JOIN (SELECT a.attrelid, true AS some FROM pg_catalog.pg_attribute AS a \
            WHERE a.attoptions IS NOT NULL GROUP BY 1) AS parameters ON parameters.attrelid = i.indexrelid \
          {comment} \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS}",
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users}",
+         users = users_relation(),
         nulls_not_distinct = reader.since(15, "i.indnullsnotdistinct", "false"),
     );
     let take = |row: Fields| -> Result<(), EngineError> {

@@ -24,6 +24,8 @@ use sqlx::{AssertSqlSafe, Decode, PgConnection, Postgres, Row, Type, ValueRef};
 use crate::catalog::Catalog;
 use crate::engine::{Cause, EngineError};
 
+use super::marks::NOT_OURS;
+
 pub use place::place;
 
 const DOING: &str = "read the catalog";
@@ -199,8 +201,13 @@ fn failed(error: sqlx::Error) -> EngineError {
     }
 }
 
-/// Schemas whose objects are the server's, a session's or our own; the condition on `n`.
-const USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'towpath'";
+/// Schemas whose objects are a user's, not the server's or a session's; the condition on `n`.
+const USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+
+/// Relations of a user: as [`USERS`], without our own state; the condition on `c` in `n`.
+fn users_relation() -> String {
+    format!("{USERS} AND {NOT_OURS}")
+}
 
 /// The anti-join that leaves out members of extensions, for the catalog `class` whose row is `alias`.
 fn not_member(class: &str, alias: &str) -> String {

@@ -1,9 +1,10 @@
 //! Everything that is not a table or a type: the database itself, schemas, extensions, collations,
 //! sequences, and the list of what is seen and left behind.
 
-use super::{Fields, Reader, USERS, comment, not_member};
+use super::{Fields, Reader, USERS, comment, not_member, users_relation};
 use crate::catalog::{Catalog, Denied, Extension, Name, OtherObject, Schema, Sequence, SequenceOwner};
 use crate::engine::EngineError;
+use crate::engine::postgres::marks::NOT_OURS;
 use crate::engine::postgres::quote;
 
 /// A catalog with its head filled in.
@@ -28,7 +29,8 @@ pub async fn schemas(reader: &mut Reader<'_>) -> Result<Vec<Schema>, EngineError
     let comment = comment("pg_namespace", "n");
     let sql = format!(
         "SELECT n.nspname::text AS name, words.description AS comment FROM pg_catalog.pg_namespace AS n \
-         {comment} WHERE {USERS} AND {member}"
+         {comment} WHERE {USERS} AND {member} AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c \
+         WHERE c.relnamespace = n.oid AND NOT ({NOT_OURS}))"
     );
     let rows = reader.rows(&sql).await?;
     let schema = |row: &Fields| Ok(Schema { name: row.text("name")?, comment: row.maybe("comment")? });
@@ -69,7 +71,7 @@ pub async fn collations(reader: &mut Reader<'_>) -> Result<Vec<Name>, EngineErro
 /// All sequences, those of `serial` and identity columns with their owners.
 pub async fn sequences(reader: &mut Reader<'_>) -> Result<Vec<Sequence>, EngineError> {
     let member = not_member("pg_class", "c");
-    let comment = comment("pg_class", "c");
+    let (comment, users) = (comment("pg_class", "c"), users_relation());
     let sql = format!(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, \
          pg_catalog.format_type(s.seqtypid, NULL) AS data_type, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, \
@@ -84,7 +86,7 @@ pub async fn sequences(reader: &mut Reader<'_>) -> Result<Vec<Sequence>, EngineE
          LEFT JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid \
          LEFT JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
          LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
-         {comment} WHERE {USERS} AND {member}"
+         {comment} WHERE {users} AND {member}"
     );
     let mut sequences = Vec::new();
     let take = |row: Fields| -> Result<(), EngineError> {
@@ -121,7 +123,7 @@ fn sequence(row: &Fields) -> Result<Sequence, EngineError> {
 /// Which tables and sequences this role may not read. Row values of a table need `SELECT` on it
 /// or on each of its columns, and `USAGE` of its schema.
 pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError> {
-    let member = not_member("pg_class", "c");
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
     let sql = format!(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'S' AS sequence, \
          pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usage, allowed.it AS allowed \
@@ -131,7 +133,7 @@ pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError>
            ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (SELECT 1 \
              FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
              AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) END AS it) AS allowed \
-         WHERE c.relkind IN ('r', 'p', 'S') AND {USERS} AND {member} \
+         WHERE c.relkind IN ('r', 'p', 'S') AND {users} AND {member} \
          AND NOT (allowed.it AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))"
     );
     let rows = reader.rows(&sql).await?;
@@ -175,7 +177,15 @@ const PLAIN: &[(&str, &str, &str, Option<&str>)] = &[
 const FIRST_USER_OID: u32 = 16_384;
 
 fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
-    let member = not_member(class, "o");
+    let mut member = not_member(class, "o");
+    if class == "pg_proc" {
+        // The constructors of a range type come with it.
+        member.push_str(
+            " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS part WHERE part.classid = \
+             'pg_catalog.pg_proc'::pg_catalog.regclass AND part.objid = o.oid AND part.refclassid = \
+             'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')",
+        );
+    }
     // Overloaded functions differ by their arguments only, and kinds of them by a letter.
     let (kind, name) = match class {
         "pg_proc" => (
@@ -208,11 +218,11 @@ const HANGING: &[(&str, &str, &str, &str, &str)] = &[
 ];
 
 fn hanging(kind: &str, class: &str, name: &str, table: &str, condition: &str) -> String {
-    let member = not_member(class, "o");
+    let (member, users) = (not_member(class, "o"), users_relation());
     format!(
         "SELECT '{kind}', n.nspname::text, o.{name}::text, n.nspname::text, c.relname::text \
          FROM pg_catalog.{class} AS o JOIN pg_catalog.pg_class AS c ON c.oid = o.{table} \
-         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE {USERS} AND {condition} AND {member}"
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE {users} AND {condition} AND {member}"
     )
 }
 
@@ -268,7 +278,7 @@ const RELATIONS: &[(&str, &str, &str)] = &[
 const STANDING: &str = "c.relkind IN ('v', 'm', 'f', 'S') AND found.kind <> 'grant'";
 
 fn relations() -> String {
-    let member = not_member("pg_class", "c");
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
     let value =
         |(kind, name, condition): &(&str, &str, &str)| format!("({kind}, ({name})::text, {condition})");
     let values: Vec<String> = RELATIONS.iter().map(value).collect();
@@ -279,7 +289,7 @@ fn relations() -> String {
          CASE WHEN {STANDING} THEN NULL ELSE c.relname::text END \
          FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
          CROSS JOIN LATERAL (VALUES {}) AS found(kind, name, holds) \
-         WHERE {USERS} AND ({}) AND found.holds AND {member}",
+         WHERE {users} AND ({}) AND found.holds AND {member}",
         values.join(", "),
         any.join(" OR ")
     )

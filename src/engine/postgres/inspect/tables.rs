@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::types::Types;
-use super::{Fields, Reader, USERS, comment, constraints, indexes, not_member};
+use super::{Fields, Reader, comment, constraints, indexes, not_member, users_relation};
 use crate::catalog::{
     Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, Table, TableKind,
 };
@@ -93,7 +93,7 @@ pub async fn read(reader: &mut Reader<'_>, types: &Types, catalog: &mut Catalog)
 }
 
 async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
-    let member = not_member("pg_class", "c");
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
     let comment = comment("pg_class", "c");
     let sql = format!(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, \
@@ -108,7 +108,7 @@ async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
            pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes, words.description AS comment \
          FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = c.reltoastrelid {comment} \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} AND {member}"
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} AND {member}"
     );
     let mut by_oid = HashMap::new();
     let take = |row: Fields| -> Result<(), EngineError> {
@@ -190,8 +190,9 @@ async fn columns(
          LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace \
          LEFT JOIN pg_catalog.pg_description AS words ON words.objoid = a.attrelid \
            AND words.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND words.objsubid = a.attnum \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} \
          AND a.attnum > 0 AND NOT a.attisdropped",
+         users = users_relation(),
         unproved = reader.since(18, unproved, "false")
     );
     // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
