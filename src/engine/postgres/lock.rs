@@ -87,8 +87,8 @@ async fn acquire(
         .hint("wait for that run to end, or stop it; a dead one is released by the server within minutes"))
 }
 
-/// Makes the state tables where they are missing. One lock for all plans keeps two first runs
-/// from making them at the same time.
+/// Makes the state tables where they are missing, and raises an older layout. One lock for all
+/// plans keeps two first runs from doing it at the same time.
 async fn create_state(connection: &mut PgConnection) -> Result<(), EngineError> {
     const DOING: &str = "create the state tables (schema towpath) in";
     if marks::missing(connection).await?.is_empty() {

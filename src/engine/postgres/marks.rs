@@ -1,4 +1,5 @@
-//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy`, `lock` and `goal`.
+//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy`, `lock`, `goal`, `stream` and
+//! `stream_table`.
 //! Reading tolerates that nothing is there and never creates it; marks are written by the
 //! session that wrote the data, in its transaction. The schema may hold a user's tables, too (a
 //! role of that name has it in its search path): ours are the ones with our comment.
@@ -9,9 +10,12 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::error::from_sqlx;
+use super::quote;
 use crate::catalog::Name;
-use crate::change::Position;
-use crate::checkpoint::{Checkpoint, ChunkMark, PlannedStep, Progress, RunRecord, StepMark};
+use crate::change::{Counts, Position};
+use crate::checkpoint::{
+    Checkpoint, ChunkMark, PlannedStep, Progress, RunRecord, StepMark, StreamMark, StreamProgress,
+};
 use crate::engine::{Cause, EngineError};
 
 /// The layout below, as the comment on each table. Another one than ours is refused, never
@@ -57,6 +61,18 @@ const TABLES: &[StateTable] = &[
         name: "goal",
         columns: "plan text NOT NULL, place bigint NOT NULL, step text NOT NULL, phase text NOT NULL, \
                   PRIMARY KEY (plan, place)",
+    },
+    StateTable {
+        name: "stream",
+        columns: "plan text PRIMARY KEY, opened text NOT NULL, position text NOT NULL, committed_at bigint, \
+                  transactions bigint NOT NULL, unit text NOT NULL, \
+                  at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()",
+    },
+    StateTable {
+        name: "stream_table",
+        columns: "plan text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL, \
+                  inserts bigint NOT NULL, updates bigint NOT NULL, deletes bigint NOT NULL, \
+                  truncates bigint NOT NULL, PRIMARY KEY (plan, table_schema, table_name)",
     },
 ];
 
@@ -155,6 +171,14 @@ const PLANNED: &str = "SELECT step, phase FROM towpath.goal WHERE plan = $1 ORDE
 const CHUNKS: &str = "SELECT table_schema, table_name, number, of, bounds, position, rows, bytes \
      FROM towpath.copy WHERE plan = $1 ORDER BY table_schema, table_name, number";
 
+const STREAM: &str = concat!(
+    "SELECT opened, position, committed_at, transactions, ",
+    rfc3339!("at"),
+    " FROM towpath.stream WHERE plan = $1"
+);
+const STREAM_TABLES: &str = "SELECT table_schema, table_name, inserts, updates, deletes, truncates \
+     FROM towpath.stream_table WHERE plan = $1 ORDER BY table_schema, table_name";
+
 async fn rows(
     connection: &mut PgConnection,
     sql: &'static str,
@@ -210,7 +234,32 @@ pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progr
             progress.planned.push(PlannedStep { step: cell(&row, 0)?, phase: cell(&row, 1)? });
         }
     }
+    if present.contains("stream") {
+        progress.stream = stream(connection, plan).await?;
+    }
     Ok(progress)
+}
+
+async fn stream(connection: &mut PgConnection, plan: &str) -> Result<Option<StreamProgress>, EngineError> {
+    let Some(row) = rows(connection, STREAM, plan).await?.into_iter().next() else { return Ok(None) };
+    let mut stream = StreamProgress {
+        opened: Position(cell(&row, 0)?),
+        position: Position(cell(&row, 1)?),
+        committed_at: cell(&row, 2)?,
+        transactions: unsigned(&row, 3)?,
+        tables: Vec::new(),
+        at: cell(&row, 4)?,
+    };
+    for row in rows(connection, STREAM_TABLES, plan).await? {
+        let counts = Counts {
+            inserts: unsigned(&row, 2)?,
+            updates: unsigned(&row, 3)?,
+            deletes: unsigned(&row, 4)?,
+            truncates: unsigned(&row, 5)?,
+        };
+        stream.tables.push((Name::new(cell::<String>(&row, 0)?, cell::<String>(&row, 1)?), counts));
+    }
+    Ok(Some(stream))
 }
 
 /// Names of the plans.
@@ -224,36 +273,75 @@ pub async fn plans(connection: &mut PgConnection) -> Result<Vec<String>, EngineE
 }
 
 /// A statement with its values, to be run in the session's transaction.
-pub type Bound = (&'static str, Vec<String>);
+pub struct Bound {
+    pub sql: &'static str,
+    pub values: Vec<Option<String>>,
+    /// It leaves the transaction's name behind, by which a lost commit is found.
+    pub proves: bool,
+}
+
+impl Bound {
+    fn new<const N: usize>(sql: &'static str, values: [&dyn ToString; N]) -> Self {
+        Self { sql, values: values.iter().map(|value| Some(value.to_string())).collect(), proves: false }
+    }
+
+    fn proof(self) -> Self {
+        Self { proves: true, ..self }
+    }
+}
 
 /// What a mark writes. `unit` names the transaction: found again, it proves that it committed.
 pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
-    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect::<Vec<_>>();
     match mark {
         Checkpoint::Step(mark) => {
-            let numbers = [mark.rows, mark.bytes, mark.millis].map(|number| number.to_string());
-            let mut values = own(&[plan, &mark.step, &mark.inputs]);
-            values.extend(numbers);
-            values.push(unit.to_string());
-            vec![(STEP, values)]
+            let StepMark { step, inputs, rows, bytes, millis, .. } = mark;
+            vec![Bound::new(STEP, [&plan, step, inputs, rows, bytes, millis, &unit]).proof()]
         }
         Checkpoint::Chunk(mark) => {
-            let mut values = own(&[plan, &mark.table.schema, &mark.table.name]);
-            values.extend([mark.number, mark.of].map(|number| number.to_string()));
-            values.extend(own(&[&mark.bounds, &mark.position.0]));
-            values.extend([mark.rows, mark.bytes].map(|number| number.to_string()));
-            values.push(unit.to_string());
-            vec![(CHUNK, values)]
+            let ChunkMark { table, number, of, bounds, position, rows, bytes } = mark;
+            let values: [&dyn ToString; 10] =
+                [&plan, &table.schema, &table.name, number, of, bounds, position, rows, bytes, &unit];
+            vec![Bound::new(CHUNK, values).proof()]
         }
-        Checkpoint::Opened(_) | Checkpoint::Applied(_) => Vec::new(),
+        Checkpoint::Opened(position) => vec![
+            Bound::new(OPENED, [&plan, position, &unit]).proof(),
+            Bound::new("DELETE FROM towpath.stream_table WHERE plan = $1", [&plan]),
+        ],
+        Checkpoint::Applied(mark) => applied(plan, mark, unit),
         Checkpoint::Recopy { table, step } => vec![
-            (
+            Bound::new(
                 "DELETE FROM towpath.copy WHERE plan = $1 AND table_schema = $2 AND table_name = $3",
-                own(&[plan, &table.schema, &table.name]),
+                [&plan, &table.schema, &table.name],
             ),
-            ("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", own(&[plan, step])),
+            Bound::new("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", [&plan, step]),
         ],
     }
+}
+
+fn applied(plan: &str, mark: &StreamMark, unit: &str) -> Vec<Bound> {
+    let mut stream = Bound::new(APPLIED, [&plan, &mark.position, &mark.transactions, &unit]).proof();
+    stream.values.push(mark.committed_at.map(|at| at.to_string()));
+    if mark.tables.is_empty() {
+        return vec![stream];
+    }
+    let texts = |of: fn(&Name) -> &str| {
+        let texts: Vec<&str> = mark.tables.iter().map(|(name, _)| of(name)).collect();
+        quote::array(&texts)
+    };
+    let numbers = |of: fn(&Counts) -> u64| {
+        let numbers: Vec<String> = mark.tables.iter().map(|(_, counts)| of(counts).to_string()).collect();
+        quote::array(&numbers)
+    };
+    let values: [&dyn ToString; 7] = [
+        &plan,
+        &texts(|name| &name.schema),
+        &texts(|name| &name.name),
+        &numbers(|counts| counts.inserts),
+        &numbers(|counts| counts.updates),
+        &numbers(|counts| counts.deletes),
+        &numbers(|counts| counts.truncates),
+    ];
+    vec![stream, Bound::new(APPLIED_TABLES, values)]
 }
 
 // A mark is written once: what would be marked again was done twice, and must not commit.
@@ -272,10 +360,34 @@ pub const KNOWN_GOAL: &str = "SELECT EXISTS (SELECT FROM towpath.goal WHERE plan
 pub const INSERT_GOAL: &str = "INSERT INTO towpath.goal (plan, place, step, phase) SELECT $1, s.place, s.step, s.phase \
      FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) WITH ORDINALITY \
      AS s (step, phase, place)";
+/// A capture that is opened again begins a new stream.
+const OPENED: &str = "INSERT INTO towpath.stream (plan, opened, position, transactions, unit) \
+     VALUES ($1, $2, $2, 0, $3) \
+     ON CONFLICT (plan) DO UPDATE SET opened = excluded.opened, position = excluded.position, \
+     committed_at = NULL, transactions = 0, unit = excluded.unit, at = excluded.at";
+
+/// Fails with a division by zero where no capture was opened: what is counted from nowhere would
+/// look like a stream that is complete.
+const APPLIED: &str = "WITH applied AS (UPDATE towpath.stream SET position = $2, \
+     transactions = transactions + $3::bigint, unit = $4, \
+     committed_at = COALESCE($5::bigint, committed_at), at = pg_catalog.clock_timestamp() \
+     WHERE plan = $1 RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM applied";
+
+/// Several source tables may feed one target table.
+const APPLIED_TABLES: &str = "INSERT INTO towpath.stream_table AS s \
+     (plan, table_schema, table_name, inserts, updates, deletes, truncates) \
+     SELECT $1, n.s, n.t, pg_catalog.sum(n.i), pg_catalog.sum(n.u), pg_catalog.sum(n.d), pg_catalog.sum(n.c) \
+     FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), \
+     pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::bigint[]), \
+     pg_catalog.unnest($7::bigint[])) AS n(s, t, i, u, d, c) GROUP BY n.s, n.t \
+     ON CONFLICT (plan, table_schema, table_name) DO UPDATE SET inserts = s.inserts + excluded.inserts, \
+     updates = s.updates + excluded.updates, deletes = s.deletes + excluded.deletes, \
+     truncates = s.truncates + excluded.truncates";
 
 /// Whether the transaction of that name committed.
 pub const COMMITTED: &str = "SELECT EXISTS (SELECT FROM towpath.step WHERE plan = $1 AND unit = $2) \
-     OR EXISTS (SELECT FROM towpath.copy WHERE plan = $1 AND unit = $2)";
+     OR EXISTS (SELECT FROM towpath.copy WHERE plan = $1 AND unit = $2) \
+     OR EXISTS (SELECT FROM towpath.stream WHERE plan = $1 AND unit = $2)";
 
 /// Fails with a division by zero when the fence is no longer ours, so that a COMMIT behind it in
 /// the same message is never reached; else holds it until the transaction ends.

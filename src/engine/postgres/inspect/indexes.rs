@@ -62,7 +62,7 @@ pub async fn read(
            WHERE a.attoptions IS NOT NULL GROUP BY 1) AS parameters ON parameters.attrelid = i.indexrelid \
          {comment} \
          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users}",
-         users = users_relation(),
+        users = users_relation(),
         nulls_not_distinct = reader.since(15, "i.indnullsnotdistinct", "false"),
     );
     let take = |row: Fields| -> Result<(), EngineError> {

@@ -192,7 +192,7 @@ async fn columns(
            AND words.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND words.objsubid = a.attnum \
          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} \
          AND a.attnum > 0 AND NOT a.attisdropped",
-         users = users_relation(),
+        users = users_relation(),
         unproved = reader.since(18, unproved, "false")
     );
     // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
