@@ -82,6 +82,10 @@ impl Tally {
             Event::Recopying { done: true, .. } => self.done = self.done.saturating_sub(1),
             Event::StepSkipped { .. }
             | Event::Recopying { .. }
+            | Event::StreamOpened { .. }
+            | Event::Streamed { .. }
+            | Event::ReadingPaused { .. }
+            | Event::ReadingResumed { .. }
             | Event::SequenceSet { .. }
             | Event::Verified { .. }
             | Event::Finished { .. } => {}
