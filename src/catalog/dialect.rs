@@ -36,6 +36,20 @@ pub struct Features {
     /// A table emptied or created in the transaction that loads it is loaded cheaper
     /// (PostgreSQL: COPY FREEZE).
     pub frozen_load: bool,
+    /// Where the changes of a source are known from.
+    pub capture: ChangeLog,
+}
+
+/// What an engine knows of the changes that are made to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeLog {
+    /// Nothing: its rows can be copied, not followed.
+    None,
+    /// It keeps a log of its own, of all that is committed.
+    Log,
+    /// Triggers and a table for what they write, which are added to the source. They cost each
+    /// write of the application, so that the plan has to ask for them.
+    Triggers,
 }
 
 /// What an engine's rows may hold beyond what their columns promise everywhere. Where a source

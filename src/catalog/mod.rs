@@ -13,7 +13,7 @@ pub mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use dialect::{Dialect, Features, Holds};
+pub use dialect::{ChangeLog, Dialect, Features, Holds};
 pub use expr::Expr;
 pub use name::Name;
 pub use probe::{Answer, Probe, Question};

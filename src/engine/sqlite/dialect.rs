@@ -3,7 +3,7 @@
 
 use super::types;
 use super::{SCHEMA, ddl, marks, parse, probe};
-use crate::catalog::dialect::{Holds, Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Syntax};
 use crate::catalog::token::{self, Kind, Token};
 use crate::catalog::{
@@ -29,6 +29,7 @@ static FEATURES: Features = Features {
     index_names_per_schema: true,
     named_constraints: true,
     frozen_load: false,
+    capture: ChangeLog::Triggers,
 };
 
 static SYNTAX: Syntax = Syntax {
