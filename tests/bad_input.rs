@@ -372,10 +372,15 @@ fn y_25_following_contradicts_itself() {
         (with("defaults: { cdc: true }\ntables: { \"*\": {} }"), "no change log"),
         (with("tables: { \"*\": {} }\ncdc: { keep_log: 20GB }"), "cdc is set"),
         (with("tables: { \"*\": {} }\ncutover: { max_lag: 5s }"), "cutover is set"),
-        (with("tables: { users: { cdc: true }, \"t*\": skip }\ncutover: {}").replace("sqlite:a", "postgres://h/a"), ""),
+        (
+            with("tables: { users: { cdc: true }, \"t*\": skip }\ncutover: {}")
+                .replace("sqlite:a", "postgres://h/a"),
+            "",
+        ),
         (followed("cdc: { sqlite: triggers }").replace("cdc: true", "cdc: true, load: none"), "load: none"),
         (
-            followed("cdc: { sqlite: triggers }\ncutover: {}").replace("cdc: true", "cdc: true, verify: none"),
+            followed("cdc: { sqlite: triggers }\ncutover: {}")
+                .replace("cdc: true", "cdc: true, verify: none"),
             "compares nothing",
         ),
     ] {
@@ -417,7 +422,10 @@ fn following_is_off_unless_asked_for_and_its_settings_are_read() {
     assert_eq!(plan.cdc, cdc);
     let cutover = plan.cutover.expect("a cutover");
     assert_eq!((cutover.max_lag, cutover.budget), (Duration::from_secs(2), Duration::from_secs(30)));
-    assert_eq!((cutover.sequences, cutover.margin, cutover.verify), (SequencesFrom::Max, 1000, Verify::Count));
+    assert_eq!(
+        (cutover.sequences, cutover.margin, cutover.verify),
+        (SequencesFrom::Max, 1000, Verify::Count)
+    );
     assert_eq!(cutover.fence, Fence::Roles(vec!["app".into(), "jobs".into()]));
     assert_eq!((cutover.checks.len(), cutover.checks[0].db), (1, Which::Target));
 }

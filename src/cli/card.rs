@@ -27,6 +27,7 @@ pub fn render(page: &mut Page, graph: &Graph, card: &TableCard, steps: &[&Step],
     body.unchanged(page);
     body.keys(page);
     body.load(page, steps);
+    body.changes(page, graph);
     body.indexes(page);
     body.other_hazards(page);
 }
@@ -130,6 +131,17 @@ impl Body<'_> {
         if let Some(filter) = &self.card.filter {
             page.line(self.entry(Tone::Load, " ", "where", filter));
         }
+    }
+
+    /// Said of every table as soon as any is followed.
+    fn changes(&self, page: &mut Page, graph: &Graph) {
+        if graph.stream.is_none() || self.card.load == "none" {
+            return;
+        }
+        page.line(match &self.card.changes {
+            Some(by) => self.entry(Tone::Load, ">", "changes", &format!("followed after the load, {by}")),
+            None => self.entry(Tone::Leave, "-", "changes", "not followed (cdc: false)"),
+        });
     }
 
     fn indexes(&self, page: &mut Page) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Action, EndFacts, Graph, Step};
+use crate::change::Followed;
 use crate::diff::definition::{changes, hex};
 
 /// The plan file that `plan --out` writes and `apply` compares with. The digest covers all but
@@ -102,6 +103,11 @@ fn shortest(number: &serde_json::Number) -> String {
         }
         _ => text,
     }
+}
+
+/// Hash of the list of followed tables.
+pub(super) fn followed(tables: &[Followed]) -> String {
+    sha(&to_value(&tables))
 }
 
 /// Hash of everything a step was made from, without what follows from estimates: a step that is

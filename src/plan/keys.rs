@@ -104,7 +104,8 @@ const LOAD: KeyFacts = key(
     Kind::Choice { words: &["copy", "replace", "none"], unbuilt: &["upsert"] },
     "copy: into an empty table; replace: empty the target table first; none: structure only.",
 );
-const CDC: KeyFacts = key("cdc", Kind::Bool, "Follow the table's changes after its load; false: one full load.");
+const CDC: KeyFacts =
+    key("cdc", Kind::Bool, "Follow the table's changes after its load; false: one full load.");
 const VERIFY: KeyFacts = key(
     "verify",
     Kind::Choice { words: &["checksum", "count", "none"], unbuilt: &[] },
@@ -124,7 +125,11 @@ pub static PLAN: Shape = Shape {
         key("types", Kind::List(&TYPE), "Types, where the built-in mapping is not wanted; first match wins."),
         key("cdc", Kind::Map(&CDC_MAP), "How changes of the tables with cdc: true are followed."),
         key("cutover", Kind::Map(&CUTOVER), "How the target takes over."),
-        key("reverse", Kind::NotYet, "A way back after the cutover is not built yet; only false is accepted."),
+        key(
+            "reverse",
+            Kind::NotYet,
+            "A way back after the cutover is not built yet; only false is accepted.",
+        ),
         key("accept", Kind::List(&ACCEPT), "Reviewed risks: what, where, how much, why, until when."),
         key("limits", Kind::Map(&LIMITS), "How much is done at once."),
     ],
@@ -181,7 +186,11 @@ pub static CDC_SPILL: Shape = Shape {
     title: "cdc.spill",
     keys: &[
         key("dir", Kind::Text { example: "/var/tmp/towpath" }, "Directory on the machine that runs towpath."),
-        key("limit", Kind::Size { min: 16 << 20, max: 1 << 50 }, "Bytes on disk; then reading pauses: 10GiB."),
+        key(
+            "limit",
+            Kind::Size { min: 16 << 20, max: 1 << 50 },
+            "Bytes on disk; then reading pauses: 10GiB.",
+        ),
     ],
     unbuilt: &[],
 };
@@ -335,7 +344,10 @@ pub static LIMITS: Shape = Shape {
         key("rows_per_second", Kind::Whole { min: 1, max: 1_000_000_000 }, "Most rows read per second."),
         key("chunk", Kind::Size { min: 1 << 20, max: 1 << 40 }, "Bytes of one chunk: 1GiB."),
     ],
-    unbuilt: &[("memory", "write cdc: { memory: { limit: 1GiB } }"), ("spill", "write cdc: { spill: { limit: 10GiB } }")],
+    unbuilt: &[
+        ("memory", "write cdc: { memory: { limit: 1GiB } }"),
+        ("spill", "write cdc: { spill: { limit: 10GiB } }"),
+    ],
 };
 
 /// Every hazard code there is, in this version or announced; those marked cannot be accepted.

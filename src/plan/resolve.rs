@@ -97,7 +97,11 @@ impl Resolver<'_> {
         let cdc = fields.get("cdc").map(|node| self.cdc(node)).unwrap_or_default();
         let cutover = fields.get("cutover").map(|node| self.cutover(node));
         if let Some(node) = fields.get("reverse") {
-            self.walker.not_yet("reverse", node, "remove it or write false: after a cutover there is no way back");
+            self.walker.not_yet(
+                "reverse",
+                node,
+                "remove it or write false: after a cutover there is no way back",
+            );
         }
         let (source, target) = (source?, target?);
         self.same_ends(&source, &target);

@@ -8,8 +8,8 @@ use crate::plan::file::{Node, Value};
 use crate::plan::keys::{self, Kind, Shape};
 use crate::plan::walk::Fields;
 use crate::plan::{
-    Acknowledge, Cdc, Cutover, CutoverCheck, End, Fence, Mode, Policy, Problem, Rule, SequencesFrom,
-    Verify, Which,
+    Acknowledge, Cdc, Cutover, CutoverCheck, End, Fence, Mode, Policy, Problem, Rule, SequencesFrom, Verify,
+    Which,
 };
 
 /// How the URL of a source begins that has no change log of its own.
@@ -146,7 +146,8 @@ impl Resolver<'_> {
         if source.url.starts_with(WITHOUT_LOG) && !cdc.triggers {
             let what = "the source has no change log: following it needs triggers and a change table in it";
             let problem = Problem::error("E129", what).at(first.span);
-            self.walker.push(problem.help("agree to them with cdc: { sqlite: triggers }, or write cdc: false"));
+            self.walker
+                .push(problem.help("agree to them with cdc: { sqlite: triggers }, or write cdc: false"));
         }
         let unverified = followed().find(|rule| rule.policy(defaults).verify == Verify::None);
         if let (Some(rule), true) = (unverified, fields.get("cutover").is_some()) {

@@ -103,7 +103,8 @@ impl Resolver<'_> {
         }
         if policy.cdc && policy.load == Load::None {
             let span = fields.key_span("cdc").or_else(|| fields.key_span("load")).unwrap_or(rule.span);
-            let problem = Problem::error("E129", "changes are followed from a load on, and load: none copies none");
+            let problem =
+                Problem::error("E129", "changes are followed from a load on, and load: none copies none");
             self.walker.push(problem.at(span).help("load: copy or replace; or cdc: false"));
         }
         if let Some((_, span)) = rule.filter.as_ref().filter(|(text, _)| text.contains("${")) {
