@@ -81,6 +81,10 @@ impl Tally {
             Event::Stopping => self.stopping = true,
             Event::StepSkipped { .. }
             | Event::Recopying { .. }
+            | Event::StreamOpened { .. }
+            | Event::Streamed { .. }
+            | Event::ReadingPaused { .. }
+            | Event::ReadingResumed { .. }
             | Event::SequenceSet { .. }
             | Event::Verified { .. }
             | Event::Finished { .. } => {}
