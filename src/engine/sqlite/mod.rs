@@ -1,6 +1,7 @@
 //! SQLite: the door to a file's two ends. SQLite runs in this process; every connection has a
 //! thread of its own. The source file is opened read-only and never made.
 
+mod apply;
 mod connect;
 mod ddl;
 mod demo;
@@ -12,9 +13,11 @@ mod inspect;
 mod load;
 mod lock;
 mod marks;
+mod park;
 mod parse;
 mod probe;
 mod read;
+mod road;
 mod snapshot;
 mod source;
 mod summary;
@@ -22,6 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod types;
+mod value;
 
 use async_trait::async_trait;
 

@@ -1,5 +1,6 @@
 //! The contract's promises about SQLite, on real files in a fresh directory each.
 
+mod apply;
 mod copy;
 mod opening;
 mod state;
