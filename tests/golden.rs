@@ -242,6 +242,8 @@ fn render_action(action: &Action, out: &mut String) {
         Action::SetSequence { source, sequence, .. } => {
             writeln!(out, "    set {} from {source}", sequence.name).unwrap();
         }
+        Action::OpenCapture { .. } => writeln!(out, "    open").unwrap(),
+        Action::CatchUp { to, .. } => writeln!(out, "    catch up to {to:?}").unwrap(),
     }
 }
 

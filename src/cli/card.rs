@@ -8,7 +8,7 @@ use super::review::{self, Done, Found};
 use crate::catalog::probe::Measured;
 use crate::diff::difference::{Change, Difference};
 use crate::diff::hazard::{Hazard, Level, Standing};
-use crate::graph::{Action, Step, TableCard};
+use crate::graph::{Action, Graph, Step, TableCard};
 
 /// Widest label and widest "before" that still make columns; longer ones push their own line.
 const LABEL_MAX: usize = 26;
@@ -19,13 +19,21 @@ const TEXT_MAX: usize = 160;
 const LISTED_MAX: usize = 3;
 
 /// Writes the card, or nothing when all its steps are done and not everything is wanted.
-pub fn render(page: &mut Page, card: &TableCard, hazards: &[Found<'_>], steps: &[&Step], done: &Done) {
+pub fn render(
+    page: &mut Page,
+    graph: &Graph,
+    card: &TableCard,
+    hazards: &[Found<'_>],
+    steps: &[&Step],
+    done: &Done,
+) {
     title(page, card, steps, done);
     let body = Body { card, hazards, label: label_width(card) };
     body.differences(page);
     body.unchanged(page);
     body.keys(page);
     body.load(page, steps);
+    body.changes(page, graph);
     body.indexes(page);
     body.other_hazards(page);
 }
@@ -121,6 +129,17 @@ impl Body<'_> {
         if let Some(filter) = &self.card.filter {
             page.line(self.entry(Tone::Load, " ", "where", filter));
         }
+    }
+
+    /// Said of every table as soon as any is followed.
+    fn changes(&self, page: &mut Page, graph: &Graph) {
+        if graph.stream.is_none() || self.card.load == "none" {
+            return;
+        }
+        page.line(match &self.card.changes {
+            Some(by) => self.entry(Tone::Load, ">", "changes", &format!("followed after the load, {by}")),
+            None => self.entry(Tone::Leave, "-", "changes", "not followed (cdc: false)"),
+        });
     }
 
     fn indexes(&self, page: &mut Page) {

@@ -21,6 +21,8 @@ pub struct Summary {
     pub indexes: usize,
     pub foreign_keys: usize,
     pub sequences: usize,
+    /// Tables whose changes are followed.
+    pub streams: usize,
     pub blocking: usize,
     pub accepted: usize,
     pub warnings: usize,
@@ -40,7 +42,9 @@ pub fn summary(graph: &Graph, done: &Done) -> Summary {
         keys: graph.tables.iter().map(|card| card.keys.len()).sum(),
         indexes: graph.tables.iter().map(|card| card.indexes.len()).sum(),
         foreign_keys: graph.tables.iter().map(|card| card.foreign_keys.len()).sum(),
-        sequences: graph.steps.iter().filter(sequence).count(),
+        sequences: graph.steps.iter().filter(sequence).count()
+            + graph.stream.as_ref().map_or(0, |stream| stream.sequences.len()),
+        streams: graph.stream.as_ref().map_or(0, |stream| stream.tables.len()),
         blocking: standing(Hazard::blocks),
         accepted: standing(|h| !h.blocks() && accepted(h)),
         warnings: standing(|h| h.level == Level::Warn && !accepted(h)),
@@ -192,6 +196,8 @@ pub fn kind(step: &Step) -> String {
         Action::Copy { .. } => return "copy".into(),
         Action::SetSequence { .. } => return "sequence".into(),
         Action::Check { .. } => return "check".into(),
+        Action::OpenCapture { .. } => return "change log".into(),
+        Action::CatchUp { .. } => return "catch-up".into(),
         Action::Sql { .. } => {}
     }
     if step.id.ends_with("/validate") {

@@ -9,7 +9,7 @@ use super::difference::State;
 use super::found::Found;
 use super::road::Road;
 use super::same::Same;
-use super::{Diff, SequencePair, TableDiff, Wanted, id, naming, needed, sequences, tables};
+use super::{Diff, SequencePair, TableDiff, Wanted, following, id, naming, needed, sequences, tables};
 use crate::catalog::noun::counted;
 use crate::catalog::{Extension, Name, Schema, Sequence, UserType};
 use crate::checkpoint::Progress;
@@ -34,6 +34,7 @@ pub(super) fn run(
     look_at_ends(road, &tables, &mut found);
     look_at_grants(road, &sequences, &mut found);
     leave_behind(road, selection, &mut found);
+    let followed = following::look(road, &tables, &mut found);
 
     let there = There::new(road, progress);
     for table in &mut tables {
@@ -45,6 +46,7 @@ pub(super) fn run(
         types: compare_types(road, types, &there, &mut found),
         sequences: compare_sequences(road, sequences, &tables, &there, &mut found),
         tables,
+        followed,
         begun: !progress.steps.is_empty(),
         ..Diff::default()
     };

@@ -6,8 +6,9 @@ use super::difference::State;
 use super::found::Found;
 use super::hazard::{Level, Verdict};
 use super::road::Road;
-use super::{TableDiff, Wanted, definition, keys};
+use super::{TableDiff, Wanted, definition, following, keys};
 use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Question, Table, TableKind};
+use crate::change::Identity;
 use crate::plan::{Load, Problem, TableIntent};
 
 /// Maps a table. States are set later, against the target.
@@ -43,12 +44,14 @@ pub(super) fn map_table(
         (want.rows, want.bytes) = (0, 0);
     }
     let projection = project(&work, &want, &columns);
-    look(&work, &want, &columns, &projection, found);
+    let identity = following::identify(&work, &want, &projection, found);
+    look(&work, &want, &columns, &projection, &identity, found);
     TableDiff {
         source: source.name.clone(),
         state: State::Missing,
         projection,
         policy: intent.policy.clone(),
+        identity,
         differences: columns.differences,
         keys: missing(&want.keys),
         indexes: missing(&want.indexes),
@@ -215,7 +218,14 @@ fn key_places(table: &Table, maps: &[crate::catalog::ColumnMap]) -> Vec<usize> {
 }
 
 /// Hazards and questions about the table as a whole.
-fn look(work: &Work<'_, '_>, want: &Table, columns: &Columns, projection: &Projection, found: &mut Found) {
+fn look(
+    work: &Work<'_, '_>,
+    want: &Table,
+    columns: &Columns,
+    projection: &Projection,
+    identity: &Option<Identity>,
+    found: &mut Found,
+) {
     let road = work.road;
     let spot = road.spot(&work.table.name, None);
     if let Some(why) = &work.table.hidden_rows {
@@ -229,7 +239,7 @@ fn look(work: &Work<'_, '_>, want: &Table, columns: &Columns, projection: &Proje
     if work.intent.policy.load == Load::None || !want.holds_rows() {
         return;
     }
-    if projection.key.is_empty() {
+    if projection.key.is_empty() && *identity != Some(Identity::Whole) {
         let what = "no key: copied as one piece, and again as a whole if interrupted";
         found.hazard_as("K302", Level::Warn, &spot.at, what, &[]);
     }

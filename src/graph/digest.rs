@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::canonical::Writer;
 use super::{Action, EndFacts, Graph, Phase, Step};
 use crate::catalog::{Place, Projection};
+use crate::change::Followed;
 use crate::diff::definition::{changes, hex};
 
 pub use super::canonical::canonical;
@@ -94,8 +95,13 @@ enum Essence<'a> {
 fn essence(action: &Action) -> Essence<'_> {
     match action {
         Action::Copy { projection, replace, .. } => Essence::Copy { projection, replace: *replace },
-        Action::Sql { .. } | Action::Check { .. } | Action::SetSequence { .. } => Essence::Whole(action),
+        _ => Essence::Whole(action),
     }
+}
+
+/// Hash of the list of followed tables.
+pub(super) fn followed(tables: &[Followed]) -> String {
+    sha(&tables)
 }
 
 /// Digest of what a graph would bring about: canonical JSON of both ends, then of each step in the

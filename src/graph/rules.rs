@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 mod after;
 mod foreign;
 mod parts;
+mod stream;
 
 use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
@@ -87,6 +88,7 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
         rules.analyze(table);
     }
     rules.set_sequences();
+    rules.stream();
     rules.keep_known_needs();
     rules.steps
 }

@@ -45,11 +45,15 @@ impl Step {
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Schema,
+    /// The change log is kept from here on.
+    Capture,
     Load,
     Index,
     Key,
     Sequence,
     Finish,
+    /// Changes up to the source's head.
+    Sync,
 }
 
 impl Phase {
@@ -57,11 +61,13 @@ impl Phase {
     pub fn word(self) -> &'static str {
         match self {
             Self::Schema => "schema",
+            Self::Capture => "capture",
             Self::Load => "load",
             Self::Index => "indexes",
             Self::Key => "keys",
             Self::Sequence => "sequences",
             Self::Finish => "finish",
+            Self::Sync => "catch up",
         }
     }
 }
@@ -89,6 +95,21 @@ pub enum Action {
     Check { query: String, message: String },
     /// Sets a sequence beyond the source's value.
     SetSequence { source: Name, sequence: Sequence, margin: u64 },
+    /// Makes the source keep its changes, and takes the snapshot that all rows are read in.
+    /// `followed`: hash of the list of followed tables.
+    OpenCapture { followed: String },
+    /// Applies changes up to a point.
+    CatchUp { followed: String, to: CatchUpTo },
+}
+
+/// Where catching up ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUpTo {
+    /// The latest moment at which any table was copied: from there on all rows belong together.
+    Consistent,
+    /// What the source has when it begins.
+    Head,
 }
 
 /// What it is thought to cost, from statistics.

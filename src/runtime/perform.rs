@@ -315,6 +315,9 @@ impl Run<'_> {
                     return Err(slip(violated(step, message, found)));
                 }
             }
+            Action::OpenCapture { .. } | Action::CatchUp { .. } => {
+                return Err(slip(EngineError::new(Cause::Other, "follow", "this step is not performed yet")));
+            }
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
                 let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;

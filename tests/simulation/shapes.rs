@@ -158,6 +158,7 @@ fn card(name: &Name, shape: Shape) -> TableCard {
         keys: Vec::new(),
         indexes: Vec::new(),
         foreign_keys: Vec::new(),
+        changes: None,
     }
 }
 
@@ -190,5 +191,6 @@ pub fn build(world: &mut World, shapes: &[Shape]) -> Graph {
         hazards: Vec::new(),
         probes: Vec::new(),
         left_behind: Vec::new(),
+        stream: None,
     }
 }
