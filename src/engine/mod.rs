@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub use error::{Cause, EngineError};
 pub use source::{Batch, BatchStream, Capture, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
 pub use sqlite::create_from_sql;
-pub use target::{Load, Loaded, Lock, LockHolder, Session, Target};
+pub use target::{Build, Load, Loaded, Lock, LockHolder, Session, Target};
 pub use url::{Url, UrlError};
 
 use crate::catalog::Dialect;

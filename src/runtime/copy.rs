@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::clock::{Clock, crash_point};
 use super::rate::RateLimit;
 use crate::catalog::{Projection, RowBatch};
-use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Session};
+use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, Session};
 
 /// Rows and bytes on their way that nobody was told of yet.
 #[derive(Debug, Default)]
@@ -31,7 +31,6 @@ impl Gauge {
 /// One chunk's way.
 pub(super) struct Passage {
     pub(super) projection: Arc<Projection>,
-    pub(super) chunk: Chunk,
     pub(super) frozen: bool,
     pub(super) gauge: Arc<Gauge>,
     pub(super) rate: Option<Arc<RateLimit>>,
@@ -60,7 +59,6 @@ impl Passage {
             failed: failed.clone(),
             end: None,
             first: true,
-            row_bytes: self.chunk.bytes as f64 / self.chunk.rows.max(1) as f64,
             rate: self.rate.clone(),
             clock: self.clock.clone(),
         };
@@ -92,8 +90,6 @@ struct Watched {
     failed: Arc<AtomicBool>,
     end: Option<u64>,
     first: bool,
-    /// Estimated bytes of a row, for batches that are not decoded.
-    row_bytes: f64,
     rate: Option<Arc<RateLimit>>,
     clock: Arc<dyn Clock>,
 }
@@ -108,10 +104,7 @@ impl BatchStream for Watched {
             Err(_) => self.failed.store(true, Ordering::Relaxed),
             Ok(Batch::End { rows }) => self.end = Some(*rows),
             Ok(Batch::Rows(rows)) => self.keep_rate(rows.rows() as f64).await,
-            Ok(Batch::Native(bytes)) => {
-                let row_bytes = if self.row_bytes > 0.0 { self.row_bytes } else { 100.0 };
-                self.keep_rate(bytes.len() as f64 / row_bytes).await;
-            }
+            Ok(Batch::Native { rows, .. }) => self.keep_rate(*rows as f64).await,
         }
         batch
     }

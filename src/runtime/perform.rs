@@ -2,6 +2,7 @@
 //! that may pass. Decides no order and starts nothing in parallel.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::clock::crash_point;
@@ -11,8 +12,8 @@ use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
-use crate::engine::{Cause, Chunk, EngineError, Loaded, Session};
-use crate::graph::{Action, Phase, Step};
+use crate::engine::{Build, Cause, Chunk, EngineError, Loaded, Session};
+use crate::graph::{Action, Estimate, Phase, Step};
 
 /// How one table's rows are read in this run: the snapshot and what is left of the table.
 #[derive(Clone)]
@@ -279,7 +280,10 @@ impl Run<'_> {
         match &step.action {
             Action::Sql { statements, index_build } => {
                 crash_point(if *index_build { "index::before" } else { "ddl::before" });
-                hand.session().execute(statements).await.map_err(slip)?;
+                match index_build {
+                    true => hand.session().build(statements, &self.build(step)).await.map_err(slip)?,
+                    false => hand.session().execute(statements).await.map_err(slip)?,
+                }
                 hand.created.extend(self.creates(step).cloned());
             }
             Action::Copy { .. } => {
@@ -299,6 +303,11 @@ impl Run<'_> {
             }
         }
         Ok(Loaded::default())
+    }
+
+    fn build(&self, step: &Step) -> Build {
+        let Estimate { rows, bytes, .. } = step.estimate;
+        Build { rows, bytes, alone: self.running.load(Ordering::Relaxed) <= 1 }
     }
 
     /// After a failure: waits before the next attempt, or says that there is none.

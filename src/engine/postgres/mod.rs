@@ -2,11 +2,13 @@
 //! client, questions about catalogs and state on sqlx.
 
 mod ask;
+mod builds;
 mod connect;
 mod ddl;
 pub mod dialect;
 mod encode;
 mod error;
+mod form;
 mod frames;
 pub mod inspect;
 mod keys;
@@ -14,6 +16,8 @@ mod load;
 mod lock;
 mod login;
 mod marks;
+mod moment;
+mod numeric;
 mod probe;
 mod quote;
 mod read;
