@@ -105,6 +105,9 @@ pub struct Read<'a> {
     pub chunk: &'a Chunk,
     /// Bytes of one batch, as near as whole rows allow (native bytes are cut anywhere).
     pub batch_bytes: usize,
+    /// The rows themselves must come, because somebody keeps them to a rate: never a hint at
+    /// where the target may fetch them.
+    pub paced: bool,
 }
 
 /// A range of one table.
@@ -133,8 +136,11 @@ pub trait BatchStream: Send {
 #[derive(Debug)]
 pub enum Batch {
     Rows(RowBatch),
-    /// Bytes that the target half of the same engine understands.
-    Native(Bytes),
+    /// Bytes that the target half of the same engine understands, in which so many rows end.
+    Native {
+        bytes: Bytes,
+        rows: u64,
+    },
     /// The chunk is complete and had this many rows, by the source's own count.
     End {
         rows: u64,

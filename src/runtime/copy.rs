@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::rate::RateLimit;
 use crate::catalog::{Projection, RowBatch};
 use crate::engine::crash::crash_point;
-use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Session};
+use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, Session};
 
 /// Rows and bytes on their way that nobody was told of yet; less than nothing where some were told
 /// of that are not on their way any more.
@@ -75,7 +75,6 @@ impl Drop for Share {
 /// One chunk's way.
 pub(super) struct Passage {
     pub(super) projection: Arc<Projection>,
-    pub(super) chunk: Chunk,
     pub(super) frozen: bool,
     pub(super) share: Share,
     pub(super) rate: Option<Arc<RateLimit>>,
@@ -106,7 +105,6 @@ impl Passage {
             failed: failed.clone(),
             end: None,
             first: true,
-            row_bytes: self.chunk.bytes as f64 / self.chunk.rows.max(1) as f64,
             rate: self.rate.clone(),
             clock: self.clock.clone(),
         };
@@ -135,8 +133,6 @@ struct Watched {
     failed: Arc<AtomicBool>,
     end: Option<u64>,
     first: bool,
-    /// Estimated bytes of a row, for batches that are not decoded.
-    row_bytes: f64,
     rate: Option<Arc<RateLimit>>,
     clock: Arc<dyn Clock>,
 }
@@ -151,10 +147,7 @@ impl BatchStream for Watched {
             Err(_) => self.failed.store(true, Ordering::Relaxed),
             Ok(Batch::End { rows }) => self.end = Some(*rows),
             Ok(Batch::Rows(rows)) => self.keep_rate(rows.rows() as f64).await,
-            Ok(Batch::Native(bytes)) => {
-                let row_bytes = if self.row_bytes > 0.0 { self.row_bytes } else { 100.0 };
-                self.keep_rate(bytes.len() as f64 / row_bytes).await;
-            }
+            Ok(Batch::Native { rows, .. }) => self.keep_rate(*rows as f64).await,
         }
         batch
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -112,6 +113,7 @@ impl Round<'_, '_> {
         loop {
             self.start_units();
             self.start_chunks();
+            self.run.running.store(self.schedule.running(), Ordering::Relaxed);
             if self.jobs.is_empty() || self.cancelled {
                 return;
             }

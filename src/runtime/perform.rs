@@ -2,6 +2,7 @@
 //! that may pass. Decides no order and starts nothing in parallel.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::copy::Share;
@@ -13,8 +14,8 @@ use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
 use crate::engine::crash::{crash_during, crash_point};
-use crate::engine::{Cause, Chunk, EngineError, Loaded, Session};
-use crate::graph::{Action, Phase, Step};
+use crate::engine::{Build, Cause, Chunk, EngineError, Loaded, Session};
+use crate::graph::{Action, Estimate, Phase, Step};
 
 /// How one table's rows are read in this run: the snapshot and what is left of the table.
 #[derive(Clone)]
@@ -299,9 +300,12 @@ impl Run<'_> {
     ) -> Result<Loaded, Slip> {
         let slip = |error| Slip::new(step, error);
         match &step.action {
-            Action::Sql { statements, .. } => {
+            Action::Sql { statements, index_build } => {
                 crash_point(points(step).before);
-                hand.session().execute(statements).await.map_err(slip)?;
+                match index_build {
+                    true => hand.session().build(statements, &self.build(step)).await.map_err(slip)?,
+                    false => hand.session().execute(statements).await.map_err(slip)?,
+                }
                 hand.created.extend(self.creates(step).cloned());
             }
             Action::Copy { .. } => {
@@ -326,6 +330,11 @@ impl Run<'_> {
             }
         }
         Ok(Loaded::default())
+    }
+
+    fn build(&self, step: &Step) -> Build {
+        let Estimate { rows, bytes, .. } = step.estimate;
+        Build { rows, bytes, alone: self.running.load(Ordering::Relaxed) <= 1 }
     }
 
     /// After a failure: waits before the next attempt, or says that there is none.

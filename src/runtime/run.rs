@@ -2,6 +2,7 @@
 //! what was done. Runs nothing by itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clock::Clock;
@@ -71,6 +72,8 @@ pub(super) struct Run<'a> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pool: Pool<'a>,
     pub(super) rate: Option<Arc<RateLimit>>,
+    /// Units that run now.
+    pub(super) running: AtomicUsize,
     /// Steps by id, as places in the graph.
     places: HashMap<&'a str, usize>,
     /// Target tables that the graph creates.
@@ -111,6 +114,7 @@ impl<'a> Run<'a> {
             clock: setting.clock.clone(),
             pool: Pool::new(lock),
             rate: rate.map(|rows| Arc::new(RateLimit::new(rows, std::time::Instant::now()))),
+            running: AtomicUsize::new(0),
             places: graph.steps.iter().enumerate().map(|(at, step)| (step.id.as_str(), at)).collect(),
             created: cards.map(|card| &card.target).collect(),
             snapshot: tokio::sync::Mutex::new(None),

@@ -111,7 +111,7 @@ async fn gather_chunk<G: Gather>(
     canon: Arc<Canon>,
     gathered: G,
 ) -> Result<G, EngineError> {
-    let read = Read { projection, chunk, batch_bytes: BATCH_BYTES };
+    let read = Read { projection, chunk, batch_bytes: BATCH_BYTES, paced: false };
     let stream = snapshot.read(&read).await?;
     crash_point("verify::chunk");
     let table = projection.source.to_string();
@@ -136,7 +136,7 @@ async fn gather_stream<G: Gather>(
                 seen += rows.rows() as u64;
                 stream.recycle(rows);
             }
-            Batch::Native(_) => return Err(broken("they came in a form that cannot be compared".into())),
+            Batch::Native { .. } => return Err(broken("they came in a form that cannot be compared".into())),
             Batch::End { rows } if rows == seen => return Ok(gathered),
             Batch::End { rows } => return Err(broken(format!("{seen} of {rows} rows arrived"))),
         }

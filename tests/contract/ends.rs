@@ -171,7 +171,7 @@ pub async fn load_all(
     let snapshot = source.snapshot().await?;
     let mut loaded = Loaded::default();
     for chunk in snapshot.chunks(projection, 1 << 30).await? {
-        let read = Read { projection, chunk: &chunk, batch_bytes: 1 << 16 };
+        let read = Read { projection, chunk: &chunk, batch_bytes: 1 << 16, paced: false };
         let mut stream: Box<dyn BatchStream> = snapshot.read(&read).await?;
         let load = Load { projection, frozen: false, gauge: &|_, _| {} };
         let more = session.load(&load, stream.as_mut()).await?;

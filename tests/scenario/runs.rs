@@ -278,3 +278,28 @@ fn s_19_row_level_security_is_refused() {
         Job::new(&source.url().replacen(USER, &role, 1), &target.url(), "tables: { secret_note: {} }\n");
     job.run(&["plan"]).expect(3).says("P801").says("secret_note");
 }
+
+/// The number of rows per second holds on every road, also where the target could fetch the rows
+/// by itself.
+#[test]
+fn g_21_the_rate_is_kept() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let table = "CREATE TABLE t (id integer PRIMARY KEY, v text)";
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)";
+    let fill = format!("{table}; {numbers} INSERT INTO t SELECT i, 'row ' || i FROM n");
+    let (file, database) = (File::new(directory.path(), "source.db"), server.database("source"));
+    file.execute(&fill);
+    database
+        .execute(&fill.replace("; WITH", "; INSERT INTO t WITH").replace("INSERT INTO t SELECT", "SELECT"));
+    for (at, source) in [file.url(), database.url()].into_iter().enumerate() {
+        let (near, far) = (File::new(directory.path(), &format!("target{at}.db")), server.database("target"));
+        for target in [near.url(), far.url()] {
+            let job = Job::new(&source, &target, EVERYTHING);
+            let began = std::time::Instant::now();
+            job.run(&["apply", "--yes", "--rate", "4000"]).expect(0);
+            assert!(began.elapsed() >= Duration::from_millis(1500), "{source} to {target}: it was passed");
+            job.is_done();
+        }
+    }
+}

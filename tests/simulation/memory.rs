@@ -408,7 +408,7 @@ impl Session for MemorySession {
                     }
                     (load.gauge)(10 * rows.rows() as u64, rows.rows() as u64);
                 }
-                Batch::Native(_) => return Err(broken("no bytes here")),
+                Batch::Native { .. } => return Err(broken("no bytes here")),
                 Batch::End { rows } if rows == loaded.rows => return Ok(loaded),
                 Batch::End { .. } => return Err(broken("rows are missing")),
             }

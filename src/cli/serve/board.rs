@@ -40,7 +40,7 @@ pub struct State {
     pub paused: Option<String>,
     pub history: VecDeque<Sample>,
     #[serde(skip)]
-    places: HashMap<String, usize>,
+    pub(super) places: HashMap<String, usize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

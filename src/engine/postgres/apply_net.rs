@@ -9,8 +9,8 @@ use postgres_protocol::message::frontend;
 
 use super::apply::{Act, BEGIN, Follower};
 use super::arrays::{ColumnOf, Unbound, bind_set};
-use super::encode::Way;
 use super::error;
+use super::form::TextForm;
 use super::pipeline::{Failure, Pipeline, SEND_BYTES};
 use super::wire::{Fault, Wire};
 use crate::change::{Datum, Net, NetTable, NetUpdates, Rows};
@@ -235,7 +235,7 @@ async fn copy_rows(pipeline: &mut Pipe<'_>, follower: &mut Follower, net: &NetTa
                 }
                 match datum {
                     Datum::Null => frame.extend_from_slice(b"\\N"),
-                    datum => table.encoder.datum(column, *datum, Way::Copy, frame).map_err(|_| Stop::Bad)?,
+                    datum => table.encoder.datum::<TextForm>(column, *datum, frame).map_err(|_| Stop::Bad)?,
                 }
             }
             frame.push(b'\n');

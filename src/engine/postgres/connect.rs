@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
+use super::builds::Means;
 use super::error::{self, escape};
 use super::login::{Login, login};
 use super::tls::{Mode, Tls};
@@ -167,8 +168,8 @@ pub struct Server {
     pub database_oid: String,
     /// When the server process started, in microseconds: its memory's birthday.
     pub started: String,
-    /// `maintenance_work_mem` for index builds in kB, where more than the server's own is wise.
-    pub build_memory: Option<u64>,
+    /// What it has for index builds.
+    pub means: Means,
 }
 
 impl Link {
@@ -191,7 +192,7 @@ impl Link {
         let mut wire = dial(&self.address, role, self.encrypted).await?;
         check_settings(&wire, &self.address)?;
         self.check_identity(&mut wire).await.map_err(|error| error.on(self.shown()))?;
-        if let (Role::Writer, Some(memory)) = (role, self.server.build_memory) {
+        if let (Role::Writer, Some(memory)) = (role, self.server.means.session_memory()) {
             let sql = format!("SET maintenance_work_mem = {memory}");
             wire.query(&sql).await.map_err(|fault| fault.doing(DOING))?;
         }
@@ -460,7 +461,8 @@ const GREETING: &str = "SELECT pg_catalog.version(), pg_catalog.current_setting(
      (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()), \
      (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint, \
      pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024, \
-     pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) / 1024";
+     pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) / 1024, \
+     pg_catalog.current_setting('max_parallel_maintenance_workers')";
 
 /// Looks at who answered: a PostgreSQL that is new enough, and without a pooler in between.
 async fn greet(wire: &mut Wire) -> Result<Server, EngineError> {
@@ -487,25 +489,19 @@ async fn greet(wire: &mut Wire) -> Result<Server, EngineError> {
         "t" => one(wire, IDENTITY).await?.cell(0).unwrap_or("unknown").to_string(),
         _ => "unknown".to_string(),
     };
-    let kilobytes = |column| cell(column).parse::<u64>().unwrap_or(0);
+    let number = |column| cell(column).parse::<u64>().unwrap_or(0);
     Ok(Server {
         version,
         system,
         database_oid: cell(4).to_string(),
         started: cell(5).to_string(),
-        build_memory: build_memory(kilobytes(6), kilobytes(7)),
+        means: Means { shared_buffers: number(6), memory: number(7), workers: number(8) },
     })
 }
 
 async fn one(wire: &mut Wire, sql: &str) -> Result<Answer, EngineError> {
     let answers = wire.query(sql).await.map_err(|fault| fault.doing(DOING))?;
     Ok(answers.into_iter().next().unwrap_or_default())
-}
-
-/// An eighth of the shared buffers for each index build, so that eight at once take no more than
-/// the server keeps for itself; at most 1 GB, beyond which sorting gains nothing.
-fn build_memory(shared: u64, present: u64) -> Option<u64> {
-    Some((shared / 8).min(1 << 20)).filter(|memory| *memory > present)
 }
 
 fn check_product(version: &str) -> Result<(), EngineError> {
@@ -541,12 +537,5 @@ mod tests {
         assert!(error.to_string().contains("YugabyteDB"));
         assert_eq!(error.contract, Some("E315"));
         assert!(check_product("PostgreSQL 15.20 (Debian 15.20-1) on x86_64-pc-linux-gnu").is_ok());
-    }
-
-    #[test]
-    fn index_builds_take_an_eighth_of_the_shared_buffers() {
-        assert_eq!(build_memory(2 << 20, 64 << 10), Some(256 << 10));
-        assert_eq!(build_memory(128 << 10, 64 << 10), None);
-        assert_eq!(build_memory(64 << 20, 64 << 10), Some(1 << 20));
     }
 }

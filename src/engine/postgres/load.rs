@@ -18,11 +18,13 @@ use super::quote;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
-use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
+use crate::catalog::{Form, Name, Projection, RowBatch, Sequence, name::show};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
 use crate::engine::crash::{crash_point, fault_point};
-use crate::engine::{Applied, Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::{
+    Applied, Batch, BatchStream, Build, Cause, EngineError, Load, Loaded, SequenceValue, Session,
+};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -152,11 +154,15 @@ impl PgSession {
     /// The COPY itself; returns the rows that the server took and what the stream said.
     async fn copy(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
         let projection = load.projection;
-        let sql = copy_in(projection, load.frozen);
+        let encoder = (projection.form == Form::Rows).then(|| Encoder::new(projection));
+        let binary = encoder.as_ref().map_or(projection.form == Form::NativeFast, Encoder::is_binary);
+        let sql = copy_in(projection, binary, load.frozen);
         let sql = self.with_begin(&sql);
         let started = self.wire()?.copy_in(&sql).await;
         started.map_err(|fault| self.refused(projection, fault))?;
-        let encoder = Encoder::new(projection);
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.head()).await?;
+        }
         let mut loaded = Loaded::default();
         let said = loop {
             let batch = match stream.next().await {
@@ -168,9 +174,13 @@ impl PgSession {
             };
             match batch {
                 Batch::End { rows } => break rows,
-                Batch::Native(bytes) => self.put_native(load, &bytes, &mut loaded).await?,
+                Batch::Native { bytes, rows } => self.put_native(load, &bytes, rows, &mut loaded).await?,
                 Batch::Rows(rows) => {
-                    let (count, bytes) = self.put_rows(projection, &encoder, &rows, loaded.rows).await?;
+                    let Some(encoder) = &encoder else {
+                        self.give_up();
+                        return Err(unannounced(projection));
+                    };
+                    let (count, bytes) = self.put_rows(projection, encoder, &rows, loaded.rows).await?;
                     loaded.rows += count;
                     loaded.bytes += bytes;
                     (load.gauge)(bytes, count);
@@ -178,11 +188,11 @@ impl PgSession {
                 }
             }
         };
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.tail()).await?;
+        }
         let taken = self.wire()?.copy_end().await;
         let taken = taken.map_err(|fault| self.refused(projection, fault))?;
-        if loaded.rows == 0 {
-            (load.gauge)(0, taken);
-        }
         if taken != said {
             return Err(lost_rows(projection, said, taken));
         }
@@ -194,13 +204,26 @@ impl PgSession {
         &mut self,
         load: &Load<'_>,
         bytes: &[u8],
+        rows: u64,
         loaded: &mut Loaded,
     ) -> Result<(), EngineError> {
         let put = self.wire()?.put(bytes).await;
         put.map_err(|fault| self.broken(load.projection, fault))?;
+        loaded.rows += rows;
         loaded.bytes += bytes.len() as u64;
-        (load.gauge)(bytes.len() as u64, 0);
+        (load.gauge)(bytes.len() as u64, rows);
         Ok(())
+    }
+
+    /// Sends what belongs to no row.
+    async fn put_frame(&mut self, projection: &Projection, body: &[u8]) -> Result<(), EngineError> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let length = u32::try_from(body.len() + 4).map_err(|_| too_long(projection))?;
+        let frame = [b"d", &length.to_be_bytes()[..], body].concat();
+        let put = self.wire()?.put(&frame).await;
+        put.map_err(|fault| self.broken(projection, fault))
     }
 
     /// Encodes and sends a batch, in frames of whole rows.
@@ -392,6 +415,11 @@ fn lost_rows(projection: &Projection, said: u64, taken: u64) -> EngineError {
         .hint("a trigger or rule on the target drops or adds rows; nothing was committed")
 }
 
+fn unannounced(projection: &Projection) -> EngineError {
+    EngineError::new(Cause::Other, "load", "rows came where native bytes were announced")
+        .on(&projection.target)
+}
+
 fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
     let column = projection.columns.get(bad.column).map_or("", |column| &column.target);
     let message = format!("row {row} of this chunk, column {}: {}", show(column), bad.why);
@@ -401,7 +429,7 @@ fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
 }
 
 fn too_long(projection: &Projection) -> EngineError {
-    EngineError::new(Cause::Data, "load", "a row is longer than 1 GB in text form").on(&projection.target)
+    EngineError::new(Cause::Data, "load", "a row is longer than 2 GB on its way").on(&projection.target)
 }
 
 /// A statement for a person: one line, not too long.
@@ -458,6 +486,14 @@ impl Session for PgSession {
             self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
         }
         Ok(())
+    }
+
+    async fn build(&mut self, statements: &[String], build: &Build) -> Result<(), EngineError> {
+        let means = self.link.server.means;
+        if let Some(settings) = statements.first().and_then(|first| means.settings(build, first)) {
+            self.ask(&settings).await.map_err(|fault| fault.doing("prepare an index build"))?;
+        }
+        self.execute(statements).await
     }
 
     async fn violations(&mut self, query: &str) -> Result<u64, EngineError> {

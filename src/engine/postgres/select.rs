@@ -164,11 +164,11 @@ pub fn copy_out(projection: &Projection, side: Side, partitioned: bool, blocks: 
     format!("COPY (SELECT {} {rows}) TO STDOUT{format}", list.join(", "))
 }
 
-/// The COPY that takes the projection's columns.
-pub fn copy_in(projection: &Projection, frozen: bool) -> String {
+/// The COPY that takes the projection's columns, in its binary or its text form.
+pub fn copy_in(projection: &Projection, binary: bool, frozen: bool) -> String {
     let list: Vec<String> = projection.columns.iter().map(|column| identifier(&column.target)).collect();
     let mut options = Vec::new();
-    if projection.form == Form::NativeFast {
+    if binary {
         options.push("FORMAT binary");
     }
     if frozen {
@@ -219,7 +219,7 @@ mod tests {
             copy_out(&plain, Side::Source, false, None),
             r#"COPY "a""b".t ("x y") TO STDOUT (FORMAT binary)"#
         );
-        assert_eq!(copy_in(&plain, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
+        assert_eq!(copy_in(&plain, true, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   COPY IN:   Query ->  G ;  d d d ... c ->  C "COPY n"  ...  Z
 //! ```
 //!
-//! Only headers of `d` frames are looked at; the frames go to the other server as they came. This
+//! Only headers of `d` frames are looked at; their bodies go to the other server as they came. This
 //! file knows no table and makes no SQL. A connection that fails in mid-frame is never used again.
 
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::error::{self, ServerError};
-use super::frames::{Stop, cells, header, tag_text, walk};
+use super::frames::{Run, Stop, cells, header, join, tag_text, walk};
 use crate::engine::EngineError;
 
 /// Bytes asked of the socket at once. A full socket buffer is taken in one call; more was no faster.
@@ -95,8 +95,9 @@ impl Answer {
 /// A piece of a COPY from the server.
 #[derive(Debug)]
 pub enum Piece {
-    /// Whole and half `d` frames, headers included, one after the other.
-    Frames(Bytes),
+    /// Whole and half `d` frames, headers included, one after the other; and how many of the
+    /// server's own frames end in them.
+    Frames(Bytes, u64),
     /// CopyDone came.
     Done,
 }
@@ -386,11 +387,11 @@ impl Wire {
     /// What has come of the COPY's frames, at least one byte.
     pub async fn piece(&mut self) -> Result<Piece> {
         loop {
-            let (run, stop) = walk(&self.incoming, &mut self.frame_rest)?;
-            if run > 0 {
-                return Ok(Piece::Frames(self.incoming.split_to(run).freeze()));
+            let run = walk(&self.incoming, &mut self.frame_rest)?;
+            if run.bytes > 0 {
+                return Ok(Piece::Frames(self.take_run(&run)?, run.ended));
             }
-            match stop {
+            match run.stop {
                 Stop::More => self.fill().await?,
                 Stop::Other => {
                     let Some(frame) = self.step().await? else { continue };
@@ -402,6 +403,17 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Takes what was found out of the buffer, narrow rows many in one frame.
+    fn take_run(&mut self, run: &Run) -> Result<Bytes> {
+        let mut bytes = self.incoming.split_to(run.bytes);
+        if run.is_narrow() {
+            let joined = run.whole.start + join(&mut bytes[run.whole.clone()])?;
+            bytes.copy_within(run.whole.end.., joined);
+            bytes.truncate(joined + run.bytes - run.whole.end);
+        }
+        Ok(bytes.freeze())
     }
 
     /// The next row of a COPY in text form, without its line end; none after the last. PostgreSQL
@@ -529,7 +541,7 @@ mod tests {
         let script = [frame(b'H', &[0, 0, 0]), frame(b'd', b"row\n")].concat();
         let (mut wire, far) = talk(script).await;
         wire.copy_out("COPY t TO STDOUT").await.expect("starts");
-        assert!(matches!(wire.piece().await.expect("rows"), Piece::Frames(bytes) if bytes.len() == 9));
+        assert!(matches!(wire.piece().await.expect("rows"), Piece::Frames(bytes, 1) if bytes.len() == 9));
         drop(far);
         assert!(matches!(wire.piece().await, Err(Fault::Io(_))));
     }
@@ -549,7 +561,7 @@ mod tests {
         let (mut wire, _far) = talk(script).await;
         wire.copy_out("COPY t TO STDOUT").await.expect("starts");
         let mut data = Vec::new();
-        while let Piece::Frames(bytes) = wire.piece().await.expect("pieces") {
+        while let Piece::Frames(bytes, _) = wire.piece().await.expect("pieces") {
             data.extend_from_slice(&bytes);
         }
         assert_eq!(data, [frame(b'd', b"one\n"), frame(b'd', b"two\n")].concat());

@@ -206,7 +206,7 @@ impl Writing {
                     (load.gauge)(batch.bytes() as u64, batch.rows() as u64);
                     inserting = Some(self.worker.send(move |conn| loader.insert(conn, batch, before)));
                 }
-                Batch::Native(bytes) => {
+                Batch::Native { bytes, .. } => {
                     let pulled = self.pull(load, &loader, &bytes).await?;
                     done.rows += pulled.rows;
                     done.bytes += pulled.bytes;

@@ -99,7 +99,7 @@ fn no_gauge(_: u64, _: u64) {}
 async fn whole(snapshot: &dyn Snapshot, projection: &Projection) -> Box<dyn BatchStream> {
     let chunks = snapshot.chunks(projection, u64::MAX).await.unwrap();
     assert_eq!(chunks.len(), 1);
-    let read = Read { projection, chunk: &chunks[0], batch_bytes: 1 << 16 };
+    let read = Read { projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
     snapshot.read(&read).await.unwrap()
 }
 

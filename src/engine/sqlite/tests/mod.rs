@@ -116,7 +116,7 @@ pub(super) async fn load_chunk(
     projection: &Projection,
     chunk: &Chunk,
 ) -> Result<Loaded, EngineError> {
-    let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 4096 }).await?;
+    let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 4096, paced: false }).await?;
     let mut session = lock.session().await?;
     session.begin().await?;
     let load = Load { projection, frozen: false, gauge: &|_, _| {} };
@@ -165,7 +165,7 @@ pub(super) async fn drain(stream: &mut dyn BatchStream) -> Result<(usize, u64), 
                 rows += batch.rows();
                 stream.recycle(batch);
             }
-            Batch::Native(_) => {}
+            Batch::Native { .. } => {}
             Batch::End { rows: counted } => return Ok((rows, counted)),
         }
     }
