@@ -126,7 +126,9 @@ async fn send(
         for updates in &table.updates {
             update(pipeline, follower, table.table, updates).await?;
         }
-        match table.inserts.count >= COPY_ROWS_MIN && follower.tables.get(table.table).is_some_and(|t| t.copies()) {
+        match table.inserts.count >= COPY_ROWS_MIN
+            && follower.tables.get(table.table).is_some_and(|t| t.copies())
+        {
             true => copy(pipeline, follower, table).await?,
             false => inserts(pipeline, follower, table).await?,
         }
@@ -161,12 +163,18 @@ async fn update(
         let table = follower.tables.get(index).ok_or_else(unknown)?;
         let identity = table.identity();
         check(keys, identity.len())?;
-        check(rows, set.len())?;
+        if rows.width != set.len() || rows.count != keys.count {
+            check(rows, 0)?;
+        }
+        if table.replaces(set) && !follower.replica {
+            return Err(Stop::Bad);
+        }
         let out = pipeline.wire.out();
         let sql = || table.update_set(set);
         let name = follower.statements.name(out, index, Act::UpdateSet, [set, &[]], sql)?;
         let values = set.iter().enumerate().map(|(at, column)| ColumnOf { rows, at, column: *column });
-        let key = identity.iter().enumerate().map(|(at, column)| ColumnOf { rows: keys, at, column: *column });
+        let key =
+            identity.iter().enumerate().map(|(at, column)| ColumnOf { rows: keys, at, column: *column });
         bind_set(out, name, &table.encoder, &mut follower.scratch, values.chain(key), range.clone())?;
         execute(pipeline, &range).await?;
     }
@@ -253,12 +261,10 @@ fn unknown() -> Stop {
     Stop::Error(EngineError::new(Cause::Other, DOING, "a change of a table that is not followed"))
 }
 
+/// Arrays hold rows only where there is a column at least.
 fn check(rows: &Rows<'_>, width: usize) -> Result<(), Stop> {
-    // A set of rows without columns has no arrays to stand in.
-    match rows.width == width && width > 0 || rows.is_empty() {
-        true => Ok(()),
-        false => Err(Stop::Bad),
-    }
+    let error = || EngineError::new(Cause::Other, DOING, "rows of another width than their table's");
+    if rows.width == width && width > 0 { Ok(()) } else { Err(Stop::Error(error())) }
 }
 
 /// Cuts rows into what one statement takes.

@@ -481,7 +481,7 @@ mod tests {
         assert_eq!(text(Type::TimestampTz { precision: 6 }, "-infinity"), Ok("-infinity".into()));
         let put = Put::TimestampTz { precision: 6, zone: Some("Europe/Berlin".into()) };
         let mut out = Vec::new();
-        put_text(&put, "2024-01-01 00:00:00", &mut out).expect("fits");
+        put_text(&put, Way::Copy, "2024-01-01 00:00:00", &mut out).expect("fits");
         assert_eq!(out, b"2024-01-01 00:00:00 Europe/Berlin");
     }
 

@@ -9,9 +9,7 @@ use super::error::from_sqlx;
 use super::quote;
 use crate::catalog::Name;
 use crate::change::{Counts, Position};
-use crate::checkpoint::{
-    Checkpoint, ChunkMark, Progress, RunRecord, StepMark, StreamMark, StreamProgress,
-};
+use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark, StreamMark, StreamProgress};
 use crate::engine::{Cause, EngineError};
 
 /// The layout below. One that we do not know is refused, never guessed at.

@@ -31,7 +31,10 @@ pub struct Pipeline<'w, T> {
 pub enum Failure<T> {
     Server(Box<ServerError>, T),
     /// It touched `found` rows.
-    Rows { found: u64, of: T },
+    Rows {
+        found: u64,
+        of: T,
+    },
 }
 
 impl<'w, T: Copy> Pipeline<'w, T> {
