@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use towpath::catalog::{ColumnMap, Form, Name, Projection, Type};
 use towpath::change::{Counts, Followed, Identity, Position};
-use towpath::checkpoint::StreamProgress;
+use towpath::checkpoint::{Goal, StreamProgress};
 use towpath::engine::{EngineError, Target};
 use towpath::runtime::follow::{
     Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, follow,

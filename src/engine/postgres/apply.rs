@@ -29,9 +29,10 @@ const STATEMENTS_MAX: usize = 512;
 /// Begins a transaction of changes. What may be deferred at the source may be here (S-07, S-09).
 pub const BEGIN: [&str; 2] = ["BEGIN", "SET CONSTRAINTS ALL DEFERRED"];
 
-/// What can be told of a table by its catalog only, in one query for all of them. Operators:
-/// those of types outside `pg_catalog`, by the default btree class of the type under any domain.
-const FACTS: &str = "SELECT w.n::text, c.relkind = 'p', a.attname, a.attidentity = 'a', \
+/// What can be told of a table by its catalog only, in one query for all of them: rows for the
+/// columns of types outside `pg_catalog`, with the equality of their default btree class (of the
+/// type under any domain), and for all columns of tables with one that is GENERATED ALWAYS.
+const FACTS: &str = "SELECT w.n::text, c.relkind = 'p', a.attname, a.attidentity = 'a', a.attgenerated = '', \
      (SELECT 'OPERATOR(' || pg_catalog.quote_ident(s.nspname) || '.' || o.oprname || ')' \
      FROM pg_catalog.pg_opclass k \
      JOIN pg_catalog.pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree' \
@@ -49,7 +50,8 @@ const FACTS: &str = "SELECT w.n::text, c.relkind = 'p', a.attname, a.attidentity
      JOIN pg_catalog.pg_class c ON c.relnamespace = p.oid AND c.relname = w.t \
      LEFT JOIN (pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid) \
      ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-     AND (a.attidentity = 'a' OR t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)";
+     AND (t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace OR EXISTS (SELECT \
+     FROM pg_catalog.pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity = 'a'))";
 
 /// Which of these types there are not.
 const UNKNOWN: &str =
@@ -149,13 +151,17 @@ fn read_facts(rows: &Answer, unknown: &[String], facts: &mut [Option<Facts>]) {
         let cell = |column: usize| row.get(column).and_then(Option::as_deref);
         let number = cell(0).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
         let Some(slot) = number.checked_sub(1).and_then(|at| facts.get_mut(at)) else { continue };
-        let facts = slot.get_or_insert_with(|| Facts { unknown: unknown.to_vec(), ..Facts::default() });
+        let facts: &mut Facts =
+            slot.get_or_insert_with(|| Facts { unknown: unknown.to_vec(), ..Facts::default() });
         facts.partitioned = cell(1) == Some("t");
         let Some(column) = cell(2) else { continue };
         if cell(3) == Some("t") {
             facts.always.push(column.to_string());
         }
-        if let Some(operator) = cell(4) {
+        if cell(4) == Some("t") {
+            facts.columns.push(column.to_string());
+        }
+        if let Some(operator) = cell(5) {
             facts.operators.push((column.to_string(), operator.to_string()));
         }
     }

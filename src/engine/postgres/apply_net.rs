@@ -164,7 +164,12 @@ async fn update(
         let table = follower.tables.get(index).ok_or_else(unknown)?;
         let identity = table.identity();
         check(keys, identity.len())?;
-        check(rows, set.len())?;
+        if rows.width != set.len() || rows.count != keys.count {
+            check(rows, 0)?;
+        }
+        if table.replaces(set) && !follower.replica {
+            return Err(Stop::Bad);
+        }
         let out = pipeline.wire.out();
         let sql = || table.update_set(set);
         let name = follower.statements.name(out, index, Act::UpdateSet, [set, &[]], sql)?;
@@ -257,12 +262,10 @@ fn unknown() -> Stop {
     Stop::Error(EngineError::new(Cause::Other, DOING, "a change of a table that is not followed"))
 }
 
+/// Arrays hold rows only where there is a column at least.
 fn check(rows: &Rows<'_>, width: usize) -> Result<(), Stop> {
-    // A set of rows without columns has no arrays to stand in.
-    match rows.width == width && width > 0 || rows.is_empty() {
-        true => Ok(()),
-        false => Err(Stop::Bad),
-    }
+    let error = || EngineError::new(Cause::Other, DOING, "rows of another width than their table's");
+    if rows.width == width && width > 0 { Ok(()) } else { Err(Stop::Error(error())) }
 }
 
 /// Cuts rows into what one statement takes.

@@ -131,9 +131,12 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// A column of the identity whose value is what it was.
+    /// A column whose value is what it was, where that matters: of the identity, or one that an
+    /// UPDATE cannot set.
     fn stays(&self, table: &Table, column: usize) -> bool {
-        table.identity().contains(&column) && self.before(column) == self.new[column]
+        let known = table.identity().contains(&column)
+            || table.is_always(column) && !matches!(self.old.get(column), None | Some(Datum::Absent));
+        known && self.before(column) == self.new[column]
     }
 
     /// The value by which the row is found: the log tells the old one where it changed.
@@ -178,6 +181,9 @@ fn queue_row<'a>(
         (RowKind::Delete, false) => table.delete_row(),
         (RowKind::Delete, true) => table.delete_whole(known),
     };
+    if table.replaces(set) && !follower.replica {
+        return Err(irreplaceable(table, &change).into());
+    }
     let out = pipeline.wire.out();
     let name = follower.statements.name(out, change.table, act, columns, sql).map_err(broken)?;
     let encoder = &table.encoder;
@@ -201,6 +207,18 @@ fn queue_row<'a>(
             Err(error.on(&table.projection.target).hint(hint).into())
         }
     }
+}
+
+/// Put in anew, the row would drag along whatever hangs on it by a foreign key.
+fn irreplaceable(table: &Table, change: &RowChange<'_>) -> EngineError {
+    let message = format!(
+        "{} has another value in a column that is GENERATED ALWAYS, and this role may not set \
+         session_replication_role, without which the row cannot be put in anew",
+        the_row(table, change)
+    );
+    EngineError::new(Cause::Privilege, doing(change.kind), message)
+        .on(&table.projection.target)
+        .hint("GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15 or newer), or make the column BY DEFAULT")
 }
 
 /// Exactly these tables are emptied, as the log says (S-21).

@@ -21,6 +21,8 @@ pub struct Facts {
     pub partitioned: bool,
     /// Columns that are GENERATED ALWAYS AS IDENTITY.
     pub always: Vec<String>,
+    /// All columns that hold a value of their own, where one of them is GENERATED ALWAYS.
+    pub columns: Vec<String>,
     /// Equality of types whose operators are not found without their schema.
     pub operators: Vec<(String, String)>,
     /// Native types of the source that are none here: casts start at their text.
@@ -37,6 +39,8 @@ pub struct Table {
     name: String,
     partitioned: bool,
     columns: Vec<Column>,
+    /// Columns of the target that no source column feeds, where rows have to be put in anew.
+    others: Vec<String>,
 }
 
 struct Column {
@@ -132,6 +136,10 @@ impl Table {
         let projection = followed.projection.clone();
         let name = quote::name(&projection.target);
         let column = |column: &ColumnMap| Column::of(column, projection.form, facts);
+        // Whole only where it is needed.
+        let known: &[String] = if facts.always.is_empty() { &[] } else { &facts.columns };
+        let is_unfed = |name: &&String| !projection.columns.iter().any(|column| column.target == **name);
+        let others = known.iter().filter(is_unfed).map(|name| quote::identifier(name)).collect();
         Self {
             identity: followed.identity.clone(),
             encoder: Encoder::of_changes(&projection),
@@ -139,6 +147,7 @@ impl Table {
             name,
             partitioned: facts.partitioned,
             columns: projection.columns.iter().map(column).collect(),
+            others,
             projection,
         }
     }
@@ -162,6 +171,11 @@ impl Table {
 
     pub fn is_always(&self, column: usize) -> bool {
         self.columns[column].always
+    }
+
+    /// One of these columns can be set by no UPDATE: the row is taken out and put in anew.
+    pub fn replaces(&self, set: &[usize]) -> bool {
+        set.iter().any(|column| self.columns[*column].always)
     }
 
     pub fn truncated(&self) -> &str {
@@ -190,8 +204,13 @@ impl Table {
 
     /// Parameters: `set`, then the identity.
     pub fn update_row(&self, set: &[usize]) -> String {
-        let key = self.key(set.len(), &|at| parameter(at), true);
-        match self.assignments(set, &|at| parameter(at), true) {
+        if self.replaces(set) {
+            let gone =
+                format!("DELETE FROM {} AS t WHERE {}", self.only, self.key(set.len(), &parameter, true));
+            return self.replace(&gone, set, &[], &parameter);
+        }
+        let key = self.key(set.len(), &parameter, true);
+        match self.assignments(set, &parameter, true) {
             Some(set) => format!("UPDATE {} AS t SET {set} WHERE {key}", self.only),
             // Nothing changes, and yet the row must be there.
             None => format!("SELECT FROM {} AS t WHERE {key} FOR KEY SHARE", self.only),
@@ -200,13 +219,17 @@ impl Table {
 
     /// Parameters: the identity.
     pub fn delete_row(&self) -> String {
-        format!("DELETE FROM {} AS t WHERE {}", self.only, self.key(0, &|at| parameter(at), true))
+        format!("DELETE FROM {} AS t WHERE {}", self.only, self.key(0, &parameter, true))
     }
 
     /// Parameters: `set`, then the `known` columns of the old row.
     pub fn update_whole(&self, set: &[usize], known: &[usize]) -> String {
         let (one, place) = self.one_row(set.len(), known);
-        match self.assignments(set, &|at| parameter(at), true) {
+        if self.replaces(set) {
+            let gone = format!("DELETE FROM {} AS t USING {one} WHERE {place}", self.only);
+            return self.replace(&gone, set, &[], &parameter);
+        }
+        match self.assignments(set, &parameter, true) {
             Some(set) => format!("UPDATE {} AS t SET {set} FROM {one} WHERE {place}", self.only),
             None => format!("SELECT FROM {one}"),
         }
@@ -257,8 +280,13 @@ impl Table {
     /// Parameters: arrays of `set`, then of the identity.
     pub fn update_set(&self, set: &[usize]) -> String {
         let rows = unnest(set.len() + self.identity().len());
-        let key = self.key(set.len(), &|at| element(at), false);
-        match self.assignments(set, &|at| element(at), false) {
+        let key = self.key(set.len(), &element, false);
+        if self.replaces(set) {
+            let gone = format!("DELETE FROM {} AS t USING {rows} WHERE {key}", self.only);
+            let brought: Vec<String> = (0..set.len()).map(element).collect();
+            return self.replace(&gone, set, &brought, &|at| format!("m.c{}", at + 1));
+        }
+        match self.assignments(set, &element, false) {
             Some(set) => format!("UPDATE {} AS t SET {set} FROM {rows} WHERE {key}", self.only),
             None => format!("SELECT FROM {} AS t, {rows} WHERE {key} FOR KEY SHARE OF t", self.only),
         }
@@ -267,7 +295,34 @@ impl Table {
     /// Parameters: arrays of the identity.
     pub fn delete_set(&self) -> String {
         let rows = unnest(self.identity().len());
-        format!("DELETE FROM {} AS t USING {rows} WHERE {}", self.only, self.key(0, &|at| element(at), false))
+        format!("DELETE FROM {} AS t USING {rows} WHERE {}", self.only, self.key(0, &element, false))
+    }
+
+    /// Rows that `gone` deletes, put in again with other values of `set`. Everything else, values
+    /// that the log does not tell among it, goes from the old row to the new one inside the server.
+    fn replace(
+        &self,
+        gone: &str,
+        set: &[usize],
+        brought: &[String],
+        given: &dyn Fn(usize) -> String,
+    ) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().chain(self.others.iter().map(String::as_str)).collect();
+        let old = names.iter().enumerate().map(|(at, name)| format!("t.{name} AS o{at}"));
+        let returned: Vec<String> = old.chain(brought.iter().cloned()).collect();
+        let value = |at: usize| match set.iter().position(|column| *column == at) {
+            Some(place) => self.columns[at].value(&given(place), false),
+            None => format!("m.o{at}"),
+        };
+        let values: Vec<String> = (0..names.len()).map(value).collect();
+        format!(
+            "WITH m AS ({gone} RETURNING {}) INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM m",
+            returned.join(", "),
+            self.name,
+            names.join(", "),
+            values.join(", ")
+        )
     }
 
     fn assignments(&self, set: &[usize], given: &dyn Fn(usize) -> String, inferred: bool) -> Option<String> {
