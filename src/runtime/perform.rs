@@ -40,14 +40,19 @@ pub(super) enum Act {
     Step(usize),
     /// Sees to it that the table of a copy is ready for its chunks. Leaves no mark.
     Open(usize),
-    /// Marks a copy whose chunks are all in.
+    /// Marks the opening of the capture, with its position.
+    Opened { place: usize, millis: u64 },
+    /// Marks a step whose work is in already: a copy of several chunks, a catch-up.
     Close { place: usize, loaded: Loaded, millis: u64 },
 }
 
 impl Act {
     fn place(&self) -> usize {
         match self {
-            Self::Step(place) | Self::Open(place) | Self::Close { place, .. } => *place,
+            Self::Step(place)
+            | Self::Open(place)
+            | Self::Opened { place, .. }
+            | Self::Close { place, .. } => *place,
         }
     }
 }
@@ -93,6 +98,12 @@ impl Run<'_> {
         steps: &[usize],
         fused: bool,
     ) -> Result<Advance, Trouble> {
+        if let [place] = steps
+            && self.streams(*place)
+        {
+            self.advance_stream(*place).await?;
+            return Ok(Advance::Done);
+        }
         let mut roads = HashMap::new();
         for (at, &place) in steps.iter().enumerate() {
             if !matches!(self.step(place).action, Action::Copy { .. }) {
@@ -231,6 +242,13 @@ impl Run<'_> {
                     let mark = self.mark(hand, step, *loaded, *millis).await?;
                     deeds.marks.push((mark, Loaded::default()));
                 }
+                Act::Opened { millis, .. } => {
+                    let opened = Checkpoint::Opened(self.opened());
+                    let marked = hand.session().mark(&self.graph.name, &opened).await;
+                    marked.map_err(|error| Slip::new(step, error))?;
+                    let mark = self.mark(hand, step, Loaded::default(), *millis).await?;
+                    deeds.marks.push((mark, Loaded::default()));
+                }
                 Act::Step(place) => {
                     if first {
                         self.tell(Event::StepStarted { step: step.id.clone() });
@@ -292,6 +310,9 @@ impl Run<'_> {
                     return Err(slip(violated(step, message, found)));
                 }
             }
+            Action::OpenCapture { .. } | Action::CatchUp { .. } => {
+                unreachable!("broken invariant: steps of the stream have units of their own")
+            }
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
                 let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;
@@ -341,7 +362,7 @@ impl Run<'_> {
             let step = self.step(act.place());
             let mark = progress.step(&step.id).filter(|mark| mark.inputs == step.inputs)?;
             let here = match act {
-                Act::Close { .. } => Loaded::default(),
+                Act::Close { .. } | Act::Opened { .. } => Loaded::default(),
                 _ => Loaded { rows: mark.rows, bytes: mark.bytes },
             };
             Some((mark.clone(), here))

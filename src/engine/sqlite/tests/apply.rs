@@ -36,7 +36,7 @@ pub(in super::super) fn followed(table: &str, columns: &[(&str, &str)], form: Fo
         key: vec![0],
         form,
     };
-    Followed { projection, identity: Identity::Columns(vec![0]) }
+    Followed { projection, identity: Identity::Columns(vec![0]), skipped: Vec::new() }
 }
 
 fn row(changes: &mut Changes, table: usize, kind: RowKind, old: &[Datum<'_>], new: &[Datum<'_>]) {
