@@ -1,15 +1,17 @@
-//! Neutral cells, encoded as COPY's text form for columns of PostgreSQL. What the server would
-//! refuse is refused here, where the column is known; what it would take and silently change
-//! (a third decimal, a time zone, a word like `now`, blanks at the end) is refused as well.
+//! Neutral cells, encoded as text for columns of PostgreSQL: in COPY's form, or plain for bound
+//! values. What the server would refuse is refused here, where the column is known; what it would
+//! take and silently change (a third decimal, a time zone, a word like `now`) is refused as well.
 
 use std::io::Write;
 
 use super::strict;
-use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
+use crate::catalog::{Cell, ColumnMap, Form, Projection, RowBatch, Type};
+use crate::change::Datum;
 
 /// Writes rows of one projection.
 pub struct Encoder {
     columns: Vec<Put>,
+    native: bool,
 }
 
 /// A cell that cannot be written: which column, and why. Never the value.
@@ -17,6 +19,15 @@ pub struct Encoder {
 pub struct Bad {
     pub column: usize,
     pub why: &'static str,
+}
+
+/// Where the text goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A line of COPY: backslashes and line ends are escaped.
+    Copy,
+    /// A bound value: every byte stands for itself.
+    Bound,
 }
 
 /// How cells go into one column.
@@ -84,7 +95,36 @@ impl Put {
 
 impl Encoder {
     pub fn new(projection: &Projection) -> Self {
-        Self { columns: projection.columns.iter().map(Put::of).collect() }
+        Self { columns: projection.columns.iter().map(Put::of).collect(), native: false }
+    }
+
+    /// For changes. Between equal engines values come in the source's own text, and are what
+    /// they are.
+    pub fn of_changes(projection: &Projection) -> Self {
+        match projection.form {
+            Form::Rows => Self::new(projection),
+            _ => Self { columns: vec![Put::Verbatim; projection.columns.len()], native: true },
+        }
+    }
+
+    /// Values come in the text that PostgreSQL itself has made of them.
+    pub fn is_native(&self) -> bool {
+        self.native
+    }
+
+    /// Appends a value of a change, which is not null.
+    pub fn datum(&self, column: usize, datum: Datum<'_>, way: Way, out: &mut Vec<u8>) -> Result<(), Bad> {
+        let (cell, data): (Cell, &[u8]) = match datum {
+            Datum::Null | Datum::Absent => return Err(Bad { column, why: "the change has no value for it" }),
+            Datum::Bool(value) => (Cell::Bool(value), &[]),
+            Datum::Int(value) => (Cell::Int(value), &[]),
+            Datum::UInt(value) => (Cell::UInt(value), &[]),
+            Datum::Float(value) => (Cell::Float(value), &[]),
+            Datum::Text(text) => (Cell::Text { start: 0, end: 0 }, text),
+            Datum::Bytes(bytes) => (Cell::Bytes { start: 0, end: 0 }, bytes),
+        };
+        let put = self.columns.get(column).ok_or(Bad { column, why: "there is no such column" })?;
+        put_cell(put, way, cell, data, out).map_err(|why| Bad { column, why })
     }
 
     /// Appends one row. After an error `out` ends in half a row.
@@ -93,14 +133,14 @@ impl Encoder {
             if column > 0 {
                 out.push(b'\t');
             }
-            put_cell(put, *cell, batch.data(*cell), out).map_err(|why| Bad { column, why })?;
+            put_cell(put, Way::Copy, *cell, batch.data(*cell), out).map_err(|why| Bad { column, why })?;
         }
         out.push(b'\n');
         Ok(())
     }
 }
 
-fn put_cell(put: &Put, cell: Cell, data: &[u8], out: &mut Vec<u8>) -> Fit {
+fn put_cell(put: &Put, way: Way, cell: Cell, data: &[u8], out: &mut Vec<u8>) -> Fit {
     match cell {
         Cell::Null => {
             out.extend_from_slice(b"\\N");
@@ -110,10 +150,10 @@ fn put_cell(put: &Put, cell: Cell, data: &[u8], out: &mut Vec<u8>) -> Fit {
         Cell::Int(value) => put_number(put, i128::from(value), out),
         Cell::UInt(value) => put_number(put, i128::from(value), out),
         Cell::Float(value) => put_float(put, value, out),
-        Cell::Bytes { .. } => put_bytes(put, data, out),
+        Cell::Bytes { .. } => put_bytes(put, way, data, out),
         Cell::Text { .. } => {
             let text = std::str::from_utf8(data).map_err(|_| "the text is not valid UTF-8")?;
-            put_text(put, text, out)
+            put_text(put, way, text, out)
         }
     }
 }
@@ -224,21 +264,21 @@ fn put_shortest(value: f64, out: &mut Vec<u8>) {
     let _ = write!(out, "{value:?}");
 }
 
-fn put_bytes(put: &Put, data: &[u8], out: &mut Vec<u8>) -> Fit {
+fn put_bytes(put: &Put, way: Way, data: &[u8], out: &mut Vec<u8>) -> Fit {
     let Put::Bytes { length } = put else { return Err("bytes do not fit this type") };
     if length.is_some_and(|length| length as usize != data.len()) {
         return Err("the bytes have another length than the column's");
     }
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.reserve(data.len() * 2 + 3);
-    out.extend_from_slice(b"\\\\x");
+    out.extend_from_slice(if way == Way::Copy { b"\\\\x" } else { b"\\x" });
     for byte in data {
         out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     Ok(())
 }
 
-fn put_text(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
+fn put_text(put: &Put, way: Way, text: &str, out: &mut Vec<u8>) -> Fit {
     match put {
         Put::Text { characters } => {
             if let Some(most) = characters
@@ -247,44 +287,51 @@ fn put_text(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
             {
                 return Err("the text is longer than the column allows");
             }
-            escape(text, out)
+            escape(text, way, out)
         }
-        Put::Verbatim => escape(text, out),
+        Put::Verbatim => escape(text, way, out),
         Put::Bool => put_bool(put, strict::boolean(text)?, out),
         Put::Int { .. } => put_number(put, strict::integer(text)?, out),
-        Put::Decimal { scale } => strict::decimal(text, *scale).and_then(|()| escape(text, out)),
-        Put::Float { .. } => strict::float(text).and_then(|()| escape(text, out)),
+        Put::Decimal { scale } => strict::decimal(text, *scale).and_then(|()| escape(text, way, out)),
+        Put::Float { .. } => strict::float(text).and_then(|()| escape(text, way, out)),
         Put::Bytes { .. } => Err("text does not fit bytes"),
-        Put::Bit => strict::bits(text).and_then(|()| escape(text, out)),
-        Put::Date => strict::date(text).and_then(|()| escape(text, out)),
+        Put::Bit => strict::bits(text).and_then(|()| escape(text, way, out)),
+        Put::Date => strict::date(text).and_then(|()| escape(text, way, out)),
         Put::Time { precision, zone } => {
-            strict::time(text, *precision, *zone).and_then(|()| escape(text, out))
+            strict::time(text, *precision, *zone).and_then(|()| escape(text, way, out))
         }
         Put::Timestamp { precision } => match strict::timestamp(text, *precision)? {
             true => Err("the timestamp has a zone and the column has none"),
-            false => escape(text, out),
+            false => escape(text, way, out),
         },
-        Put::TimestampTz { precision, zone } => put_timestamp_tz(text, *precision, zone.as_deref(), out),
-        Put::Uuid => strict::uuid(text).and_then(|()| escape(text, out)),
+        Put::TimestampTz { precision, zone } => put_timestamp_tz(text, *precision, zone.as_deref(), way, out),
+        Put::Uuid => strict::uuid(text).and_then(|()| escape(text, way, out)),
     }
 }
 
-fn put_timestamp_tz(text: &str, precision: u8, zone: Option<&str>, out: &mut Vec<u8>) -> Fit {
+fn put_timestamp_tz(text: &str, precision: u8, zone: Option<&str>, way: Way, out: &mut Vec<u8>) -> Fit {
     let has_zone = strict::timestamp(text, precision)?;
-    escape(text, out)?;
+    escape(text, way, out)?;
     match zone {
         _ if has_zone || text.ends_with("infinity") => Ok(()),
         Some(zone) => {
             out.push(b' ');
-            escape(zone, out)
+            escape(zone, way, out)
         }
         None => Err("the timestamp has no zone and the plan names none (`zone:`)"),
     }
 }
 
-/// COPY's escapes. NUL is the one character that PostgreSQL's text cannot hold.
-fn escape(text: &str, out: &mut Vec<u8>) -> Fit {
+const NUL: &str = "the text holds a NUL character, which PostgreSQL cannot store";
+
+/// COPY's escapes, where they are wanted. NUL is the one character that PostgreSQL's text cannot
+/// hold.
+fn escape(text: &str, way: Way, out: &mut Vec<u8>) -> Fit {
     let bytes = text.as_bytes();
+    if way == Way::Bound {
+        out.extend_from_slice(bytes);
+        return if bytes.contains(&0) { Err(NUL) } else { Ok(()) };
+    }
     let mut start = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let letter = match byte {
@@ -292,7 +339,7 @@ fn escape(text: &str, out: &mut Vec<u8>) -> Fit {
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
-            0 => return Err("the text holds a NUL character, which PostgreSQL cannot store"),
+            0 => return Err(NUL),
             _ => continue,
         };
         out.extend_from_slice(&bytes[start..at]);
@@ -434,7 +481,7 @@ mod tests {
         assert_eq!(text(Type::TimestampTz { precision: 6 }, "-infinity"), Ok("-infinity".into()));
         let put = Put::TimestampTz { precision: 6, zone: Some("Europe/Berlin".into()) };
         let mut out = Vec::new();
-        put_text(&put, "2024-01-01 00:00:00", &mut out).expect("fits");
+        put_text(&put, Way::Copy, "2024-01-01 00:00:00", &mut out).expect("fits");
         assert_eq!(out, b"2024-01-01 00:00:00 Europe/Berlin");
     }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::apply::{self, Follower};
+use super::apply_net::{self, Undo};
+use super::apply_rows::{self, Refused};
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
 use super::error::{self, ServerError, crash_point};
@@ -16,8 +19,9 @@ use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
+use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::{Applied, Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -40,6 +44,10 @@ pub struct PgSession {
     transaction: Transaction,
     /// Marks of the open transaction, written when it commits.
     marks: Vec<marks::Bound>,
+    /// What it takes to apply changes, once that was asked for.
+    follower: Option<Follower>,
+    /// A savepoint of the open transaction stands before the last set.
+    saved: bool,
     /// Counts transactions, for their names.
     units: u64,
     /// Tells sessions of one run apart.
@@ -66,6 +74,8 @@ impl PgSession {
             epoch: epoch.to_string(),
             transaction: Transaction::None,
             marks: Vec::new(),
+            follower: None,
+            saved: false,
             units: 0,
             buffer: Vec::with_capacity(FRAME_BYTES + (16 << 10)),
         })
@@ -77,11 +87,20 @@ impl PgSession {
     }
 
     fn wire(&mut self) -> Result<&mut Wire, EngineError> {
-        let gone = || {
-            EngineError::new(Cause::Connection, "write", "the connection is gone")
-                .hint("run the same command again: it continues")
-        };
         self.wire.as_mut().ok_or_else(gone)
+    }
+
+    /// What begins a transaction of this session.
+    fn begin_with(&self) -> &'static [&'static str] {
+        if self.follower.is_some() { &apply::BEGIN } else { &apply::BEGIN[..1] }
+    }
+
+    /// Goes on with another connection.
+    fn take(&mut self, wire: Wire) {
+        self.wire = Some(wire);
+        if let Some(follower) = &mut self.follower {
+            follower.unsettle();
+        }
     }
 
     /// Statements with the BEGIN that is still to be sent.
@@ -89,7 +108,7 @@ impl PgSession {
         match self.transaction {
             Transaction::Wanted => {
                 self.transaction = Transaction::Open;
-                format!("BEGIN;\n{sql}")
+                format!("{};\n{sql}", self.begin_with().join(";\n"))
             }
             _ => sql.to_string(),
         }
@@ -97,7 +116,7 @@ impl PgSession {
 
     /// Runs statements and keeps the session only if it is still of use.
     async fn ask(&mut self, sql: &str) -> Result<Vec<Answer>, Fault> {
-        let skipped = usize::from(self.transaction == Transaction::Wanted);
+        let skipped = if self.transaction == Transaction::Wanted { self.begin_with().len() } else { 0 };
         let sql = self.with_begin(sql);
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
         let wire = self.wire.as_mut().ok_or_else(gone)?;
@@ -245,16 +264,22 @@ impl PgSession {
         if begin {
             wire.bind("BEGIN", &[])?;
         }
-        for (sql, values) in marks {
-            let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
-            wire.bind(sql, &values)?;
+        for mark in marks {
+            let values: Vec<Option<&str>> = mark.values.iter().map(Option::as_deref).collect();
+            wire.bind(mark.sql, &values)?;
         }
         wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch)])?;
         wire.bind("COMMIT", &[])
     }
 
-    fn not_committed(&self, error: &ServerError) -> EngineError {
-        // The fence divides by zero when it is not ours.
+    /// `fence` is the fence's place among the statements.
+    fn not_committed(&self, error: &ServerError, fence: usize) -> EngineError {
+        // The mark of a stream that nobody opened divides by zero.
+        if error.code == "22012" && error.statement < fence {
+            let message = "no capture was opened for this plan, and changes of one are to be marked";
+            return EngineError::new(Cause::Stale, "commit", message).on(&self.plan);
+        }
+        // So does the fence when it is not ours.
         if error.code == "22012" {
             let message = "another run has taken over the lock of this plan";
             return EngineError::new(Cause::Locked, "commit", message)
@@ -288,7 +313,7 @@ impl PgSession {
         wire.bind(marks::COMMITTED, &[Some(&self.plan), Some(unit)]).map_err(doing)?;
         let answers = wire.sync().await.map_err(doing)?;
         let committed = answers.first().and_then(|answer| answer.cell(0)) == Some("t");
-        self.wire = Some(wire);
+        self.take(wire);
         Ok(committed)
     }
 
@@ -315,6 +340,48 @@ impl PgSession {
             Err(error) => Err(unknown(error)),
         }
     }
+}
+
+impl PgSession {
+    /// Whether the changes that follow begin the transaction.
+    fn starts_changes(&mut self) -> Result<bool, EngineError> {
+        let none = || EngineError::new(Cause::Other, "apply changes", "no transaction was begun");
+        match std::mem::replace(&mut self.transaction, Transaction::Open) {
+            Transaction::Wanted => Ok(true),
+            Transaction::Open => Ok(false),
+            Transaction::None => {
+                self.transaction = Transaction::None;
+                Err(none())
+            }
+        }
+    }
+
+    fn applying(&mut self) -> Result<(&mut Wire, &mut Follower), EngineError> {
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        let asked = || EngineError::new(Cause::Other, "apply changes", "the session was not made to follow");
+        Ok((wire, self.follower.as_mut().ok_or_else(asked)?))
+    }
+
+    /// Takes a set back that clashed; the transaction goes on.
+    async fn undo(&mut self, undo: Undo) -> Result<(), Fault> {
+        let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        match undo {
+            Undo::Begin => {
+                wire.query("ROLLBACK").await?;
+                self.transaction = Transaction::Wanted;
+            }
+            Undo::Savepoint { .. } => {
+                wire.query("ROLLBACK TO SAVEPOINT net").await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::new(Cause::Connection, "write", "the connection is gone")
+        .hint("run the same command again: it continues")
 }
 
 fn lost_rows(projection: &Projection, said: u64, taken: u64) -> EngineError {
@@ -362,14 +429,18 @@ impl Session for PgSession {
         self.marks.clear();
         self.units += 1;
         self.transaction = Transaction::None;
+        self.saved = false;
         if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
             let wire = self.link.wire(Role::Writer).await?;
             self.id = wire.pid;
-            self.wire = Some(wire);
+            self.take(wire);
         }
         if self.wire()?.status != b'I' {
             // What an error left open.
             self.rollback().await?;
+        }
+        if let (Some(follower), Some(wire)) = (&mut self.follower, &mut self.wire) {
+            follower.settle(wire).await?;
         }
         self.transaction = Transaction::Wanted;
         Ok(())
@@ -441,18 +512,26 @@ impl Session for PgSession {
     /// the caller reads `progress` again.
     async fn commit(&mut self) -> Result<(), EngineError> {
         let marks = std::mem::take(&mut self.marks);
-        let proven = marks.iter().any(|(sql, _)| sql.starts_with("INSERT"));
+        let proven = marks.iter().any(|mark| mark.proves);
         let begin = self.transaction == Transaction::Wanted;
         self.transaction = Transaction::None;
         if begin && marks.is_empty() {
             return Ok(());
         }
         self.queue_commit(begin, &marks).map_err(|fault| fault.doing("commit"))?;
+        let fence = usize::from(begin) + marks.len();
+        if self.follower.is_some() {
+            crash_point!("apply::progress_updated");
+        }
+        let following = self.follower.is_some();
         let wire = self.wire()?;
         let old_pid = wire.pid;
         let result = match wire.send_sync().await {
             Ok(()) => {
                 crash_point!("copy::commit_sent");
+                if following {
+                    crash_point!("apply::commit_sent");
+                }
                 wire.answers().await
             }
             Err(fault) => Err(fault),
@@ -463,7 +542,7 @@ impl Session for PgSession {
             Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
             Err(Fault::Server(error)) => {
                 self.rollback().await?;
-                Err(self.not_committed(&error))
+                Err(self.not_committed(&error, fence))
             }
             Err(fault) => self.settle(fault, old_pid, proven).await,
         }
@@ -493,5 +572,42 @@ impl Session for PgSession {
         );
         let answer = self.one("look for rows in", table, &sql).await?;
         Ok(answer.cell(0) == Some("t"))
+    }
+
+    async fn follow(&mut self, tables: &[Followed]) -> Result<(), EngineError> {
+        let follower = Follower::open(self.wire()?, tables).await?;
+        self.follower = Some(follower);
+        Ok(())
+    }
+
+    async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
+        let begin = self.starts_changes()?;
+        let (wire, follower) = self.applying()?;
+        let applied = apply_rows::apply(wire, follower, begin, records).await;
+        applied.map_err(|refused| match refused {
+            Refused::Error(error) => error,
+            Refused::Broken(error) => {
+                self.wire = None;
+                error
+            }
+        })
+    }
+
+    async fn apply_net(&mut self, net: &Net<'_>) -> Result<Applied, EngineError> {
+        let undo = match self.starts_changes()? {
+            true => Undo::Begin,
+            false => Undo::Savepoint { again: std::mem::replace(&mut self.saved, true) },
+        };
+        let (wire, follower) = self.applying()?;
+        let applied = apply_net::apply(wire, follower, undo, net).await;
+        let broken = |session: &mut Self, fault: Fault| {
+            session.wire = None;
+            fault.doing("apply changes")
+        };
+        let applied = applied.map_err(|fault| broken(self, fault))??;
+        if applied == Applied::Clashed {
+            self.undo(undo).await.map_err(|fault| broken(self, fault))?;
+        }
+        Ok(applied)
     }
 }

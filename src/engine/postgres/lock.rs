@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::connect::{Link, Role};
 use super::error::{self, from_sqlx};
 use super::load::PgSession;
-use super::marks::{self, rfc3339};
+use super::marks::{self, Layout, rfc3339};
 use crate::engine::{Cause, EngineError, Lock, LockHolder, Session};
 
 const DOING: &str = "take the lock of plan";
@@ -91,18 +91,18 @@ async fn acquire(
         .hint("wait for that run to end, or stop it; a dead one is released by the server within minutes"))
 }
 
-/// Makes the state tables where they are missing. One lock for all plans keeps two first runs
-/// from making them at the same time.
+/// Makes the state tables where they are missing, and raises an older layout. One lock for all
+/// plans keeps two first runs from doing it at the same time.
 async fn create_state(connection: &mut PgConnection) -> Result<(), EngineError> {
     const DOING: &str = "create the state tables (schema towpath) in";
-    if marks::is_present(connection).await? {
+    if marks::layout(connection).await? == Layout::Ours {
         return Ok(());
     }
     let fail = |error| from_sqlx(DOING, error);
     let mut transaction = connection.begin().await.map_err(fail)?;
     let guard = sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1)").bind(key("\u{0}state tables"));
     guard.execute(&mut *transaction).await.map_err(fail)?;
-    if !marks::is_present(&mut transaction).await? {
+    if marks::layout(&mut transaction).await? != Layout::Ours {
         for sql in marks::CREATE {
             transaction.execute(*sql).await.map_err(fail)?;
         }
@@ -146,7 +146,7 @@ fn whoami() -> String {
 /// Who holds the plan's lock now. The row tells who it was; the advisory lock, whether he lives.
 pub async fn holder(connection: &mut PgConnection, plan: &str) -> Result<Option<LockHolder>, EngineError> {
     let fail = |error| from_sqlx("ask who holds plan", error).on(plan);
-    if !marks::is_present(connection).await? {
+    if marks::layout(connection).await? == Layout::Missing {
         return Ok(None);
     }
     let sql = concat!(

@@ -1,21 +1,25 @@
-//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy` and `lock`.
-//! Reading tolerates that nothing is there and never creates it; marks are written by the
-//! session that wrote the data, in its transaction.
+//! What the target remembers: schema `towpath` with tables `run`, `step`, `copy`, `stream`,
+//! `stream_table` and `lock`. Reading tolerates that nothing is there and never creates it; marks
+//! are written by the session that wrote the data, in its transaction.
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::error::from_sqlx;
+use super::quote;
 use crate::catalog::Name;
-use crate::change::Position;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark};
+use crate::change::{Counts, Position};
+use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark, StreamMark, StreamProgress};
 use crate::engine::{Cause, EngineError};
 
-/// The layout below. Another one than ours is refused, never guessed at.
-const FORMAT: &str = "towpath state, format 1";
+/// The layout below. One that we do not know is refused, never guessed at.
+const FORMAT: &str = "towpath state, format 2";
+/// The layout without streams. It is read as it is, and raised by the next run that takes a lock.
+const FORMAT_1: &str = "towpath state, format 1";
 const DOING: &str = "read the state of the plan in";
 
-/// Makes the state tables. Run in one transaction; safe to run again.
+/// Makes the state tables, or those that an older layout lacks. Run in one transaction; safe to
+/// run again.
 pub const CREATE: &[&str] = &[
     "CREATE SCHEMA IF NOT EXISTS towpath",
     "CREATE TABLE IF NOT EXISTS towpath.run (plan text NOT NULL, epoch bigint NOT NULL, digest text NOT NULL, \
@@ -29,25 +33,41 @@ pub const CREATE: &[&str] = &[
      position text NOT NULL, rows bigint NOT NULL, bytes bigint NOT NULL, \
      at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), unit text NOT NULL, \
      PRIMARY KEY (plan, table_schema, table_name, number))",
+    "CREATE TABLE IF NOT EXISTS towpath.stream (plan text PRIMARY KEY, opened text NOT NULL, \
+     position text NOT NULL, committed_at bigint, transactions bigint NOT NULL, unit text NOT NULL, \
+     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    "CREATE TABLE IF NOT EXISTS towpath.stream_table (plan text NOT NULL, table_schema text NOT NULL, \
+     table_name text NOT NULL, inserts bigint NOT NULL, updates bigint NOT NULL, deletes bigint NOT NULL, \
+     truncates bigint NOT NULL, PRIMARY KEY (plan, table_schema, table_name))",
     "CREATE TABLE IF NOT EXISTS towpath.lock (plan text PRIMARY KEY, epoch bigint NOT NULL, \
      holder text NOT NULL, since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
 ];
 
-/// Writes the layout's number where the tables were just made.
+/// Writes the layout's number where the tables were just made or raised.
 pub fn stamp() -> String {
     format!("COMMENT ON TABLE towpath.run IS '{FORMAT}'")
 }
 
-/// What stands at the table `run`: nothing, our layout, or one we do not know.
-pub async fn is_present(connection: &mut PgConnection) -> Result<bool, EngineError> {
+/// Which layout stands in the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    Missing,
+    /// Readable, without the tables of streams.
+    Format1,
+    Ours,
+}
+
+/// What stands at the table `run`; an error where it is a layout we do not know.
+pub async fn layout(connection: &mut PgConnection) -> Result<Layout, EngineError> {
     let sql = "SELECT pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c \
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                WHERE n.nspname = 'towpath' AND c.relname = 'run'";
     let row = sqlx::query(sql).fetch_optional(connection).await.map_err(|error| from_sqlx(DOING, error))?;
-    let Some(row) = row else { return Ok(false) };
+    let Some(row) = row else { return Ok(Layout::Missing) };
     let comment: Option<String> = cell(&row, 0)?;
     match comment.as_deref() {
-        Some(FORMAT) => Ok(true),
+        Some(FORMAT) => Ok(Layout::Ours),
+        Some(FORMAT_1) => Ok(Layout::Format1),
         _ => Err(EngineError::new(Cause::Stale, DOING, "schema towpath is not in the form this version writes")
             .hint("another version of Towpath made it, or it is not Towpath's; use that version, or move the schema away")),
     }
@@ -91,6 +111,14 @@ const STEPS: &str = concat!(
 const CHUNKS: &str = "SELECT table_schema, table_name, number, of, bounds, position, rows, bytes \
      FROM towpath.copy WHERE plan = $1 ORDER BY table_schema, table_name, number";
 
+const STREAM: &str = concat!(
+    "SELECT opened, position, committed_at, transactions, ",
+    rfc3339!("at"),
+    " FROM towpath.stream WHERE plan = $1"
+);
+const STREAM_TABLES: &str = "SELECT table_schema, table_name, inserts, updates, deletes, truncates \
+     FROM towpath.stream_table WHERE plan = $1 ORDER BY table_schema, table_name";
+
 async fn rows(
     connection: &mut PgConnection,
     sql: &'static str,
@@ -102,10 +130,11 @@ async fn rows(
 
 /// Everything about one plan.
 pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progress, EngineError> {
-    if !is_present(connection).await? {
-        return Ok(Progress::default());
-    }
+    let layout = layout(connection).await?;
     let mut progress = Progress::default();
+    if layout == Layout::Missing {
+        return Ok(progress);
+    }
     for row in rows(connection, RUNS, plan).await? {
         if progress.digest.is_none() {
             progress.digest = Some(cell(&row, 6)?);
@@ -140,12 +169,37 @@ pub async fn progress(connection: &mut PgConnection, plan: &str) -> Result<Progr
             bytes: unsigned(&row, 7)?,
         });
     }
+    if layout == Layout::Ours {
+        progress.stream = stream(connection, plan).await?;
+    }
     Ok(progress)
+}
+
+async fn stream(connection: &mut PgConnection, plan: &str) -> Result<Option<StreamProgress>, EngineError> {
+    let Some(row) = rows(connection, STREAM, plan).await?.into_iter().next() else { return Ok(None) };
+    let mut stream = StreamProgress {
+        opened: Position(cell(&row, 0)?),
+        position: Position(cell(&row, 1)?),
+        committed_at: cell(&row, 2)?,
+        transactions: unsigned(&row, 3)?,
+        tables: Vec::new(),
+        at: cell(&row, 4)?,
+    };
+    for row in rows(connection, STREAM_TABLES, plan).await? {
+        let counts = Counts {
+            inserts: unsigned(&row, 2)?,
+            updates: unsigned(&row, 3)?,
+            deletes: unsigned(&row, 4)?,
+            truncates: unsigned(&row, 5)?,
+        };
+        stream.tables.push((Name::new(cell::<String>(&row, 0)?, cell::<String>(&row, 1)?), counts));
+    }
+    Ok(Some(stream))
 }
 
 /// Names of the plans.
 pub async fn plans(connection: &mut PgConnection) -> Result<Vec<String>, EngineError> {
-    if !is_present(connection).await? {
+    if layout(connection).await? == Layout::Missing {
         return Ok(Vec::new());
     }
     let sql = "SELECT DISTINCT plan FROM towpath.run ORDER BY plan";
@@ -154,36 +208,75 @@ pub async fn plans(connection: &mut PgConnection) -> Result<Vec<String>, EngineE
 }
 
 /// A statement with its values, to be run in the session's transaction.
-pub type Bound = (&'static str, Vec<String>);
+pub struct Bound {
+    pub sql: &'static str,
+    pub values: Vec<Option<String>>,
+    /// It leaves the transaction's name behind, by which a lost commit is found.
+    pub proves: bool,
+}
+
+impl Bound {
+    fn new<const N: usize>(sql: &'static str, values: [&dyn ToString; N]) -> Self {
+        Self { sql, values: values.iter().map(|value| Some(value.to_string())).collect(), proves: false }
+    }
+
+    fn proof(self) -> Self {
+        Self { proves: true, ..self }
+    }
+}
 
 /// What a mark writes. `unit` names the transaction: found again, it proves that it committed.
 pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
-    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect::<Vec<_>>();
     match mark {
         Checkpoint::Step(mark) => {
-            let numbers = [mark.rows, mark.bytes, mark.millis].map(|number| number.to_string());
-            let mut values = own(&[plan, &mark.step, &mark.inputs]);
-            values.extend(numbers);
-            values.push(unit.to_string());
-            vec![(STEP, values)]
+            let StepMark { step, inputs, rows, bytes, millis, .. } = mark;
+            vec![Bound::new(STEP, [&plan, step, inputs, rows, bytes, millis, &unit]).proof()]
         }
         Checkpoint::Chunk(mark) => {
-            let mut values = own(&[plan, &mark.table.schema, &mark.table.name]);
-            values.extend([mark.number, mark.of].map(|number| number.to_string()));
-            values.extend(own(&[&mark.bounds, &mark.position.0]));
-            values.extend([mark.rows, mark.bytes].map(|number| number.to_string()));
-            values.push(unit.to_string());
-            vec![(CHUNK, values)]
+            let ChunkMark { table, number, of, bounds, position, rows, bytes } = mark;
+            let values: [&dyn ToString; 10] =
+                [&plan, &table.schema, &table.name, number, of, bounds, position, rows, bytes, &unit];
+            vec![Bound::new(CHUNK, values).proof()]
         }
-        Checkpoint::Opened(_) | Checkpoint::Applied(_) => Vec::new(),
+        Checkpoint::Opened(position) => vec![
+            Bound::new(OPENED, [&plan, position, &unit]).proof(),
+            Bound::new("DELETE FROM towpath.stream_table WHERE plan = $1", [&plan]),
+        ],
+        Checkpoint::Applied(mark) => applied(plan, mark, unit),
         Checkpoint::Recopy { table, step } => vec![
-            (
+            Bound::new(
                 "DELETE FROM towpath.copy WHERE plan = $1 AND table_schema = $2 AND table_name = $3",
-                own(&[plan, &table.schema, &table.name]),
+                [&plan, &table.schema, &table.name],
             ),
-            ("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", own(&[plan, step])),
+            Bound::new("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", [&plan, step]),
         ],
     }
+}
+
+fn applied(plan: &str, mark: &StreamMark, unit: &str) -> Vec<Bound> {
+    let mut stream = Bound::new(APPLIED, [&plan, &mark.position, &mark.transactions, &unit]).proof();
+    stream.values.push(mark.committed_at.map(|at| at.to_string()));
+    if mark.tables.is_empty() {
+        return vec![stream];
+    }
+    let texts = |of: fn(&Name) -> &str| {
+        let texts: Vec<&str> = mark.tables.iter().map(|(name, _)| of(name)).collect();
+        quote::array(&texts)
+    };
+    let numbers = |of: fn(&Counts) -> u64| {
+        let numbers: Vec<String> = mark.tables.iter().map(|(_, counts)| of(counts).to_string()).collect();
+        quote::array(&numbers)
+    };
+    let values: [&dyn ToString; 7] = [
+        &plan,
+        &texts(|name| &name.schema),
+        &texts(|name| &name.name),
+        &numbers(|counts| counts.inserts),
+        &numbers(|counts| counts.updates),
+        &numbers(|counts| counts.deletes),
+        &numbers(|counts| counts.truncates),
+    ];
+    vec![stream, Bound::new(APPLIED_TABLES, values)]
 }
 
 const STEP: &str = "INSERT INTO towpath.step (plan, step, inputs, rows, bytes, millis, unit) \
@@ -195,9 +288,34 @@ const CHUNK: &str = "INSERT INTO towpath.copy \
      (plan, table_schema, table_name, number, of, bounds, position, rows, bytes, unit) \
      VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6, $7, $8::bigint, $9::bigint, $10)";
 
+/// A capture that is opened again begins a new stream.
+const OPENED: &str = "INSERT INTO towpath.stream (plan, opened, position, transactions, unit) \
+     VALUES ($1, $2, $2, 0, $3) \
+     ON CONFLICT (plan) DO UPDATE SET opened = excluded.opened, position = excluded.position, \
+     committed_at = NULL, transactions = 0, unit = excluded.unit, at = excluded.at";
+
+/// Fails with a division by zero where no capture was opened: what is counted from nowhere would
+/// look like a stream that is complete.
+const APPLIED: &str = "WITH applied AS (UPDATE towpath.stream SET position = $2, \
+     transactions = transactions + $3::bigint, unit = $4, \
+     committed_at = COALESCE($5::bigint, committed_at), at = pg_catalog.clock_timestamp() \
+     WHERE plan = $1 RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM applied";
+
+/// Several source tables may feed one target table.
+const APPLIED_TABLES: &str = "INSERT INTO towpath.stream_table AS s \
+     (plan, table_schema, table_name, inserts, updates, deletes, truncates) \
+     SELECT $1, n.s, n.t, pg_catalog.sum(n.i), pg_catalog.sum(n.u), pg_catalog.sum(n.d), pg_catalog.sum(n.c) \
+     FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), \
+     pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::bigint[]), \
+     pg_catalog.unnest($7::bigint[])) AS n(s, t, i, u, d, c) GROUP BY n.s, n.t \
+     ON CONFLICT (plan, table_schema, table_name) DO UPDATE SET inserts = s.inserts + excluded.inserts, \
+     updates = s.updates + excluded.updates, deletes = s.deletes + excluded.deletes, \
+     truncates = s.truncates + excluded.truncates";
+
 /// Whether the transaction of that name committed.
 pub const COMMITTED: &str = "SELECT EXISTS (SELECT FROM towpath.step WHERE plan = $1 AND unit = $2) \
-     OR EXISTS (SELECT FROM towpath.copy WHERE plan = $1 AND unit = $2)";
+     OR EXISTS (SELECT FROM towpath.copy WHERE plan = $1 AND unit = $2) \
+     OR EXISTS (SELECT FROM towpath.stream WHERE plan = $1 AND unit = $2)";
 
 /// Fails with a division by zero when the fence is no longer ours, so that a COMMIT behind it in
 /// the same message is never reached; else holds it until the transaction ends.

@@ -1,6 +1,11 @@
 //! The postgres engine: the door, and the two ends behind it. Rows travel on our own wire
 //! client, questions about catalogs and state on sqlx.
 
+mod apply;
+mod apply_net;
+mod apply_rows;
+mod apply_sql;
+mod arrays;
 mod ask;
 mod connect;
 mod ddl;
@@ -14,6 +19,7 @@ mod load;
 mod lock;
 mod login;
 mod marks;
+mod pipeline;
 mod probe;
 mod quote;
 mod read;

@@ -27,6 +27,9 @@ pub const READ_BYTES: usize = 256 << 10;
 /// The largest answer outside COPY that is kept in memory: a frame beyond it is an error.
 const FRAME_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of the outgoing buffer that are kept for reuse.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
 /// Both directions of a connection.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -153,6 +156,46 @@ impl Wire {
         Ok(())
     }
 
+    /// Begins a pipeline, which [`Self::close_pipeline`] ends. Until its end is answered the
+    /// session is not ready for anything else.
+    pub fn open_pipeline(&mut self) {
+        self.awaited += 1;
+    }
+
+    pub fn close_pipeline(&mut self) {
+        frontend::sync(&mut self.outgoing);
+    }
+
+    /// As [`Self::flush`], listening meanwhile: a server whose answers nobody takes stops reading.
+    pub async fn push(&mut self) -> Result<()> {
+        let mut bytes = self.outgoing.split();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            sent += self.put_some(&bytes[sent..]).await?;
+        }
+        self.pipe.flush().await?;
+        // One huge value must not be kept for all that follow.
+        if bytes.capacity() <= KEPT_BYTES_MAX {
+            bytes.clear();
+            self.outgoing = bytes;
+        }
+        Ok(())
+    }
+
+    /// The next frame that has arrived whole, without waiting.
+    pub async fn arrived(&mut self) -> Result<Option<Frame>> {
+        while self.incoming.len() >= 5 {
+            let (_, body) = header(&self.incoming)?;
+            if self.incoming.len() < 5 + body {
+                return Ok(None);
+            }
+            if let Some(frame) = self.step().await? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
     async fn fill(&mut self) -> Result<()> {
         if self.incoming.capacity() - self.incoming.len() < 16 << 10 {
             self.incoming.reserve(READ_BYTES);
@@ -198,7 +241,7 @@ impl Wire {
     }
 
     /// The next frame that is not a notice or a changed parameter.
-    async fn event(&mut self) -> Result<Frame> {
+    pub async fn event(&mut self) -> Result<Frame> {
         loop {
             if let Some(frame) = self.step().await? {
                 return Ok(frame);
