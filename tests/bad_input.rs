@@ -447,7 +447,7 @@ fn y_05_y_06_y_10_keys_of_following_are_judged_as_all_others() {
         (cutover("fence: table"), "E106", "tables"),
         (cutover("fence: { roles: [] }"), "E106", ""),
         (cutover("fence: { roles: [a, a] }"), "E106", ""),
-        (cutover("fence: { role: [a] }"), "E105", "roles"),
+        (cutover("fence: { roles: [a], budget: 1m }"), "E105", ""),
         (cutover("verify: none"), "E106", ""),
         (cutover("sequences: { margin: -1 }"), "E108", ""),
         (cutover("checks: [{ db: traget, sql: x }]"), "E106", "target"),
@@ -504,7 +504,7 @@ fn y_04_a_duplicate_hides_no_other_problem() {
 
 #[test]
 fn all_problems_come_at_once_and_in_order() {
-    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\ncutover: {}\nextra: 1\n";
+    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\nreverse: true\nextra: 1\n";
     let problems = refused(text);
     let lines: Vec<_> = problems.iter().filter_map(|problem| problem.span).map(|span| span.line).collect();
     assert!(lines.is_sorted(), "{lines:?}");

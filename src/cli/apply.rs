@@ -18,7 +18,7 @@ use crate::engine::Source;
 use crate::graph::{Graph, Phase, digest};
 use crate::plan::Plan;
 use crate::runtime::planning::SourceEnd;
-use crate::runtime::{Planned, Report, RunOptions, Stop, execute};
+use crate::runtime::{Planned, Report, RunOptions, Stop, execute, stream};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
 const ATTEMPTS: u32 = 5;
@@ -122,10 +122,12 @@ fn options(args: &ApplyArgs, plan: &Plan, goal: String) -> RunOptions {
         until: args.until.map(|until| match until {
             Until::Schema => Phase::Schema,
             Until::Loaded => Phase::Load,
+            Until::Synced => Phase::Sync,
         }),
         keep_going: args.keep_going,
         fail_fast: args.fail_fast,
         attempts: ATTEMPTS,
+        follow: stream::follow_options(plan, ATTEMPTS),
     }
 }
 

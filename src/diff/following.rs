@@ -114,6 +114,9 @@ fn told_apart(
                 "its replica identity is nothing: the log does not say which rows change"
             }
             ReplicaIdentity::Index(_) => "its replica identity is an index that is not there any more",
+            _ if work.table.primary_key().is_some() => {
+                "its primary key is deferrable: the log does not say which rows change"
+            }
             _ => "no primary key: the log does not say which rows change",
         };
         unidentified(work, at, what.to_string(), found);

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::clock::{Clock, SystemClock};
 use super::drive::RoundEnd;
 use super::event::{Event, Reporter};
+use super::follow::FollowOptions;
 use super::goal::{BARRIER, done_steps, is_copy, own_steps, with_barrier, within};
 use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
@@ -70,6 +71,8 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Attempts at work that fails retryably.
     pub attempts: u32,
+    /// How changes are followed, where the graph follows any.
+    pub follow: FollowOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +250,7 @@ impl Run<'_> {
     async fn one_round(&self) -> Result<RoundEnd, EngineError> {
         let mut progress = self.read_progress().await?;
         let mut done = done_steps(self.graph, &progress)?;
+        self.check_stream(&progress).await?;
         let settled = self.settle_rows(&progress, &done).await;
         match settled {
             Ok(again) if again.is_empty() => {}

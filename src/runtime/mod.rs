@@ -21,6 +21,7 @@ mod resume;
 pub mod retry;
 mod run;
 mod shared;
+pub mod stream;
 mod sums;
 mod table;
 mod trouble;

@@ -43,14 +43,19 @@ pub(super) enum Act {
     Step(usize),
     /// Sees to it that the table of a copy is ready for its chunks. Leaves no mark.
     Open(usize),
-    /// Marks a copy whose chunks are all in.
+    /// Marks the opening of the capture, with its position.
+    Opened { place: usize, millis: u64 },
+    /// Marks a step whose work is in already: a copy of several chunks, a catch-up.
     Close { place: usize, loaded: Loaded, millis: u64 },
 }
 
 impl Act {
     fn place(&self) -> usize {
         match self {
-            Self::Step(place) | Self::Open(place) | Self::Close { place, .. } => *place,
+            Self::Step(place)
+            | Self::Open(place)
+            | Self::Opened { place, .. }
+            | Self::Close { place, .. } => *place,
         }
     }
 }
@@ -110,6 +115,12 @@ impl Run<'_> {
         steps: &[usize],
         fused: bool,
     ) -> Result<Advance, Trouble> {
+        if let [place] = steps
+            && self.streams(*place)
+        {
+            self.advance_stream(*place).await?;
+            return Ok(Advance::Done);
+        }
         let mut roads = HashMap::new();
         for (at, &place) in steps.iter().enumerate() {
             if !matches!(self.step(place).action, Action::Copy { .. }) {
@@ -254,6 +265,13 @@ impl Run<'_> {
                     let mark = self.mark(hand, step, *loaded, *millis).await?;
                     deeds.marks.push((mark, Loaded::default()));
                 }
+                Act::Opened { millis, .. } => {
+                    let opened = Checkpoint::Opened(self.opened());
+                    let marked = hand.session().mark(&self.graph.name, &opened).await;
+                    marked.map_err(|error| Slip::new(step, error))?;
+                    let mark = self.mark(hand, step, Loaded::default(), *millis).await?;
+                    deeds.marks.push((mark, Loaded::default()));
+                }
                 Act::Step(place) => {
                     if first {
                         self.tell(Event::StepStarted { step: step.id.clone() });
@@ -320,7 +338,7 @@ impl Run<'_> {
                 }
             }
             Action::OpenCapture { .. } | Action::CatchUp { .. } => {
-                return Err(slip(EngineError::new(Cause::Other, "follow", "this step is not performed yet")));
+                unreachable!("broken invariant: steps of the stream have units of their own")
             }
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
@@ -377,7 +395,7 @@ impl Run<'_> {
             let step = self.step(act.place());
             let mark = progress.step(&step.id).filter(|mark| mark.inputs == step.inputs)?;
             let here = match act {
-                Act::Close { .. } => Loaded::default(),
+                Act::Close { .. } | Act::Opened { .. } => Loaded::default(),
                 _ => Loaded { rows: mark.rows, bytes: mark.bytes },
             };
             Some((mark.clone(), here))

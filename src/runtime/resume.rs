@@ -17,6 +17,8 @@ use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 use crate::graph::{Action, Phase, Step};
 
+const LOST_HALF_WAY: &str = "it was half copied when the snapshot was lost";
+
 /// A copy that has rows in the target.
 struct Earlier<'p> {
     place: usize,
@@ -96,6 +98,11 @@ impl Run<'_> {
 
     async fn judge(&self, table: &Earlier<'_>, snapshot: &Shared) -> Result<(usize, Fate), Trouble> {
         let step = self.step(table.place);
+        if self.is_followed(&table.projection.target) {
+            // Whole tables have a start of their own; the stream brings them up to the others.
+            let fate = if table.loaded.finished { Fate::Keep } else { Fate::Recopy(LOST_HALF_WAY) };
+            return Ok((table.place, fate));
+        }
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             match table.loaded.judge(snapshot.as_ref().as_ref()).await {

@@ -13,6 +13,7 @@ use super::pool::Pool;
 use super::rate::RateLimit;
 use super::trouble::Trouble;
 use crate::catalog::{Name, Projection};
+use crate::change::Position;
 use crate::engine::{Cause, EngineError, Loaded, Lock, SequenceValue, Snapshot, Source, Target};
 use crate::graph::{Action, Graph, Step};
 
@@ -70,6 +71,7 @@ pub(super) struct Run<'a> {
     pub(super) reporter: &'a dyn Reporter,
     pub(super) stop: &'a Stop,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) lock: &'a dyn Lock,
     pub(super) pool: Pool<'a>,
     pub(super) rate: Option<Arc<RateLimit>>,
     /// Units that run now.
@@ -79,6 +81,8 @@ pub(super) struct Run<'a> {
     /// Target tables that the graph creates.
     created: HashSet<&'a Name>,
     snapshot: tokio::sync::Mutex<Option<Shared>>,
+    /// Where this run opened the capture.
+    opened: Mutex<Option<Position>>,
     sequences: tokio::sync::OnceCell<Vec<SequenceValue>>,
     gauges: Mutex<BTreeMap<String, Arc<Gauge>>>,
     book: &'a Mutex<Book>,
@@ -112,12 +116,14 @@ impl<'a> Run<'a> {
             reporter: setting.reporter,
             stop: setting.stop,
             clock: setting.clock.clone(),
+            lock,
             pool: Pool::new(lock),
             rate: rate.map(|rows| Arc::new(RateLimit::new(rows, std::time::Instant::now()))),
             running: AtomicUsize::new(0),
             places: graph.steps.iter().enumerate().map(|(at, step)| (step.id.as_str(), at)).collect(),
             created: cards.map(|card| &card.target).collect(),
             snapshot: tokio::sync::Mutex::new(None),
+            opened: Mutex::new(None),
             sequences: tokio::sync::OnceCell::new(),
             gauges: Mutex::new(BTreeMap::new()),
             book,
@@ -167,9 +173,22 @@ impl<'a> Run<'a> {
         if let Some(snapshot) = held.as_ref() {
             return Ok(snapshot.clone());
         }
-        let snapshot: Shared = Arc::new(self.source.snapshot().await?);
+        let snapshot: Shared = Arc::new(self.new_snapshot().await?);
         *held = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Takes the snapshot that came with the opening of the capture.
+    pub(super) async fn hold_snapshot(&self, snapshot: Shared) {
+        let position = snapshot.position().clone();
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        *self.snapshot.lock().await = Some(snapshot);
+    }
+
+    /// Where this run opened the capture.
+    pub(super) fn opened(&self) -> Position {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        opened.expect("broken invariant: it is marked after it was opened")
     }
 
     /// Lets go of the snapshot, where nobody reads in it any more. An error changes nothing:

@@ -69,6 +69,7 @@ fn options(random: &mut Random) -> RunOptions {
         keep_going: random.once_in(3),
         fail_fast: random.once_in(4),
         attempts: 3,
+        follow: Default::default(),
     }
 }
 

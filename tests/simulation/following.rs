@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use towpath::catalog::{ColumnMap, Form, Name, Projection, Type};
 use towpath::change::{Counts, Followed, Identity, Position};
-use towpath::checkpoint::{Goal, StreamProgress};
+use towpath::checkpoint::StreamProgress;
 use towpath::engine::{EngineError, Target};
 use towpath::runtime::follow::{
     Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, follow,
@@ -124,7 +124,13 @@ impl Case {
     /// One run: takes the lock, reads the progress, follows.
     async fn run(&self, run: &Run<'_>) -> Result<FollowReport, EngineError> {
         let target = MemoryTarget(self.world.clone());
-        let held = target.lock("plan", &Goal { digest: "goal".into(), ..Goal::default() }, Duration::ZERO).await?;
+        let held = target
+            .lock(
+                "plan",
+                &towpath::checkpoint::Goal { digest: "goal".into(), ..Default::default() },
+                Duration::ZERO,
+            )
+            .await?;
         let progress = target.progress("plan").await?;
         let mut from = progress.stream.expect("it was opened").position;
         if run.from_seen {

@@ -153,6 +153,7 @@ fn card(name: &Name, shape: Shape) -> TableCard {
         columns: 2,
         form: "values".into(),
         filter: None,
+        changes: None,
         differences: Vec::new(),
         primary_key: None,
         keys: Vec::new(),

@@ -100,19 +100,27 @@ async fn present(connection: &mut PgConnection) -> Result<HashSet<String>, Engin
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                WHERE n.nspname = 'towpath' AND c.relkind NOT IN ('i', 'I')";
     let found = sqlx::query(sql).fetch_all(connection).await.map_err(|error| from_sqlx(DOING, error))?;
+    let found: Vec<(String, Option<String>)> =
+        found.iter().map(|row| Ok((cell(row, 0)?, cell(row, 1)?))).collect::<Result<_, EngineError>>()?;
+    // The first version wrote its format on `run` alone.
+    let stamped = found.iter().any(|(name, words)| name == "run" && words.as_deref() == Some(FORMAT));
     let mut ours = HashSet::new();
-    for row in &found {
-        let (name, comment): (String, Option<String>) = (cell(row, 0)?, cell(row, 1)?);
+    for (name, words) in found {
         if !TABLES.iter().any(|table| table.name == name) {
             continue;
         }
-        if comment.as_deref() != Some(FORMAT) {
-            return Err(foreign(&name));
+        match words.as_deref() {
+            Some(FORMAT) => {}
+            None if stamped && FIRST.contains(&name.as_str()) => {}
+            _ => return Err(foreign(&name)),
         }
         ours.insert(name);
     }
     Ok(ours)
 }
+
+/// The tables of the first version.
+const FIRST: [&str; 3] = ["step", "copy", "lock"];
 
 fn foreign(table: &str) -> EngineError {
     let message = format!("towpath.{table} is not in the form this version writes");

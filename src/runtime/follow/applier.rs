@@ -336,7 +336,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Looks whether the target has come to `position`: only this stream's commits move it.
-    async fn has_committed(&self, position: &Position) -> Result<bool, EngineError> {
+    async fn has_committed(&mut self, position: &Position) -> Result<bool, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
@@ -351,7 +351,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    async fn back_off(&self, tries: &mut Attempts, error: EngineError) -> Result<(), EngineError> {
+    async fn back_off(&mut self, tries: &mut Attempts, error: EngineError) -> Result<(), EngineError> {
         let Some(wait) = tries.failed(&error, jitter()) else { return Err(error) };
         let following = self.flow.following;
         following.reporter.event(&Event::Retrying {
@@ -433,7 +433,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Waits for the next part. None where those before it were withdrawn.
-    async fn next_part(&self) -> Option<Taken> {
+    async fn next_part(&mut self) -> Option<Taken> {
         let buffer = &self.flow.buffer;
         loop {
             if buffer.is_withdrawn() {
