@@ -51,7 +51,7 @@ impl Side {
 }
 
 /// The zone that a column is shifted by while it is read.
-fn zone_shift(column: &ColumnMap) -> Option<&str> {
+pub fn zone_shift(column: &ColumnMap) -> Option<&str> {
     let zone = column.cast.as_ref()?.zone.as_deref()?;
     match (&column.source_type, &column.target_type) {
         (Type::Timestamp { .. }, Type::TimestampTz { .. })
