@@ -29,6 +29,10 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub enum Role {
     Reader,
     Writer,
+    /// Makes and drops what a capture needs at a source.
+    Owner,
+    /// Speaks the replication protocol, beside plain SQL.
+    Replication,
 }
 
 /// libpq's `channel_binding`.
@@ -135,7 +139,6 @@ fn settings(address: &Address, role: Role) -> Vec<(String, String)> {
         ("statement_timeout", "0".into()),
         ("idle_in_transaction_session_timeout", "0".into()),
         ("idle_session_timeout", "0".into()),
-        ("lock_timeout", format!("{}s", address.lock_seconds)),
         // A dead client must be noticed by the server, or its lock would live for hours.
         ("tcp_keepalives_idle", "30".into()),
         ("tcp_keepalives_interval", "10".into()),
@@ -146,7 +149,15 @@ fn settings(address: &Address, role: Role) -> Vec<(String, String)> {
         Role::Reader => list.push(("default_transaction_read_only", "on".into())),
         // The lock's last commit is synchronous and flushes all before it.
         Role::Writer => list.push(("synchronous_commit", "off".into())),
+        Role::Owner => list.push(("synchronous_commit", "on".into())),
+        // A word every ten seconds is well within this, whatever the server is set to.
+        Role::Replication => {
+            list.extend([("replication", "database".into()), ("wal_sender_timeout", "90s".into())]);
+        }
     }
+    // A slot that is made waits for old transactions; for how long is the caller's to say.
+    let lock_seconds = if role == Role::Replication { 0 } else { address.lock_seconds };
+    list.push(("lock_timeout", format!("{lock_seconds}s")));
     list.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 

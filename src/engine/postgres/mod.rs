@@ -8,29 +8,39 @@ mod apply_sql;
 mod arrays;
 mod ask;
 mod builds;
+mod capture;
 mod connect;
 mod ddl;
+mod decode;
 pub mod dialect;
 mod encode;
 mod error;
+mod followed;
 mod form;
 mod frames;
+mod input;
 pub mod inspect;
 mod keys;
 mod load;
 mod lock;
 mod login;
+mod lsn;
 mod marks;
 mod moment;
 mod numeric;
+mod obstacle;
 mod pipeline;
 mod probe;
+mod publication;
 mod quote;
 mod read;
+mod relation;
+mod replication;
 mod rows;
 mod same;
 mod select;
 mod sequence;
+mod slot;
 mod snapshot;
 mod strict;
 mod summary;
@@ -53,7 +63,7 @@ use self::select::Side;
 use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
-use super::{Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
+use super::{Capture, Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
 use crate::checkpoint::{Goal, Progress};
 
@@ -164,6 +174,10 @@ impl Source for End {
 
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
         ask!(self, connection => ask::sequence_values(&mut connection, sequences))
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(self)
     }
 }
 

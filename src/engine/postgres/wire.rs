@@ -11,8 +11,8 @@
 //! file knows no table and makes no SQL. A connection that fails in mid-frame is never used again.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
@@ -438,6 +438,88 @@ impl Wire {
     /// Drops the frame that [`Self::row_here`] showed.
     pub fn skip_row(&mut self, body: usize) {
         self.incoming.advance(5 + body);
+    }
+
+    /// Sends a START_REPLICATION, and waits until both sides may send.
+    pub async fn copy_both(&mut self, sql: &str) -> Result<()> {
+        self.send_query(sql).await?;
+        self.until(b'W').await
+    }
+
+    /// Tag and body of the next frame if it is here in full already, without waiting. It stays
+    /// until [`Self::skip_row`].
+    pub fn frame_here(&self) -> Result<Option<(u8, &[u8])>> {
+        if self.incoming.len() < 5 {
+            return Ok(None);
+        }
+        let (tag, body) = header(&self.incoming)?;
+        if body > FRAME_BYTES_MAX {
+            return Err(Fault::garbled("the server announced a message that is too long"));
+        }
+        Ok(self.incoming.get(5..5 + body).map(|bytes| (tag, bytes)))
+    }
+
+    /// Sends of the outgoing buffer what the connection takes, and waits for bytes to come. May
+    /// be dropped at any point: nothing is lost or sent twice.
+    pub async fn exchange(&mut self) -> Result<()> {
+        self.make_room()?;
+        poll_fn(|context| self.poll_exchange(context)).await
+    }
+
+    /// As [`Self::exchange`], without waiting; false when nothing has come.
+    pub async fn exchange_now(&mut self) -> Result<bool> {
+        self.make_room()?;
+        poll_fn(|context| match self.poll_exchange(context) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| true)),
+            Poll::Pending => Poll::Ready(Ok(false)),
+        })
+        .await
+    }
+
+    /// Sends all of the outgoing buffer. May be dropped at any point, as [`Self::exchange`].
+    pub async fn send_out(&mut self) -> Result<()> {
+        poll_fn(|context| self.poll_send(context)).await
+    }
+
+    /// Room for the rest of the next frame, in the same memory wherever that is possible.
+    fn make_room(&mut self) -> Result<()> {
+        let whole = match self.incoming.len() {
+            0..5 => 5,
+            _ => 5 + header(&self.incoming)?.1,
+        };
+        let missing = whole.saturating_sub(self.incoming.len());
+        if self.incoming.capacity() - self.incoming.len() < missing.max(16 << 10) {
+            self.incoming.reserve(missing.max(READ_BYTES));
+        }
+        Ok(())
+    }
+
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let sent = self.poll_send(context);
+        let read = pin!(self.pipe.read_buf(&mut self.incoming));
+        match (read.poll(context), sent) {
+            // What the server still had to say tells more than that it does not listen.
+            (Poll::Ready(Ok(1..)), _) => Poll::Ready(Ok(())),
+            (_, Poll::Ready(Err(fault))) => Poll::Ready(Err(fault)),
+            (Poll::Ready(Ok(_)), _) => Poll::Ready(Err(Fault::Io(std::io::ErrorKind::UnexpectedEof.into()))),
+            (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error.into())),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.outgoing.is_empty() {
+            let write = pin!(self.pipe.write_buf(&mut self.outgoing));
+            match write.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        Pin::new(&mut *self.pipe).poll_flush(context).map_err(Fault::Io)
     }
 
     /// Sends statements of which the last is a COPY ... FROM STDIN, and waits until the server

@@ -2,6 +2,8 @@
 //! data, the lock and its fence, sequences, sums, and what a user reads when something is wrong.
 
 mod apply;
+mod capture;
+mod replica;
 mod rows;
 mod session;
 mod trouble;

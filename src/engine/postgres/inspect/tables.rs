@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::types::Types;
 use super::{Fields, Reader, comment, constraints, indexes, not_member, users_relation};
 use crate::catalog::{
-    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, Table, TableKind,
+    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, ReplicaIdentity, Table,
+    TableKind,
 };
 use crate::engine::EngineError;
 use crate::engine::postgres::text;
@@ -103,6 +104,9 @@ async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
          CASE WHEN c.relrowsecurity THEN pg_catalog.row_security_active(c.oid) ELSE false END AS hides, \
          CASE WHEN c.relrowsecurity THEN (SELECT pg_catalog.string_agg(p.polname, ', ' ORDER BY p.polname) \
            FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid) END AS policies, \
+         c.relreplident::text AS replica_identity, (SELECT x.relname::text FROM pg_catalog.pg_index AS i \
+           JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident) \
+           AS replica_index, \
          greatest(c.reltuples, 0)::pg_catalog.float8 AS rows, \
          (c.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * \
            pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes, words.description AS comment \
@@ -139,6 +143,7 @@ fn entry(row: &Fields) -> Result<Entry, EngineError> {
         options,
         comment: row.maybe("comment")?,
         hidden_rows: hidden,
+        replica_identity: replica_identity(row)?,
         rows: row.need::<f64>("rows")? as u64,
         bytes: u64::try_from(row.need::<i64>("bytes")?).unwrap_or_default(),
         ..Table::default()
@@ -148,6 +153,17 @@ fn entry(row: &Fields) -> Result<Entry, EngineError> {
         attributes: Vec::new(),
         is_partition: row.truth("is_partition")?,
         bound: row.maybe("bound")?,
+    })
+}
+
+/// An index that was dropped since leaves nothing to identify rows by.
+fn replica_identity(row: &Fields) -> Result<ReplicaIdentity, EngineError> {
+    let index = row.maybe("replica_index")?;
+    Ok(match (row.text("replica_identity")?.as_str(), index) {
+        ("d", _) => ReplicaIdentity::Primary,
+        ("f", _) => ReplicaIdentity::Full,
+        ("i", Some(index)) => ReplicaIdentity::Index(index),
+        _ => ReplicaIdentity::Nothing,
     })
 }
 
