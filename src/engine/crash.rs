@@ -52,6 +52,36 @@ pub const POINTS: &[&str] = &[
     "verify::mismatch",
 ];
 
+/// Names on the way of changes: opening, following, cutting over.
+pub const STREAM_POINTS: &[&str] = &[
+    "pub::created",
+    "slot::sent_no_reply",
+    "slot::created_before_mark",
+    "slot::after_mark",
+    "cdc::connected",
+    "cdc::row",
+    "cdc::commit_seen",
+    "cdc::spill_write",
+    "cdc::spill_sync",
+    "apply::mid_tx",
+    "apply::progress_updated",
+    "apply::commit_sent",
+    "apply::commit_ok_before_ack",
+    "ack::sent",
+    "stream::caught_up",
+    "cut::fence_before",
+    "cut::fence_after",
+    "cut::drained",
+    "cut::seq",
+    "cut::verified",
+    "cut::point_of_no_return",
+    "cut::done_mark",
+];
+
+fn is_listed(name: &str) -> bool {
+    POINTS.contains(&name) || STREAM_POINTS.contains(&name)
+}
+
 /// Dies here, when told to.
 pub fn crash_point(name: &str) {
     // A place that can only die takes an error for nothing.
@@ -60,7 +90,7 @@ pub fn crash_point(name: &str) {
 
 /// Dies here, or says that the connection broke, when told to.
 pub fn fault_point(name: &str) -> io::Result<()> {
-    debug_assert!(POINTS.contains(&name), "the crash point {name} is not in the list");
+    debug_assert!(is_listed(name), "the crash point {name} is not in the list");
     fail::fail_point!(name, |how: Option<String>| match how.as_deref() {
         Some("error") => Err(io::ErrorKind::ConnectionReset.into()),
         _ => std::process::abort(),
@@ -75,7 +105,7 @@ pub async fn crash_during<T>(name: &str, work: impl Future<Output = T>) -> T {
         fail::fail_point!(name, |_| true);
         false
     }
-    debug_assert!(POINTS.contains(&name), "the crash point {name} is not in the list");
+    debug_assert!(is_listed(name), "the crash point {name} is not in the list");
     if !is_told(name) {
         return work.await;
     }
