@@ -2,9 +2,12 @@
 //! data, the lock and its fence, sequences, sums, and what a user reads when something is wrong.
 
 mod capture;
+mod gone;
+mod obstacles;
 mod replica;
 mod rows;
 mod session;
+mod stream;
 mod trouble;
 
 use std::time::Duration;
