@@ -56,13 +56,13 @@ impl Drop for Made {
 /// The server of this process; none where it was asked to go without (never in CI).
 pub fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(Server::start).as_ref()
+    SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
 /// Another server, for what must cross from one to the other.
 pub fn other_server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(Server::start).as_ref()
+    SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
 /// Leaves the test where there is no server and that is allowed.
@@ -127,7 +127,12 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    fn start() -> Option<Self> {
+    /// A server of its own, with settings that others could not live with.
+    pub fn with(settings: &[&str]) -> Option<Self> {
+        Self::start(settings)
+    }
+
+    fn start(settings: &[&str]) -> Option<Self> {
         let Some(bin) = programs() else {
             let allowed =
                 std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
@@ -144,7 +149,7 @@ impl Server {
         // Another process may take the free port before the server does.
         for _ in 0..5 {
             let port = free_port();
-            if let Some(keeper) = run(&bin, &directory, as_user, port) {
+            if let Some(keeper) = run(&bin, &directory, as_user, port, settings) {
                 return Some(Self { port, templates: Mutex::default(), _keeper: keeper });
             }
         }
@@ -212,7 +217,7 @@ fn init(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>) {
 
 /// Starts the server under a shell that waits for the end of its standard input, which is a pipe
 /// from this process. It has its own process group, so that Ctrl-C reaches it that way only.
-fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> Option<Child> {
+fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16, more: &[&str]) -> Option<Child> {
     const KEEPER: &str = r#"
         directory=$1; shift
         "$@" >>"$directory/log" 2>&1 </dev/null &
@@ -232,6 +237,8 @@ fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> 
         "max_connections=200".into(),
         "wal_level=logical".into(),
         "max_prepared_transactions=10".into(),
+        "max_wal_senders=50".into(),
+        "max_replication_slots=50".into(),
         "max_wal_size=1GB".into(),
         // Its transactions and statistics would come at any moment.
         "autovacuum=off".into(),
@@ -239,7 +246,7 @@ fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> 
     let mut keeper = command(Path::new("/bin/sh"), as_user);
     keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(bin.join("postgres"));
     keeper.arg("-D").arg(directory.join("data"));
-    settings.iter().for_each(|setting| {
+    settings.iter().map(String::as_str).chain(more.iter().copied()).for_each(|setting| {
         keeper.args(["-c", setting]);
     });
     let mut keeper = keeper

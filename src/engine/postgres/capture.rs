@@ -12,7 +12,7 @@ use super::connect::Role;
 use super::decode::{DOING, Decoder, Known};
 use super::followed::{self, Present};
 use super::lsn::Lsn;
-use super::publication::{self, Found, Mark, object_name};
+use super::publication::{self, ALTERED, Found, Mark, Watch, object_name};
 use super::relation::How;
 use super::replication::{self, PgChanges};
 use super::select::Side;
@@ -91,7 +91,7 @@ impl Capture for End {
         let mut asking = self.link.wire(Role::Reader).await?;
         let known = self.known(&mut asking, spec, &object, from, starts).await;
         let stream = match known {
-            Ok((mark, known)) => self.stream(&mut asking, &object, &mark, from, known).await,
+            Ok((mark, known)) => self.stream(&mut asking, spec.plan, &mark, from, known).await,
             Err(error) => Err(error),
         };
         asking.terminate().await;
@@ -126,7 +126,7 @@ fn standing(object: &str, slot: Option<Slot>, publication: &Found) -> Standing {
     match publication {
         Found::Ours { mark, content } if mark.content == *content => {}
         Found::Ours { .. } => {
-            return Standing::Lost(format!("the publication {object} was altered since it was made"));
+            return Standing::Lost(format!("publication {object}: {ALTERED}"));
         }
         Found::Nothing => return Standing::Lost(format!("the publication {object} was dropped")),
         Found::Foreign => {
@@ -278,6 +278,7 @@ impl End {
         let present = followed::read(asking, spec.tables).await?;
         let expected = followed::expected(asking, spec.tables, &present).await?;
         check_shifts(spec.tables)?;
+        check_added(asking, object, spec.tables, &present, self.link.server.version).await?;
         let leaves =
             present.iter().flatten().flat_map(|table| table.leaves.iter().map(|leaf| leaf.oid)).collect();
         Ok((mark, Known { tables: spec.tables.to_vec(), expected, starts, leaves }))
@@ -287,19 +288,26 @@ impl End {
     async fn stream(
         &self,
         asking: &mut Wire,
-        object: &str,
+        plan: &str,
         mark: &Mark,
         from: Lsn,
         known: Known,
     ) -> Result<PgChanges, EngineError> {
+        let object = &self.object(plan);
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
         loop {
             let wire = self.log_session(mark, from, &known.tables).await?;
             let decoder = Decoder::new(known.clone(), from);
-            let refused = match replication::start(wire, object, object, from, decoder).await {
+            let watch = Watch {
+                link: self.link.clone(),
+                plan: plan.to_string(),
+                object: object.to_string(),
+                content: mark.content.clone(),
+            };
+            let refused = match replication::start(wire, from, decoder, watch).await {
                 Ok(stream) => return Ok(stream),
-                Err(Fault::Server(error)) => replication::refused(&error, object),
+                Err(Fault::Server(error)) => replication::refused_start(&error, object),
                 Err(fault) => return Err(fault.doing(DOING).on(object)),
             };
             if refused.cause != Cause::Busy {
@@ -373,6 +381,39 @@ fn there<'a>(
             .hint("it was dropped or renamed since the plan was made: plan again")),
     };
     tables.iter().zip(present).map(pair).collect()
+}
+
+/// Columns added to a table that is published with a list of columns: the log never shows them.
+async fn check_added(
+    asking: &mut Wire,
+    object: &str,
+    tables: &[Followed],
+    present: &[Option<Present>],
+    version: u32,
+) -> Result<(), EngineError> {
+    let listed = publication::listed(asking, object, version).await?;
+    for (followed, present) in tables.iter().zip(present) {
+        let Some(present) = present.as_ref().filter(|present| listed.contains(&present.oid)) else {
+            continue;
+        };
+        let known = |name: &String| {
+            followed.skipped.contains(name)
+                || followed.projection.columns.iter().any(|column| column.source == *name)
+        };
+        if let Some(added) = present.columns.iter().find(|column| !column.generated && !known(&column.name)) {
+            let message = format!(
+                "it has a column {} that the plan does not know",
+                crate::catalog::name::show(&added.name)
+            );
+            return Err(EngineError::new(Cause::Stale, DOING, message)
+                .on(&followed.projection.source)
+                .contract("C508")
+                .hint(
+                    "skip the column in the plan; to carry it, close the capture and copy the table again",
+                ));
+        }
+    }
+    Ok(())
 }
 
 fn check_shifts(tables: &[Followed]) -> Result<(), EngineError> {

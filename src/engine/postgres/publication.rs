@@ -2,8 +2,13 @@
 //! that the plan takes. Its comment says whose it is and what it was made for; one without that
 //! comment is never touched, and one that was altered since is not read from.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
+use super::connect::{Link, Role};
 use super::followed::Present;
 use super::quote::{identifier, literal, name};
 use super::wire::{Fault, Wire};
@@ -101,6 +106,54 @@ pub async fn find(wire: &mut Wire, plan: &str, object: &str, version: u32) -> Re
         Some(mark) => Found::Ours { mark, content: text(1) },
         None => Found::Foreign,
     })
+}
+
+/// How often the catalog is asked for changes that the log does not tell: a partition that was
+/// attached or detached, a table that was dropped, a publication that was altered.
+pub const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Looks at what a stream cannot see.
+pub struct Watch {
+    pub link: Arc<Link>,
+    pub plan: String,
+    pub object: String,
+    /// What the publication held when the stream began.
+    pub content: String,
+}
+
+impl Watch {
+    pub async fn look(&self) -> Result<(), EngineError> {
+        let mut wire = self.link.wire(Role::Reader).await?;
+        let found = find(&mut wire, &self.plan, &self.object, self.link.server.version).await?;
+        wire.terminate().await;
+        match found {
+            Found::Ours { content, .. } if content == self.content => Ok(()),
+            _ => Err(EngineError::new(Cause::Stale, "read the changes of", ALTERED)
+                .on(&self.object)
+                .contract("C508")
+                .hint("compare the source with the plan; then close the capture and copy the tables again")),
+        }
+    }
+}
+
+/// What a publication that differs from its mark means.
+pub const ALTERED: &str =
+    "the publication was altered, or partitions of its tables were attached or detached";
+
+/// Numbers of the tables that are published with a list of columns.
+pub async fn listed(wire: &mut Wire, object: &str, version: u32) -> Result<HashSet<u32>, EngineError> {
+    if version < 150_000 {
+        return Ok(HashSet::new());
+    }
+    let sql = format!(
+        "SELECT r.prrelid FROM pg_catalog.pg_publication AS p JOIN pg_catalog.pg_publication_rel AS r \
+         ON r.prpubid = p.oid WHERE r.prattrs IS NOT NULL AND p.pubname = {}",
+        literal(object)
+    );
+    let answers =
+        wire.query(&sql).await.map_err(|fault| fault.doing("look at the publication").on(object))?;
+    let rows = answers.iter().flat_map(|answer| &answer.rows);
+    Ok(rows.filter_map(|row| row.first()?.as_deref()?.parse().ok()).collect())
 }
 
 /// One of that name that we did not make.

@@ -19,6 +19,7 @@ use super::decode::{DOING, Decoder, EPOCH};
 use super::error::{self, ServerError};
 use super::input::{Input, Short};
 use super::lsn::Lsn;
+use super::publication::{LOOK_EVERY, Watch};
 use super::wire::{Fault, Wire};
 use crate::change::{Changes, Position};
 use crate::engine::{Cause, ChangeStream, EngineError};
@@ -29,6 +30,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Changes as they come.
 pub struct PgChanges {
     wire: Wire,
+    watch: Watch,
+    looked: Instant,
     decoder: Decoder,
     /// Whose changes: for messages.
     slot: String,
@@ -43,21 +46,18 @@ pub struct PgChanges {
 }
 
 /// Starts a stream on a session of the replication protocol.
-pub async fn start(
-    mut wire: Wire,
-    slot: &str,
-    publication: &str,
-    from: Lsn,
-    decoder: Decoder,
-) -> Result<PgChanges, Fault> {
+pub async fn start(mut wire: Wire, from: Lsn, decoder: Decoder, watch: Watch) -> Result<PgChanges, Fault> {
+    let object = &watch.object;
     let sql = format!(
-        "START_REPLICATION SLOT \"{slot}\" LOGICAL {from} (proto_version '1', publication_names '\"{publication}\"')"
+        "START_REPLICATION SLOT \"{object}\" LOGICAL {from} (proto_version '1', publication_names '\"{object}\"')"
     );
     wire.copy_both(&sql).await?;
     Ok(PgChanges {
         wire,
         decoder,
-        slot: slot.to_string(),
+        slot: object.clone(),
+        watch,
+        looked: Instant::now(),
         received: from,
         safe: Lsn::default(),
         head: None,
@@ -174,7 +174,16 @@ impl ChangeStream for PgChanges {
             self.asked = Some(Instant::now());
         }
         self.report(due);
-        self.wire.send_out().await.map_err(|fault| broken(fault, &self.slot))
+        self.wire.send_out().await.map_err(|fault| broken(fault, &self.slot))?;
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            match self.watch.look().await {
+                // It is looked at again; the stream has its own connection.
+                Err(error) if error.cause != Cause::Stale => {}
+                looked => looked?,
+            }
+        }
+        Ok(())
     }
 
     fn head(&self) -> Option<Position> {
@@ -211,37 +220,44 @@ fn check_notice(body: &[u8], slot: &str) -> Result<(), EngineError> {
     }
 }
 
-/// A refusal of the server, told apart by what it means for the log (contract, F-42, F-44, F-45).
-pub fn refused(error: &ServerError, slot: &str) -> EngineError {
-    let made = error::engine_error(DOING, error).on(slot);
-    let shown = error.shown();
-    let stale = |hint: &str| {
-        let mut made = made_stale(error, slot);
-        made.hint = Some(hint.to_string());
-        made
-    };
+/// A refusal to start, told apart by what it means for the log (contract, F-42, F-44). Texts may
+/// be in any language; only codes count.
+pub fn refused_start(error: &ServerError, slot: &str) -> EngineError {
     match error.code.as_str() {
-        "42704" if shown.contains("publication") => stale(
-            "the publication was dropped or made again: what was changed meanwhile is not in the log. Close the \
-             capture and copy the tables again",
+        "42704" => stale(
+            error,
+            slot,
+            "the slot was dropped, and the log with it. Close the capture and copy the tables again",
         ),
-        "55000" if shown.contains("publication") => stale(
-            "the publication was dropped: its tables are no longer told. Close the capture and copy the tables again",
-        ),
-        "42704" => stale("the slot was dropped, and the log with it. Close the capture and copy the tables again"),
-        // `can no longer get changes from replication slot`, `cannot read from logical replication
-        // slot`, `requested WAL segment ... has already been removed`, in any language.
-        "55000" | "58P01" => stale(
-            "the server has removed log that was not read yet (max_slot_wal_keep_size, or the slot was invalidated). \
-             Close the capture and copy the tables again",
-        ),
-        "55006" => EngineError { cause: Cause::Busy, ..made }
-            .hint("another session reads from this slot: a run that is still there, or one that the server has not missed yet"),
-        _ => made,
+        "55006" => EngineError { cause: Cause::Busy, ..error::engine_error(DOING, error) }.on(slot),
+        _ => refused(error, slot),
     }
 }
 
-fn made_stale(error: &ServerError, slot: &str) -> EngineError {
-    let made = error::engine_error(DOING, error);
-    EngineError { cause: Cause::Stale, ..made }.on(slot).contract("C508")
+/// What ends a stream that has started (contract, F-42, F-45).
+fn refused(error: &ServerError, slot: &str) -> EngineError {
+    match error.code.as_str() {
+        "42704" => stale(
+            error,
+            slot,
+            "the publication was dropped or made again: what was changed meanwhile is not in the log. Close the \
+             capture and copy the tables again",
+        ),
+        // `can no longer get changes from replication slot`, `cannot read from logical replication
+        // slot`, `requested WAL segment ... has already been removed`; and, as a warning, a
+        // publication that is missing.
+        "55000" | "58P01" => stale(
+            error,
+            slot,
+            "log that was not read yet is gone (max_slot_wal_keep_size, an invalidated slot, or a publication that \
+             was dropped). Close the capture and copy the tables again",
+        ),
+        _ => error::engine_error(DOING, error).on(slot),
+    }
+}
+
+fn stale(error: &ServerError, slot: &str, hint: &str) -> EngineError {
+    let mut made = EngineError { cause: Cause::Stale, ..error::engine_error(DOING, error) };
+    made.hint = Some(hint.to_string());
+    made.on(slot).contract("C508")
 }

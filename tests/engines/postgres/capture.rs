@@ -4,21 +4,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use towpath::catalog::{Form, Type};
-use towpath::change::{Changes, Followed, Position, Record, RowKind};
-use towpath::engine::{Capture, ChangeStream, EngineError, Source, Standing};
+use towpath::catalog::Type;
+use towpath::change::{Changes, Followed, Position};
+use towpath::engine::{Cause, ChangeStream, EngineError, Read, Source, Standing};
 
-use super::replica::{Replica, catch_up, followed, rows_of, spec, values};
+use super::replica::{
+    Replica, WAIT, capture, catch_up, drain, followed, now, open, opened, rows, rows_of, spec, stream, told,
+};
 use super::{bigint, outside, run, source};
 use crate::need_server;
 use crate::support::postgres::Database;
 use crate::support::proxy::{Fault, Proxy, Way};
-
-const WAIT: Duration = Duration::from_secs(30);
-
-fn capture(source: &dyn Source) -> &dyn Capture {
-    source.capture().expect("PostgreSQL has a change log")
-}
 
 fn accounts() -> Vec<Followed> {
     vec![
@@ -36,62 +32,6 @@ fn accounts() -> Vec<Followed> {
 const BANK: &str = "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL, note text); \
     CREATE TABLE history (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account bigint, delta bigint); \
     INSERT INTO accounts SELECT i, 1000, repeat('n', 200) FROM generate_series(1, 4000) i; ANALYZE accounts";
-
-/// Rows of a table as the replica has them.
-async fn now(source: &dyn Source, tables: &[Followed]) -> Vec<Vec<Vec<Option<String>>>> {
-    let snapshot = source.snapshot().await.unwrap();
-    let mut all = Vec::new();
-    for followed in tables {
-        let mut rows = rows_of(snapshot.as_ref(), &followed.projection).await;
-        rows.sort();
-        all.push(rows);
-    }
-    all
-}
-
-fn rows(replica: &Replica) -> Vec<Vec<Vec<Option<String>>>> {
-    let sorted = |rows: &super::replica::Rows| {
-        let mut rows: Vec<_> = rows.values().cloned().collect();
-        rows.sort();
-        rows
-    };
-    replica.tables.iter().map(sorted).collect()
-}
-
-/// A capture that was just opened, with its tables copied.
-async fn opened(source: &dyn Source, plan: &str, tables: &[Followed]) -> Replica {
-    let snapshot = capture(source).open(&spec(plan, tables), WAIT).await.unwrap();
-    let mut replica = Replica::new(tables, snapshot.position());
-    for table in 0..tables.len() {
-        replica.copy(snapshot.as_ref(), table).await;
-    }
-    snapshot.close().await.unwrap();
-    replica
-}
-
-async fn stream(
-    source: &dyn Source,
-    plan: &str,
-    replica: &Replica,
-    tables: &[Followed],
-    start: &Position,
-) -> Box<dyn ChangeStream> {
-    let starts = vec![start.clone(); tables.len()];
-    capture(source).changes(&spec(plan, tables), &replica.position, &starts).await.unwrap()
-}
-
-/// Everything that was committed before now is in the replica then.
-async fn drain(
-    source: &dyn Source,
-    plan: &str,
-    replica: &mut Replica,
-    tables: &[Followed],
-    start: &Position,
-) {
-    let head = capture(source).head().await.unwrap();
-    let mut stream = stream(source, plan, replica, tables, start).await;
-    catch_up(stream.as_mut(), replica, |at| capture(source).reached(at, &head)).await;
-}
 
 #[test]
 fn a_capture_opened_before_a_write_sees_it() {
@@ -172,7 +112,6 @@ fn g_05_snapshot_and_stream_are_everything_exactly_once() {
             let mut replica = opened(source.as_ref(), "p", &tables).await;
             let start = replica.position.clone();
             let mut cuts = 0;
-            let mut cut_in_half = 0;
             for after in [20_000, 50_001, 90_007, 30_011, 70_003] {
                 proxy.fault(Fault::Cut { way: Way::ToClient, after });
                 let mut stream = match reconnect(source.as_ref(), &replica, &tables, &start).await {
@@ -193,14 +132,12 @@ fn g_05_snapshot_and_stream_are_everything_exactly_once() {
                     }
                 }
                 cuts += 1;
-                cut_in_half += u32::from(changes.is_open());
                 replica.forget();
             }
             assert_eq!((cuts, proxy.struck()), (5, 5));
             stop.store(true, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(200)).await;
             drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
-            let _ = cut_in_half;
             assert!(replica.commits > 100, "{} commits prove little", replica.commits);
             assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
         });
@@ -217,95 +154,255 @@ async fn reconnect(
     capture(source).changes(&spec("p", tables), &replica.position, &starts).await
 }
 
-/// What is told of one statement: kinds, old and new rows.
-async fn told(
-    source: &dyn Source,
-    plan: &str,
-    from: &Position,
-    tables: &[Followed],
-) -> (Vec<String>, Position) {
-    let head = capture(source).head().await.unwrap();
-    let starts = vec![from.clone(); tables.len()];
-    let mut stream = capture(source).changes(&spec(plan, tables), from, &starts).await.unwrap();
-    let mut words = Vec::new();
-    let mut at = from.clone();
-    while !capture(source).reached(&at, &head) {
-        let mut changes = Changes::default();
-        stream.next(&mut changes, 1 << 20).await.unwrap();
-        for record in changes.records() {
-            match record {
-                Record::Begin { .. } => words.push("begin".into()),
-                Record::Row(row) => {
-                    let kind = match row.kind {
-                        RowKind::Insert => "insert",
-                        RowKind::Update => "update",
-                        RowKind::Delete => "delete",
-                    };
-                    let list = |values: Vec<Option<String>>| {
-                        let words: Vec<_> =
-                            values.into_iter().map(|value| value.unwrap_or("?".into())).collect();
-                        words.join(",")
-                    };
-                    words.push(format!(
-                        "{kind} {} [{}] [{}]",
-                        row.table,
-                        list(values(row.old)),
-                        list(values(row.new))
-                    ));
-                }
-                Record::Truncate { tables, restart_identity } => {
-                    let mut tables: Vec<_> = tables.iter().collect();
-                    tables.sort();
-                    words.push(format!("truncate {tables:?} {restart_identity}"));
-                }
-                Record::Commit { position, .. } => {
-                    words.push("commit".into());
-                    at = Position(position.into());
-                }
-                Record::Reached { position } => at = Position(position.into()),
-            }
-        }
-    }
-    (words, at)
+#[test]
+fn g_05_tables_that_are_copied_later_have_their_own_start() {
+    let server = need_server!();
+    let database = server.database("later");
+    database.execute(BANK);
+    let tables = accounts();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (writer, stop) = (&database, &stop);
+        scope.spawn(move || write(writer, 9, stop));
+        run(async {
+            let source = source(&database.url()).await.unwrap();
+            let first = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap();
+            let mut replica = Replica::new(&tables, first.position());
+            replica.copy(first.as_ref(), 0).await;
+            let mut starts = vec![first.position().clone(); 2];
+            first.close().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let second = capture(source.as_ref()).snapshot("p", WAIT).await.unwrap();
+            starts[1] = second.position().clone();
+            assert_ne!(starts[0], starts[1]);
+            replica.copy(second.as_ref(), 1).await;
+            second.close().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stop.store(true, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let head = capture(source.as_ref()).head().await.unwrap();
+            let from = starts[0].clone();
+            let changes = capture(source.as_ref()).changes(&spec("p", &tables), &from, &starts).await;
+            let mut stream = changes.unwrap();
+            catch_up(stream.as_mut(), &mut replica, |at| capture(source.as_ref()).reached(at, &head)).await;
+            assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
+            let slots = outside(|| database.value(SLOTS));
+            assert_eq!(slots, "1", "the second slot went with its snapshot");
+        });
+    });
+}
+
+const SLOTS: &str = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
+const PUBLICATIONS: &str = "SELECT count(*) FROM pg_publication";
+
+fn left(database: &Database) -> (String, String) {
+    outside(|| (database.value(SLOTS), database.value(PUBLICATIONS)))
 }
 
 #[test]
-fn s_06_s_12_a_moved_key_and_unchanged_large_values() {
+fn f_17_leftovers_of_an_earlier_attempt_are_replaced() {
     let server = need_server!();
-    let database = server.database("large");
-    database.execute(
-        "CREATE TABLE t (id bigint PRIMARY KEY, n bigint, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL; \
-         INSERT INTO t VALUES (1, 1, repeat('x', 9000)), (2, NULL, 'small')",
-    );
-    let mut tables = vec![followed(
-        "t",
-        &[("id", bigint(), "bigint"), ("n", bigint(), "bigint"), ("big", Type::Text, "text")],
-    )];
-    tables[0].projection.form = Form::NativeText;
+    let database = server.database("again");
+    database.execute(BANK);
+    let tables = accounts();
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        // Dropped without a word, as by a crash: the slot stays.
+        let first = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap();
+        let old = first.position().clone();
+        drop(first);
+        outside(|| database.execute("DELETE FROM accounts WHERE id > 10"));
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        assert_ne!(replica.position, old);
+        assert_eq!(left(&database), ("1".into(), "1".into()));
+        let start = replica.position.clone();
+        outside(|| database.execute("UPDATE accounts SET balance = 1"));
+        drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
+        assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
+        // What the first one promised is gone, and said to be.
+        let starts = vec![old.clone(); 2];
+        let error = capture(source.as_ref()).changes(&spec("p", &tables), &old, &starts).await.err().unwrap();
+        assert_eq!(error.cause, Cause::Stale, "{error}");
+    });
+}
+
+#[test]
+fn f_18_whoever_keeps_a_slot_from_being_made_is_named_and_nothing_is_left() {
+    let server = need_server!();
+    let database = server.database("blocked");
+    database.execute(BANK);
+    let tables = accounts();
+    let mut writer = database.session();
+    writer.execute("BEGIN; UPDATE accounts SET balance = 2 WHERE id = 1");
+    let pid = writer.value("SELECT pg_backend_pid()");
+    database
+        .execute("BEGIN; UPDATE accounts SET balance = 3 WHERE id = 2; PREPARE TRANSACTION 'forgotten one'");
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        let wait = Duration::from_millis(1500);
+        let error = capture(source.as_ref()).open(&spec("p", &tables), wait).await.err().unwrap();
+        assert_eq!(error.cause, Cause::Busy, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("'forgotten one'") && text.contains(&format!("pid {pid} ")), "{text}");
+        assert_eq!(left(&database), ("0".into(), "0".into()));
+        let error = capture(source.as_ref()).snapshot("p", wait).await.err().unwrap();
+        assert_eq!(error.cause, Cause::Busy, "{error}");
+        outside(|| database.execute("ROLLBACK PREPARED 'forgotten one'"));
+        outside(|| writer.execute("COMMIT"));
+        assert_eq!(left(&database), ("0".into(), "0".into()));
+        capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap().close().await.unwrap();
+        assert_eq!(left(&database), ("1".into(), "1".into()));
+    });
+}
+
+#[test]
+fn s_23_prepared_transactions_count_when_they_are_committed() {
+    let server = need_server!();
+    let database = server.database("prepared");
+    database.execute(BANK);
+    let tables = accounts();
+    database
+        .execute("BEGIN; UPDATE accounts SET balance = 11 WHERE id = 1; PREPARE TRANSACTION 'before_s23'");
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        let committer = std::thread::spawn({
+            let database = database.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(700));
+                database.execute("COMMIT PREPARED 'before_s23'");
+            }
+        });
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        outside(|| committer.join().unwrap());
+        let start = replica.position.clone();
+        assert_eq!(replica.tables[0][&vec![Some("1".to_string())]][1].as_deref(), Some("11"));
+        outside(|| {
+            let prepare =
+                "BEGIN; UPDATE accounts SET balance = 12 WHERE id = 1; PREPARE TRANSACTION 'after_s23'";
+            database.execute(prepare);
+            database.execute("BEGIN; DELETE FROM accounts WHERE id = 5; PREPARE TRANSACTION 'never_s23'");
+            database.execute("UPDATE accounts SET balance = 7 WHERE id = 7");
+        });
+        // Read, and read again from there on, before the end of the two is known.
+        drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
+        assert_eq!(replica.commits, 1);
+        outside(|| {
+            database.execute("COMMIT PREPARED 'after_s23'");
+            database.execute("ROLLBACK PREPARED 'never_s23'");
+        });
+        drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
+        assert_eq!(replica.commits, 2);
+        assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
+    });
+}
+
+#[test]
+fn f_20_objects_of_others_are_refused_and_stay() {
+    let server = need_server!();
+    let database = server.database("foreign");
+    database.execute(BANK);
+    let tables = accounts();
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        open(source.as_ref(), "p", &tables).await;
+        let name = outside(|| database.value("SELECT pubname FROM pg_publication"));
+        assert!(name.starts_with("towpath_p_"), "{name}");
+        capture(source.as_ref()).close("p").await.unwrap();
+        for (make, unmake) in [
+            (format!("CREATE PUBLICATION {name}"), format!("DROP PUBLICATION {name}")),
+            (
+                format!("SELECT pg_create_logical_replication_slot('{name}', 'test_decoding')"),
+                format!("SELECT pg_drop_replication_slot('{name}')"),
+            ),
+            (
+                format!("SELECT pg_create_physical_replication_slot('{name}')"),
+                format!("SELECT pg_drop_replication_slot('{name}')"),
+            ),
+        ] {
+            outside(|| database.execute(&make));
+            let before = left(&database);
+            let error = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.err().unwrap();
+            assert!(error.to_string().contains("did not make it"), "{error}");
+            let error = capture(source.as_ref()).close("p").await.err().unwrap();
+            assert!(error.to_string().contains("did not make it"), "{error}");
+            let found = capture(source.as_ref()).check(&spec("p", &tables)).await.unwrap();
+            assert!(found.iter().any(|obstacle| obstacle.blocks && obstacle.at == name), "{found:?}");
+            assert_eq!(left(&database), before);
+            outside(|| database.execute(&unmake));
+        }
+    });
+}
+
+#[test]
+fn f_40_a_target_that_went_back_is_refused() {
+    let server = need_server!();
+    let database = server.database("back");
+    database.execute(BANK);
+    let tables = accounts();
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        let start = open(source.as_ref(), "p", &tables).await;
+        outside(|| database.execute("DELETE FROM accounts WHERE id = 1"));
+        let first = told(source.as_ref(), "p", &start, &tables).await;
+        assert_eq!(first.rows().len(), 1);
+        // Read again: nothing was acknowledged.
+        let second = told(source.as_ref(), "p", &start, &tables).await;
+        assert_eq!(second.rows(), first.rows());
+        let mut replica = Replica::new(&tables, &second.at);
+        drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
+        let mut stream = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        stream.acknowledge(&replica.position).await.unwrap();
+        drop(stream);
+        for _ in 0..100 {
+            let Standing::Kept { acknowledged, .. } = capture(source.as_ref()).standing("p").await.unwrap()
+            else {
+                panic!("the capture stands");
+            };
+            if acknowledged == replica.position {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let error = told(source.as_ref(), "p", &start, &tables).await;
+        assert_eq!(error.error().cause, Cause::Stale);
+        assert!(error.error().to_string().contains("acknowledged beyond"), "{}", error.error());
+        // A position that the log has not come to is of another history.
+        let ahead = Position("FFFF/0".into());
+        let error = told(source.as_ref(), "p", &ahead, &tables).await;
+        assert!(error.error().to_string().contains("last transactions were lost"), "{}", error.error());
+    });
+}
+
+#[test]
+fn f_21_f_24_the_snapshot_of_a_capture_is_checked_as_any_other() {
+    let server = need_server!();
+    let database = server.database("held");
+    database.execute(BANK);
+    let tables = accounts();
     run(async {
         let source = source(&database.url()).await.unwrap();
         let snapshot = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap();
-        let start = snapshot.position().clone();
-        outside(|| database.execute("UPDATE t SET n = 2 WHERE id = 1"));
-        outside(|| database.execute("UPDATE t SET id = 10 WHERE id = 1"));
-        outside(|| database.execute("UPDATE t SET id = 20 WHERE id = 2; DELETE FROM t"));
-        let (words, _) = told(source.as_ref(), "p", &start, &tables).await;
-        assert_eq!(
-            words,
-            [
-                "begin",
-                "update 0 [] ['1,'2,?]",
-                "commit",
-                "begin",
-                "update 0 ['1,?,?] ['10,'2,?]",
-                "commit",
-                "begin",
-                "update 0 ['2,?,?] ['20,NULL,'small]",
-                "delete 0 ['10,?,?] []",
-                "delete 0 ['20,?,?] []",
-                "commit"
-            ]
-        );
-        capture(source.as_ref()).close("p").await.unwrap();
+        assert!(snapshot.alive().await);
+        assert_eq!(rows_of(snapshot.as_ref(), &tables[0].projection).await.len(), 4000);
+        assert!(snapshot.alive().await, "being asked does not end it");
+        outside(|| database.execute("TRUNCATE accounts"));
+        let chunks = snapshot.chunks(&tables[0].projection, u64::MAX).await.unwrap();
+        let read = Read { projection: &tables[0].projection, chunk: &chunks[0], batch_bytes: 1 << 16 };
+        let mut rows = snapshot.read(&read).await.unwrap();
+        assert_eq!(rows.next().await.err().unwrap().cause, Cause::Stale);
+        drop(rows);
+        outside(|| {
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender' \
+                 AND datname = current_database()",
+            )
+        });
+        for _ in 0..100 {
+            if !snapshot.alive().await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!snapshot.alive().await);
     });
 }

@@ -3,9 +3,12 @@
 
 mod apply;
 mod capture;
+mod gone;
+mod obstacles;
 mod replica;
 mod rows;
 mod session;
+mod stream;
 mod trouble;
 
 use std::time::Duration;

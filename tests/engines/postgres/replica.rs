@@ -3,13 +3,13 @@
 //! counts before its commit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use towpath::catalog::{Cell, Projection};
+use towpath::catalog::{Cell, Form, Name, Projection, Type};
 use towpath::change::{Cells, Changes, Datum, Followed, Identity, Position, Record, RowChange, RowKind};
-use towpath::engine::{Batch, CaptureSpec, ChangeStream, Read, Snapshot};
+use towpath::engine::{Batch, Capture, CaptureSpec, ChangeStream, EngineError, Read, Snapshot, Source};
 
 use super::map;
-use towpath::catalog::{Form, Name, Type};
 
 /// A cell in words; `Absent` is none.
 pub type Value = Option<String>;
@@ -182,11 +182,158 @@ pub async fn catch_up(
     while !come(&replica.position) {
         changes.clear();
         let next = stream.next(&mut changes, 1 << 20);
-        tokio::time::timeout(std::time::Duration::from_secs(60), next)
+        tokio::time::timeout(Duration::from_secs(60), next)
             .await
             .expect("the stream tells something within a minute")
             .unwrap();
         replica.take(&changes);
         stream.acknowledge(&replica.position).await.unwrap();
     }
+}
+
+pub const WAIT: Duration = Duration::from_secs(30);
+
+pub fn capture(source: &dyn Source) -> &dyn Capture {
+    source.capture().expect("PostgreSQL has a change log")
+}
+
+/// Rows of a table as the replica has them.
+pub async fn now(source: &dyn Source, tables: &[Followed]) -> Vec<Vec<Vec<Option<String>>>> {
+    let snapshot = source.snapshot().await.unwrap();
+    let mut all = Vec::new();
+    for followed in tables {
+        let mut rows = rows_of(snapshot.as_ref(), &followed.projection).await;
+        rows.sort();
+        all.push(rows);
+    }
+    all
+}
+
+pub fn rows(replica: &Replica) -> Vec<Vec<Vec<Option<String>>>> {
+    let sorted = |rows: &Rows| {
+        let mut rows: Vec<_> = rows.values().cloned().collect();
+        rows.sort();
+        rows
+    };
+    replica.tables.iter().map(sorted).collect()
+}
+
+/// A capture that was just opened, with its tables copied.
+pub async fn opened(source: &dyn Source, plan: &str, tables: &[Followed]) -> Replica {
+    let snapshot = capture(source).open(&spec(plan, tables), WAIT).await.unwrap();
+    let mut replica = Replica::new(tables, snapshot.position());
+    for table in 0..tables.len() {
+        replica.copy(snapshot.as_ref(), table).await;
+    }
+    snapshot.close().await.unwrap();
+    replica
+}
+
+pub async fn stream(
+    source: &dyn Source,
+    plan: &str,
+    replica: &Replica,
+    tables: &[Followed],
+    start: &Position,
+) -> Box<dyn ChangeStream> {
+    let starts = vec![start.clone(); tables.len()];
+    capture(source).changes(&spec(plan, tables), &replica.position, &starts).await.unwrap()
+}
+
+/// Everything that was committed before now is in the replica then.
+pub async fn drain(
+    source: &dyn Source,
+    plan: &str,
+    replica: &mut Replica,
+    tables: &[Followed],
+    start: &Position,
+) {
+    let head = capture(source).head().await.unwrap();
+    let mut stream = stream(source, plan, replica, tables, start).await;
+    catch_up(stream.as_mut(), replica, |at| capture(source).reached(at, &head)).await;
+}
+
+/// Opens a capture and copies nothing.
+pub async fn open(source: &dyn Source, plan: &str, tables: &[Followed]) -> Position {
+    let snapshot = capture(source).open(&spec(plan, tables), WAIT).await.unwrap();
+    let position = snapshot.position().clone();
+    snapshot.close().await.unwrap();
+    position
+}
+
+/// What was told in words, how far the stream came, and what ended it.
+#[derive(Default)]
+pub struct Told {
+    pub words: Vec<String>,
+    pub at: Position,
+    pub error: Option<EngineError>,
+}
+
+/// Everything up to the source's head, or to an error.
+pub async fn told(source: &dyn Source, plan: &str, from: &Position, tables: &[Followed]) -> Told {
+    let head = capture(source).head().await.unwrap();
+    let starts = vec![from.clone(); tables.len()];
+    let mut told = Told { at: from.clone(), ..Told::default() };
+    let mut stream = match capture(source).changes(&spec(plan, tables), from, &starts).await {
+        Ok(stream) => stream,
+        Err(error) => return Told { error: Some(error), ..told },
+    };
+    while !capture(source).reached(&told.at, &head) && told.error.is_none() {
+        told.more(stream.as_mut()).await;
+    }
+    told
+}
+
+impl Told {
+    /// One more run of changes, which must come within a minute.
+    pub async fn more(&mut self, stream: &mut dyn ChangeStream) {
+        let mut changes = Changes::default();
+        let next = tokio::time::timeout(Duration::from_secs(60), stream.next(&mut changes, 1 << 20)).await;
+        self.error = next.expect("the stream tells something within a minute").err();
+        for record in changes.records() {
+            self.words.extend(word(&record));
+            match record {
+                Record::Commit { position, .. } | Record::Reached { position } => {
+                    self.at = Position(position.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The words of whole transactions without their marks.
+    pub fn rows(&self) -> Vec<&str> {
+        let marks = |word: &&str| !matches!(*word, "begin" | "commit");
+        self.words.iter().map(String::as_str).filter(marks).collect()
+    }
+
+    #[track_caller]
+    pub fn error(&self) -> &EngineError {
+        self.error.as_ref().expect("the stream stops")
+    }
+}
+
+fn word(record: &Record<'_>) -> Option<String> {
+    let list = |cells: Cells<'_>| {
+        let words: Vec<_> = values(cells).into_iter().map(|value| value.unwrap_or("?".into())).collect();
+        words.join(",")
+    };
+    Some(match record {
+        Record::Begin { .. } => "begin".into(),
+        Record::Row(row) => {
+            let kind = match row.kind {
+                RowKind::Insert => "insert",
+                RowKind::Update => "update",
+                RowKind::Delete => "delete",
+            };
+            format!("{kind} {} [{}] [{}]", row.table, list(row.old), list(row.new))
+        }
+        Record::Truncate { tables, restart_identity } => {
+            let mut tables: Vec<_> = tables.iter().collect();
+            tables.sort();
+            format!("truncate {tables:?} {restart_identity}")
+        }
+        Record::Commit { .. } => "commit".into(),
+        Record::Reached { .. } => return None,
+    })
 }
