@@ -21,7 +21,7 @@ use crate::runtime::planning::SourceEnd;
 use crate::runtime::{Planned, Report, RunOptions, Stop, execute, stream};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 8;
 /// How often a lock that is waited for is looked at.
 const LOCK_LOOK: Duration = Duration::from_millis(500);
 

@@ -289,7 +289,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E306",
         "an unknown, wrong or repeated URL option",
-        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding. \
+        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding, \
+         keepalives_idle, keepalives_interval, keepalives_count, tcp_user_timeout. \
          An option that was misspelt and ignored could switch off TLS, so it is refused.",
     ),
     (

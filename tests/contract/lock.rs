@@ -48,6 +48,11 @@ fn f_05_who_lost_the_lock_cannot_commit() {
         ));
         let second =
             target.target().await.lock(PLAN, &goal("sha256:00"), Duration::from_secs(20)).await.unwrap();
+        // Its session was ended with the lock; on a new one it is told why.
+        let error = session.commit().await.expect_err("a run without the lock has committed");
+        assert!(matches!(error.cause, Cause::Locked | Cause::Connection), "{error}");
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.t VALUES (3)".into()]).await.unwrap();
         let error = session.commit().await.expect_err("a run without the lock has committed");
         assert_eq!(error.cause, Cause::Locked, "{error}");
         let error = first.heartbeat().await.expect_err("the lost lock was not noticed");

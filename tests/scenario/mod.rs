@@ -2,10 +2,13 @@
 
 mod crash;
 mod cut;
+mod full_disk;
 mod pairs;
 mod pg_probe;
 mod pg_schema;
 mod resume;
 mod runs;
+mod servers;
+mod silence;
 mod stale;
 mod verify;

@@ -15,7 +15,7 @@ pub fn small_chunks() -> String {
 }
 
 /// A number that looks random and is the same in every run.
-fn pseudo_random(seed: u64) -> u64 {
+pub fn pseudo_random(seed: u64) -> u64 {
     let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x2545_F491_4F6C_DD1D;
     x ^= x >> 31;
     x.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 33

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::pairs::{KEYLESS, postgres_arrived, sqlite_arrived};
-use super::resume::small_chunks;
+use super::resume::{pseudo_random, small_chunks};
 use crate::need_server;
 use crate::support::postgres::{Database, PASSWORD, USER};
 use crate::support::scenario::{EVERYTHING, Job};
@@ -134,6 +134,112 @@ fn f_02_a_second_signal_aborts() {
     job.write_plan(&small_chunks());
     job.apply().expect(0);
     postgres_arrived(&source, &target);
+}
+
+/// A signal at any moment: the run ends by itself, soon, and at a clean point.
+#[test]
+fn f_02_signalled_at_random_moments() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let (from, to) = (sqlite::fixture("bulk", directory.path()), File::new(directory.path(), "target.db"));
+    for job in [
+        Job::new(&source.url(), &target.url(), &small_chunks()),
+        Job::new(&from.url(), &to.url(), &small_chunks()),
+    ] {
+        let mut stopped = 0;
+        for seed in 0..8 {
+            let mut run = job.start_apply();
+            std::thread::sleep(Duration::from_millis(pseudo_random(seed) % 700));
+            if run.ended() {
+                continue;
+            }
+            run.signal(if seed % 2 == 0 { "TERM" } else { "INT" });
+            let asked = std::time::Instant::now();
+            let outcome = run.wait();
+            // Before anybody listens, a signal just ends the process.
+            assert!(matches!(outcome.code, Some(0 | 6) | None), "{outcome}");
+            assert!(asked.elapsed() < Duration::from_secs(30), "{:?} {outcome}", asked.elapsed());
+            stopped += u32::from(outcome.code == Some(6));
+        }
+        assert!(stopped > 0, "it was never met at work");
+        job.apply().expect(0);
+        job.is_done();
+    }
+    postgres_arrived(&source, &target);
+    sqlite_arrived(&from, &to);
+}
+
+/// Two at once, again and again, at any distance in time: one works, the other is told so or
+/// finds nothing to do. The state tables are made once.
+#[test]
+fn f_04_two_applies_at_any_distance() {
+    let server = need_server!();
+    let source = server.fixture("chinook_like");
+    for seed in 0..8 {
+        let target = server.database("target");
+        let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+        let first = job.start_apply();
+        std::thread::sleep(Duration::from_millis(pseudo_random(seed) % 300));
+        let second = job.start_apply();
+        let codes = [first.wait(), second.wait()].map(|outcome| {
+            // The plan of the second may be older than what the first has made since.
+            assert!(matches!(outcome.code, Some(0 | 3 | 4 | 5)), "{outcome}");
+            outcome.code.unwrap()
+        });
+        assert!(codes.contains(&0), "nobody has done it: {codes:?}");
+        postgres_arrived(&source, &target);
+        job.has_nothing_to_do();
+    }
+}
+
+/// Nothing is kept on the machine that applies: another one, with the plan file alone, goes on.
+#[test]
+fn f_66_another_machine_goes_on_from_the_target_alone() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let first = Job::new(&source.url(), &target.url(), &small_chunks());
+    let dying = first.towpath.clone().env("FAILPOINTS", "copy::after_commit_before_mark=5*off->return");
+    assert_eq!(dying.run(&["apply", "--yes"]).code, None);
+    let marks = "SELECT table_name || ' ' || number || ' in ' || unit FROM towpath.copy";
+    let before = target.rows(marks);
+    assert!(!before.is_empty());
+    let files: Vec<_> = fs::read_dir(first.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+    assert_eq!(files.len(), 2, "something but the plan file and our own outputs is kept: {files:?}");
+    drop(first);
+    let second = Job::new(&source.url(), &target.url(), &small_chunks()).with_env("HOSTNAME", "another");
+    second.apply().expect(0);
+    let after = target.rows(marks);
+    assert!(before.iter().all(|mark| after.contains(mark)), "{before:?}, then {after:?}");
+    postgres_arrived(&source, &target);
+    second.is_done();
+}
+
+/// A saved plan that is torn or has one bit flipped is refused, wherever that is.
+#[test]
+fn f_67_a_torn_plan_file_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let (source, target) =
+        (sqlite::fixture("chinook_like", directory.path()), File::new(directory.path(), "target.db"));
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.plan();
+    let plan = job.path().join("p.json");
+    let whole = fs::read(&plan).unwrap();
+    for seed in 0..40 {
+        let at = pseudo_random(seed) as usize % whole.len();
+        let mut broken = whole.clone();
+        if seed % 2 == 0 {
+            broken.truncate(at);
+        } else {
+            broken[at] ^= 1 << (seed % 7);
+        }
+        fs::write(&plan, &broken).unwrap();
+        let outcome = job.run(&["apply", "p.json"]);
+        assert_eq!(outcome.code, Some(4), "broken at byte {at}\n{outcome}");
+        assert!(!target.path.exists(), "broken at byte {at}, and the target was written to");
+    }
+    fs::write(&plan, &whole).unwrap();
+    job.apply_planned().expect(0);
 }
 
 /// What is left is told from the target alone: the source may be gone.

@@ -3,10 +3,11 @@
 //! look like. Makes both kinds of session: our own wire client's and sqlx's.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -15,6 +16,7 @@ use super::builds::Means;
 use super::error::{self, escape};
 use super::login::{Login, login};
 use super::tls::{Mode, Tls};
+use super::watch::{Keepalive, Watch};
 use super::wire::{Answer, Wire};
 use crate::engine::{Cause, EngineError, Limits, Url, UrlError};
 
@@ -70,8 +72,10 @@ pub struct Address {
     tls: Tls,
     binding: Binding,
     application: String,
-    seconds: u64,
+    /// Until a connection attempt fails.
+    pub seconds: u64,
     lock_seconds: u64,
+    pub keepalive: Keepalive,
     /// The URL without its secret.
     pub shown: String,
 }
@@ -99,8 +103,23 @@ impl Address {
             application: url.option("application_name").unwrap_or("towpath").to_string(),
             seconds: seconds.unwrap_or(limits.connect_seconds),
             lock_seconds: limits.lock_seconds,
+            keepalive: keepalive(url),
             shown: url.to_string(),
         })
+    }
+}
+
+/// libpq's options; `Url` has checked that they are numbers.
+fn keepalive(url: &Url) -> Keepalive {
+    let usual = Keepalive::default();
+    let number = |name| url.option(name).and_then(|text| text.parse::<u32>().ok());
+    let seconds = |name, usual| number(name).map_or(usual, |given| Duration::from_secs(given.into()));
+    Keepalive {
+        idle: seconds("keepalives_idle", usual.idle),
+        interval: seconds("keepalives_interval", usual.interval),
+        count: number("keepalives_count").unwrap_or(usual.count),
+        user_timeout: number("tcp_user_timeout")
+            .map_or(usual.user_timeout, |given| Duration::from_millis(given.into())),
     }
 }
 
@@ -167,6 +186,7 @@ pub struct Link {
     /// TLS is in use: decided once, so that later sessions cannot be talked out of it.
     encrypted: bool,
     pub server: Server,
+    pub watch: Arc<Watch>,
 }
 
 /// What the first session found out.
@@ -190,7 +210,8 @@ impl Link {
         check_settings(&wire, &address)?;
         let server = greet(&mut wire).await.map_err(|error| error.on(&address.shown))?;
         wire.terminate().await;
-        Ok(Self { address, encrypted, server })
+        let watch = Arc::new(Watch::new(address.clone(), encrypted));
+        Ok(Self { address, encrypted, server, watch })
     }
 
     /// The URL without its secret.
@@ -202,6 +223,7 @@ impl Link {
     pub async fn wire(&self, role: Role) -> Result<Wire, EngineError> {
         let mut wire = dial(&self.address, role, self.encrypted).await?;
         check_settings(&wire, &self.address)?;
+        wire.watched_by(self.watch.clone());
         self.check_identity(&mut wire).await.map_err(|error| error.on(self.shown()))?;
         if let (Role::Writer, Some(memory)) = (role, self.server.means.session_memory()) {
             let sql = format!("SET maintenance_work_mem = {memory}");
@@ -226,11 +248,16 @@ impl Link {
         }
     }
 
-    /// A session of sqlx, for catalog queries and locks.
-    pub async fn sqlx(&self, role: Role) -> Result<PgConnection, EngineError> {
+    /// A session of sqlx, for catalog queries and locks, and its process at the server.
+    pub async fn sqlx(&self, role: Role) -> Result<(PgConnection, i32), EngineError> {
         let deadline = Duration::from_secs(self.address.seconds);
-        let options = self.options(role);
-        match tokio::time::timeout(deadline, options.connect()).await {
+        let connect = async {
+            let mut connection = self.options(role).connect().await?;
+            let own = sqlx::query("SELECT pg_catalog.pg_backend_pid()").fetch_one(&mut connection).await?;
+            let pid: i32 = own.try_get(0)?;
+            Ok((connection, pid))
+        };
+        match tokio::time::timeout(deadline, connect).await {
             Ok(result) => result.map_err(|error| error::from_sqlx(DOING, error).on(self.shown())),
             Err(_) => Err(silent(&self.address)),
         }
@@ -296,7 +323,7 @@ async fn dial_any(address: &Address, role: Role) -> Result<(Wire, bool), EngineE
 /// Our own code for a server that declines TLS.
 const NO_TLS: &str = "no-tls";
 
-async fn dial(address: &Address, role: Role, encrypted: bool) -> Result<Wire, EngineError> {
+pub(super) async fn dial(address: &Address, role: Role, encrypted: bool) -> Result<Wire, EngineError> {
     let deadline = Instant::now() + Duration::from_secs(address.seconds);
     let dialled = async {
         match &address.host {
@@ -347,7 +374,7 @@ async fn reach(host: &str, address: &Address, deadline: Instant) -> Result<TcpSt
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
         match tokio::time::timeout(share, TcpStream::connect(socket)).await {
-            Ok(Ok(stream)) => return tuned(stream),
+            Ok(Ok(stream)) => return tuned(stream, &address.keepalive),
             Ok(Err(error)) => failure = unreachable(&error, address),
             Err(_) => {
                 let message = format!("no answer within {} s", address.seconds);
@@ -386,18 +413,18 @@ async fn reach_socket(directory: &Path, address: &Address) -> Result<UnixStream,
     })
 }
 
-/// No delay for small messages; a peer that vanished is noticed within about a minute.
-fn tuned(stream: TcpStream) -> Result<TcpStream, EngineError> {
+/// No delay for small messages, and a keepalive for a peer that vanished.
+fn tuned(stream: TcpStream, keepalive: &Keepalive) -> Result<TcpStream, EngineError> {
     let tune = || -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = socket2::SockRef::from(&stream);
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(30))
-            .with_interval(Duration::from_secs(10))
-            .with_retries(4);
-        socket.set_tcp_keepalive(&keepalive)?;
+        let asking = socket2::TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.count);
+        socket.set_tcp_keepalive(&asking)?;
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(Duration::from_secs(70)))?;
+        socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
         Ok(())
     };
     match tune() {

@@ -44,6 +44,7 @@ pub struct PgSession {
     wire: Option<Wire>,
     plan: String,
     epoch: String,
+    keys: Keys,
     transaction: Transaction,
     /// Marks of the open transaction, written when it commits.
     marks: Vec<marks::Bound>,
@@ -58,6 +59,23 @@ pub struct PgSession {
     buffer: Vec<u8>,
 }
 
+/// Numbers of advisory locks of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Held by the run, alone.
+    pub plan: i64,
+    /// Held by all its writing sessions.
+    pub writers: i64,
+}
+
+/// A connection for writing, known as one of the plan's.
+async fn writer(link: &Link, keys: &Keys) -> Result<Wire, EngineError> {
+    let mut wire = link.wire(Role::Writer).await?;
+    let sql = format!("SELECT pg_catalog.pg_advisory_lock_shared({})", keys.writers);
+    wire.query(&sql).await.map_err(|fault| fault.doing("write").on(link.shown()))?;
+    Ok(wire)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
     None,
@@ -67,14 +85,15 @@ enum Transaction {
 }
 
 impl PgSession {
-    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64) -> Result<Self, EngineError> {
-        let wire = link.wire(Role::Writer).await?;
+    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64, keys: Keys) -> Result<Self, EngineError> {
+        let wire = writer(&link, &keys).await?;
         Ok(Self {
             link,
             id: wire.pid,
             wire: Some(wire),
             plan: plan.to_string(),
             epoch: epoch.to_string(),
+            keys,
             transaction: Transaction::None,
             marks: Vec::new(),
             follower: None,
@@ -292,7 +311,8 @@ impl PgSession {
             let values: Vec<Option<&str>> = mark.values.iter().map(Option::as_deref).collect();
             wire.bind(mark.sql, &values)?;
         }
-        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch)])?;
+        let key = self.keys.plan.to_string();
+        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch), Some(&key)])?;
         wire.bind("COMMIT", &[])
     }
 
@@ -305,7 +325,7 @@ impl PgSession {
         }
         // So does the fence when it is not ours.
         if error.code == "22012" {
-            let message = "another run has taken over the lock of this plan";
+            let message = "the lock of this plan is no longer held, or another run has taken it over";
             return EngineError::new(Cause::Locked, "commit", message)
                 .on(&self.plan)
                 .hint("nothing of this transaction was kept");
@@ -460,7 +480,7 @@ impl Session for PgSession {
         self.transaction = Transaction::None;
         self.saved = false;
         if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
-            let wire = self.link.wire(Role::Writer).await?;
+            let wire = writer(&self.link, &self.keys).await?;
             self.id = wire.pid;
             self.take(wire);
         }

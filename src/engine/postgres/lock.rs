@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::connect::{Link, Role};
 use super::error::{self, from_sqlx};
-use super::load::PgSession;
+use super::load::{Keys, PgSession};
 use super::marks::{self, rfc3339};
 use crate::checkpoint::Goal;
 use crate::engine::crash::crash_point;
@@ -25,28 +25,47 @@ const DOING: &str = "take the lock of plan";
 pub struct PgLock {
     link: Arc<Link>,
     connection: Mutex<PgConnection>,
+    pid: i32,
     plan: String,
     epoch: i64,
     key: i64,
 }
 
-/// The advisory lock's number.
+/// The number of a plan's advisory lock.
 fn key(plan: &str) -> i64 {
-    let hash = Sha256::digest(format!("towpath plan {plan}"));
-    hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    number(&format!("towpath plan {plan}"))
+}
+
+/// The number that the writing sessions of a plan hold together, so that whoever takes over finds
+/// those that were left behind.
+fn writers_key(plan: &str) -> i64 {
+    number(&format!("towpath writers of plan {plan}"))
+}
+
+fn number(words: &str) -> i64 {
+    Sha256::digest(words).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
 impl PgLock {
     /// Waits up to `wait` for whoever has it.
     pub async fn take(link: Arc<Link>, plan: &str, goal: &Goal, wait: Duration) -> Result<Self, EngineError> {
-        let mut connection = link.sqlx(Role::Writer).await?;
+        let (mut connection, pid) = link.sqlx(Role::Writer).await?;
         let key = key(plan);
-        acquire(&mut connection, plan, key, wait).await?;
-        create_state(&mut connection).await?;
-        crash_point("progress::schema_created");
-        let epoch = raise_fence(&mut connection, plan, goal).await?;
+        let taking = async {
+            acquire(&mut connection, plan, key, wait).await?;
+            create_state(&mut connection).await?;
+            crash_point("progress::schema_created");
+            let epoch = raise_fence(&mut connection, plan, goal).await?;
+            end_writers(&mut connection, plan).await?;
+            Ok(epoch)
+        };
+        let epoch = link.watch.over_sqlx(pid, taking).await;
+        let epoch = epoch.map_err(|error| match error.object {
+            Some(_) => error,
+            None => error.on(link.shown()),
+        })?;
         crash_point("progress::epoch_bumped");
-        Ok(Self { link, connection: Mutex::new(connection), plan: plan.to_string(), epoch, key })
+        Ok(Self { link, connection: Mutex::new(connection), pid, plan: plan.to_string(), epoch, key })
     }
 
     fn lost(&self, why: &str) -> EngineError {
@@ -134,6 +153,30 @@ async fn raise_fence(connection: &mut PgConnection, plan: &str, goal: &Goal) -> 
     Ok(epoch)
 }
 
+/// Ends sessions of a run before that are still there: of one that was killed in a long statement,
+/// or that sleeps, or whose network is gone. The fence keeps them from committing ever again, but
+/// not from holding their locks. Those of another role are left to the server's keepalive.
+async fn end_writers(connection: &mut PgConnection, plan: &str) -> Result<(), EngineError> {
+    let fail = |error| from_sqlx("end what is left of an earlier run of plan", error).on(plan);
+    let until = tokio::time::Instant::now() + WRITERS_END;
+    loop {
+        let ended = sqlx::query(END_WRITERS).bind(writers_key(plan)).fetch_all(&mut *connection).await;
+        if ended.map_err(fail)?.is_empty() || tokio::time::Instant::now() > until {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How long sessions that were told to end may take for it.
+const WRITERS_END: Duration = Duration::from_secs(10);
+
+const END_WRITERS: &str = "SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks AS l \
+     JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usename = current_user \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+     AND (l.classid::bigint << 32) | l.objid::bigint = $1 AND l.database = (SELECT oid \
+     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
 /// Remembers the goal's steps, unless the run before had the same goal.
 async fn record_goal(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<(), sqlx::Error> {
     let known = sqlx::query(marks::KNOWN_GOAL).bind(plan).bind(&goal.digest);
@@ -178,7 +221,8 @@ pub async fn holder(connection: &mut PgConnection, plan: &str) -> Result<Option<
 #[async_trait]
 impl Lock for PgLock {
     async fn session(&self) -> Result<Box<dyn Session>, EngineError> {
-        let session = PgSession::open(self.link.clone(), &self.plan, self.epoch).await?;
+        let keys = Keys { plan: self.key, writers: writers_key(&self.plan) };
+        let session = PgSession::open(self.link.clone(), &self.plan, self.epoch, keys).await?;
         Ok(Box::new(session))
     }
 
@@ -189,8 +233,10 @@ impl Lock for PgLock {
              EXISTS (SELECT FROM towpath.lock WHERE plan = $2 AND epoch = $3)";
         let mut connection = self.connection.lock().await;
         let query = sqlx::query(sql).bind(self.key).bind(&self.plan).bind(self.epoch);
-        let row = query.fetch_one(&mut *connection).await;
-        let row = row.map_err(|error| self.lost(&from_sqlx("ask", error).message))?;
+        let asking =
+            async { query.fetch_one(&mut *connection).await.map_err(|error| from_sqlx("ask", error)) };
+        let row = self.link.watch.over_sqlx(self.pid, asking).await;
+        let row = row.map_err(|error| self.lost(&error.message))?;
         let has = |column: usize| row.try_get::<bool, _>(column).unwrap_or(false);
         match (has(0), has(1)) {
             (true, true) => Ok(()),
@@ -201,16 +247,20 @@ impl Lock for PgLock {
 
     async fn close(self: Box<Self>, outcome: &str) -> Result<(), EngineError> {
         let fail = |error| from_sqlx("record the end of plan", error).on(&self.plan);
+        let (watch, pid) = (self.link.watch.clone(), self.pid);
         let mut connection = self.connection.into_inner();
-        connection.execute("SET synchronous_commit = on").await.map_err(fail)?;
-        // In the order of the log: when this commit is on disk, so is all before it.
-        let sql = "UPDATE towpath.run SET finished_at = pg_catalog.clock_timestamp(), outcome = $3 \
+        let closing = async {
+            connection.execute("SET synchronous_commit = on").await.map_err(fail)?;
+            // In the order of the log: when this commit is on disk, so is all before it.
+            let sql = "UPDATE towpath.run SET finished_at = pg_catalog.clock_timestamp(), outcome = $3 \
                    WHERE plan = $1 AND epoch = $2";
-        let query = sqlx::query(sql).bind(&self.plan).bind(self.epoch).bind(outcome);
-        query.execute(&mut connection).await.map_err(fail)?;
-        // At once, and not when the server has noticed that the session is gone.
-        let free = sqlx::query("SELECT pg_catalog.pg_advisory_unlock($1)").bind(self.key);
-        free.execute(&mut connection).await.map_err(fail)?;
-        connection.close().await.map_err(fail)
+            let query = sqlx::query(sql).bind(&self.plan).bind(self.epoch).bind(outcome);
+            query.execute(&mut connection).await.map_err(fail)?;
+            // At once, and not when the server has noticed that the session is gone.
+            let free = sqlx::query("SELECT pg_catalog.pg_advisory_unlock($1)").bind(self.key);
+            free.execute(&mut connection).await.map_err(fail)?;
+            connection.close().await.map_err(fail)
+        };
+        watch.over_sqlx(pid, closing).await
     }
 }

@@ -398,9 +398,12 @@ pub const COMMITTED: &str = "SELECT EXISTS (SELECT FROM towpath.step WHERE plan 
      OR EXISTS (SELECT FROM towpath.stream WHERE plan = $1 AND unit = $2)";
 
 /// Fails with a division by zero when the fence is no longer ours, so that a COMMIT behind it in
-/// the same message is never reached; else holds it until the transaction ends.
+/// the same message is never reached; else holds it until the transaction ends. Nor may it commit
+/// when nobody holds the plan's lock: then its session went down with the server, and commits
+/// that were not on disk yet with it; what builds on them must not be kept.
 pub const FENCE: &str = "SELECT 1 / pg_catalog.count(*) FROM (SELECT FROM towpath.lock \
-     WHERE plan = $1 AND epoch = $2::bigint FOR SHARE) AS held";
+     WHERE plan = $1 AND epoch = $2::bigint AND NOT pg_catalog.pg_try_advisory_xact_lock_shared($3::bigint) \
+     FOR SHARE) AS held";
 
 /// SQL made of constants and of texts that the dialect quoted.
 pub fn safe(sql: String) -> AssertSqlSafe<String> {

@@ -47,6 +47,7 @@ mod summary;
 mod text;
 mod tls;
 mod types;
+mod watch;
 mod wire;
 mod zone;
 
@@ -109,7 +110,7 @@ struct End {
     limits: Limits,
     role: Role,
     /// The session for questions, made at the first one.
-    asking: Mutex<Option<PgConnection>>,
+    asking: Mutex<Option<(PgConnection, i32)>>,
 }
 
 impl End {
@@ -126,27 +127,30 @@ impl End {
 
     /// The session for questions; always read-only. It is lost when the question fails, so that
     /// the next one starts on a fresh one.
-    async fn asking(&self) -> Result<PgConnection, EngineError> {
+    async fn asking(&self) -> Result<(PgConnection, i32), EngineError> {
         match self.asking.lock().await.take() {
             Some(connection) => Ok(connection),
             None => self.link.sqlx(Role::Reader).await,
         }
     }
 
-    async fn keep(&self, connection: PgConnection) {
-        *self.asking.lock().await = Some(connection);
+    async fn keep(&self, connection: PgConnection, pid: i32) {
+        *self.asking.lock().await = Some((connection, pid));
     }
 }
 
 /// Asks on the kept session, and puts it back if that went well.
 macro_rules! ask {
     ($end:expr, $connection:ident => $question:expr) => {{
-        let mut $connection = $end.asking().await?;
-        let answer = $question.await.map_err(|error: EngineError| match error.object {
-            Some(_) => error,
-            None => error.on($end.link.shown()),
-        })?;
-        $end.keep($connection).await;
+        let (mut $connection, pid) = $end.asking().await?;
+        let answer =
+            $end.link.watch.over_sqlx(pid, $question).await.map_err(|error: EngineError| {
+                match error.object {
+                    Some(_) => error,
+                    None => error.on($end.link.shown()),
+                }
+            })?;
+        $end.keep($connection, pid).await;
         Ok(answer)
     }};
 }

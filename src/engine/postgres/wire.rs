@@ -12,6 +12,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::error::{self, ServerError};
 use super::frames::{Run, Stop, cells, header, join, tag_text, walk};
+use super::watch::Watch;
 use crate::engine::EngineError;
 
 /// Bytes asked of the socket at once. A full socket buffer is taken in one call; more was no faster.
@@ -116,6 +118,8 @@ pub struct Wire {
     pub status: u8,
     /// Requests sent whose ReadyForQuery has not come.
     awaited: usize,
+    /// Looks after it where it is silent for long.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Wire {
@@ -130,7 +134,13 @@ impl Wire {
             parameters: Vec::new(),
             status: b'I',
             awaited: 0,
+            watch: None,
         }
+    }
+
+    /// From now on a server that does not answer any more is noticed.
+    pub fn watched_by(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
     }
 
     /// A session setting that the server reported.
@@ -201,7 +211,12 @@ impl Wire {
         if self.incoming.capacity() - self.incoming.len() < 16 << 10 {
             self.incoming.reserve(READ_BYTES);
         }
-        match self.pipe.read_buf(&mut self.incoming).await? {
+        let read = self.pipe.read_buf(&mut self.incoming);
+        let read = match &self.watch {
+            Some(watch) => watch.over(self.pid, read).await?,
+            None => read.await,
+        };
+        match read? {
             0 => Err(Fault::Io(std::io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
         }
@@ -542,8 +557,8 @@ impl Wire {
     }
 
     async fn put_some(&mut self, bytes: &[u8]) -> Result<usize> {
-        let Self { pipe, incoming, .. } = self;
-        poll_fn(|context| {
+        let Self { pipe, incoming, watch, pid, .. } = self;
+        let put = poll_fn(|context| {
             let mut space = [0_u8; 4096];
             let mut space = ReadBuf::new(&mut space);
             match Pin::new(&mut **pipe).poll_read(context, &mut space) {
@@ -562,8 +577,11 @@ impl Wire {
                 Ok(written) => Ok(written),
                 Err(error) => Err(Fault::Io(error)),
             })
-        })
-        .await
+        });
+        match watch {
+            Some(watch) => watch.over(*pid, put).await?,
+            None => put.await,
+        }
     }
 
     /// An error that has arrived while we were sending.

@@ -21,8 +21,9 @@ use towpath::engine::{
 };
 
 use crate::need_server;
-use crate::support::postgres::{Database, PASSWORD, other_server};
+use crate::support::postgres::{Database, PASSWORD, Server, other_server};
 use crate::support::proxy::{Fault, Proxy, Way};
+use crate::support::wait_until;
 
 const PLAN: &str = "plan \"with' odd name";
 

@@ -107,20 +107,71 @@ fn f_05_and_f_06_a_run_that_lost_its_lock_cannot_commit() {
         outside(|| {
             to.value(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' \
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                 AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             )
         });
+        // Nobody has it now, and that is enough.
+        outside(|| {
+            let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+                 AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            wait_until("the lock is free", Duration::from_secs(30), || to.value(held) == "0");
+        });
+        let error = session.commit().await.expect_err("not locked");
+        assert_eq!(error.cause, Cause::Locked, "{error}");
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.numbers VALUES (1, 'old')".into()]).await.unwrap();
+        session.mark(PLAN, &step("old")).await.unwrap();
         let end = target(&to.url()).await.unwrap();
         let new = end.lock(PLAN, &goal("d"), Duration::from_secs(10)).await.unwrap();
         assert_eq!(old.heartbeat().await.expect_err("lost").cause, Cause::Locked);
-        let error = session.commit().await.expect_err("fenced");
-        assert_eq!(error.cause, Cause::Locked, "{error}");
-        // Nor with the next transaction of the same session.
+        // Whoever took over has ended the session, and with it what it had not committed.
+        let error = session.commit().await.expect_err("ended");
+        assert_eq!(error.cause, Cause::Connection, "{error}");
+        // Nor can the next transaction commit, on a new connection.
         session.begin().await.unwrap();
         session.execute(&["INSERT INTO public.numbers VALUES (2, 'old')".into()]).await.unwrap();
         assert_eq!(session.commit().await.expect_err("fenced").cause, Cause::Locked);
         new.heartbeat().await.unwrap();
         assert!(end.progress(PLAN).await.unwrap().steps.is_empty());
+    });
+    assert_eq!(to.value("SELECT count(*) FROM numbers"), "0");
+}
+
+/// Commits of the load are not on disk at once, and a crash of the server takes the last of them
+/// back. The lock goes down with them: nothing that builds on them can be committed.
+#[test]
+fn f_30_nothing_builds_on_commits_that_a_crash_took_back() {
+    let Some(server) = Server::own() else { return };
+    let to = server.database("crash");
+    to.execute(NUMBERS);
+    for late in ["wal_writer_delay = '10s'", "wal_writer_flush_after = '64MB'"] {
+        server.admin(&format!("ALTER SYSTEM SET {late}"));
+    }
+    server.admin("SELECT pg_reload_conf()");
+    run(async {
+        let lock = locked(&to).await;
+        let mut session = lock.session().await.unwrap();
+        // Whoever writes the log late must have heard of it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.numbers VALUES (1, 'a')".into()]).await.unwrap();
+        session.mark(PLAN, &step("first")).await.unwrap();
+        session.commit().await.unwrap();
+        outside(|| server.crash());
+        assert_eq!(outside(|| to.value("SELECT count(*) FROM numbers")), "0", "nothing was taken back");
+        let mut error = None;
+        for _ in 0..2 {
+            // The first finds its connection broken.
+            let again = async {
+                session.begin().await?;
+                session.execute(&["INSERT INTO public.numbers VALUES (2, 'b')".into()]).await?;
+                session.mark(PLAN, &step("second")).await?;
+                session.commit().await
+            };
+            error = again.await.err();
+        }
+        assert_eq!(error.expect("it has committed").cause, Cause::Locked);
+        assert_eq!(lock.heartbeat().await.expect_err("lost").cause, Cause::Locked);
     });
     assert_eq!(to.value("SELECT count(*) FROM numbers"), "0");
 }
