@@ -1,6 +1,7 @@
 //! The contract's promises about SQLite, on real files in a fresh directory each.
 
 mod apply;
+mod capture;
 mod copy;
 mod opening;
 mod state;
