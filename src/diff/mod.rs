@@ -22,6 +22,8 @@ mod tables;
 pub mod typemap;
 mod values;
 
+use std::sync::Arc;
+
 use crate::catalog::{
     Catalog, Dialect, Extension, ForeignKey, Index, Key, Name, Probe, Projection, Schema, Sequence, Table,
     UserType,
@@ -90,7 +92,7 @@ pub struct TableDiff {
     pub source: Name,
     pub want: Table,
     pub state: State,
-    pub projection: Projection,
+    pub projection: Arc<Projection>,
     pub policy: Policy,
     /// How the target's table differs from the source's, line by line for display: renamed,
     /// retyped, skipped columns.
