@@ -259,7 +259,7 @@ fn difference_lines(difference: &Difference) -> String {
 }
 
 fn order(graph: &Graph, done: &Done) -> String {
-    let phases = review::phases(graph, done);
+    let phases = review::phases(graph, done, &review::critical_path(graph, done));
     if phases.is_empty() {
         return String::new();
     }

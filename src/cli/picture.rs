@@ -45,7 +45,8 @@ fn phases(graph: &Graph, done: &Done) -> Picture {
         done: facts.steps == facts.done,
         critical: facts.seconds > 0.0,
     };
-    let nodes: Vec<Node> = review::phases(graph, done).into_iter().map(node).collect();
+    let path = review::critical_path(graph, done);
+    let nodes: Vec<Node> = review::phases(graph, done, &path).into_iter().map(node).collect();
     let edges = (1..nodes.len()).map(|at| (at - 1, at)).collect();
     Picture { nodes, edges }
 }

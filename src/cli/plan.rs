@@ -14,10 +14,12 @@ use super::text::SavedAs;
 use super::write::{Access, atomic};
 use super::{Face, dot, exit, json, markdown, mermaid, plan_file, sql, text};
 use crate::graph::{Graph, digest};
+use crate::runtime::Planned;
 
 pub async fn run(args: &PlanArgs, face: &Face) -> Result<u8, Failure> {
-    let Made { loaded, planned, done, .. } = making::make(face, &args.saved, args.probe).await?;
-    let graph = &planned.graph;
+    let Made { loaded, planned: Planned { graph, .. }, done, .. } =
+        making::make(face, &args.saved, args.probe).await?;
+    let graph = &graph;
     let goal = digest::goal(graph);
     let named = match &args.out {
         Some(path) => {

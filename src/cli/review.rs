@@ -159,8 +159,7 @@ pub struct PhaseFacts {
     pub seconds: f64,
 }
 
-pub fn phases(graph: &Graph, done: &Done) -> Vec<PhaseFacts> {
-    let path = critical_path(graph, done);
+pub fn phases(graph: &Graph, done: &Done, path: &CriticalPath) -> Vec<PhaseFacts> {
     let mut phases: BTreeMap<Phase, PhaseFacts> = BTreeMap::new();
     for step in &graph.steps {
         let facts = phases.entry(step.phase).or_insert_with(|| PhaseFacts {

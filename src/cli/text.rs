@@ -204,11 +204,11 @@ pub fn yaml_text(text: &str) -> String {
 }
 
 fn order(page: &mut Page, graph: &Graph, done: &Done) {
-    let phases = review::phases(graph, done);
+    let path = review::critical_path(graph, done);
+    let phases = review::phases(graph, done, &path);
     if phases.is_empty() {
         return;
     }
-    let path = review::critical_path(graph, done);
     page.gap();
     let mut head = Line::new().add(Tone::Strong, "Order");
     head = head.text(format!(", {} on the critical path", about(path.seconds)));

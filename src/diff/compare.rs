@@ -179,7 +179,9 @@ fn need_parent_keys(road: &Road<'_>, tables: &mut [TableDiff], found: &mut Found
             found.left("foreign key", Name::new(&schema, label), why);
             false
         });
-        table.want.foreign_keys = table.foreign_keys.iter().map(|key| key.want.clone()).collect();
+        if table.foreign_keys.len() < table.want.foreign_keys.len() {
+            table.want.foreign_keys = table.foreign_keys.iter().map(|key| key.want.clone()).collect();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Dialect, Name, Sequence, Table};
+use crate::catalog::{Check, Dialect, Name, Sequence, Table};
 use crate::diff::{State, TableDiff, Wanted, id, mentions};
 use crate::plan::Load;
 
@@ -71,7 +71,8 @@ impl Draft {
 /// The unit of what comes before all tables.
 const FIRST: &str = "schema";
 
-/// All steps, each with its needs, in no order yet.
+/// All steps, each with its needs, in no order yet. What a need names may be there already: then no
+/// step is called so.
 pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
     let mut rules = Rules::new(inputs);
     rules.schemas();
@@ -89,7 +90,6 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
     }
     rules.set_sequences();
     rules.stream();
-    rules.keep_known_needs();
     rules.steps
 }
 
@@ -198,14 +198,6 @@ impl<'a> Rules<'a> {
         });
     }
 
-    /// Needs on objects that are there already have no step.
-    fn keep_known_needs(&mut self) {
-        let known: HashSet<String> = self.steps.iter().map(|step| step.id.clone()).collect();
-        for step in &mut self.steps {
-            step.needs.retain(|need| known.contains(need));
-        }
-    }
-
     /// Schemas come first.
     fn schemas(&mut self) {
         for wanted in self.inputs.diff.schemas.iter().filter(|wanted| missing(wanted)) {
@@ -276,12 +268,16 @@ impl<'a> Rules<'a> {
         let inline = !self.to.features().alter_adds_constraints;
         let none = Vec::new();
         let identities = self.identities.get(&want.name).unwrap_or(&none);
-        let now = Table {
-            checks: want.checks.iter().filter(|check| check.validated || inline).cloned().collect(),
-            ..want.clone()
-        };
         let with = Inline { keys: inline, foreign_keys: inline };
-        let mut statements = self.to.create_table(&now, identities, with);
+        let later = |check: &Check| !check.validated && !inline;
+        let mut statements = match want.checks.iter().any(later) {
+            false => self.to.create_table(want, identities, with),
+            true => {
+                let mut now = want.clone();
+                now.checks.retain(|check| !later(check));
+                self.to.create_table(&now, identities, with)
+            }
+        };
         statements.extend(self.owned_statements(&want.name));
         let mut draft = Draft::sql(id::create(&want.name), Phase::Schema, statements);
         draft.needs.insert(id::schema(&want.name.schema));
@@ -339,7 +335,7 @@ impl<'a> Rules<'a> {
         let own = id::copy(name);
         let mut draft = Draft::sql(own.clone(), Phase::Load, Vec::new());
         draft.action = Action::Copy {
-            projection: Box::new(table.projection.clone()),
+            projection: table.projection.clone(),
             empty: self.to.empty_table(name),
             replace: table.policy.load == Load::Replace,
             frozen: self.to.features().frozen_load && made(table),

@@ -1,5 +1,7 @@
 //! Acts. A step is self-contained data: what runs is what was rendered and reviewed.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Name, Projection, Sequence};
@@ -81,7 +83,7 @@ pub enum Action {
     Sql { statements: Vec<String>, index_build: bool },
     /// Copies a table.
     Copy {
-        projection: Box<Projection>,
+        projection: Arc<Projection>,
         /// Statements that empty the target table first: `load: replace`, a resumed copy, or
         /// what a frozen load of a table made by an earlier step needs.
         empty: Vec<String>,

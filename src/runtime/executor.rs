@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::chunk::Marks;
 use super::clock::{Clock, SystemClock};
 use super::drive::RoundEnd;
 use super::event::{Event, Reporter};
@@ -278,7 +279,7 @@ impl Run<'_> {
         let RunOptions { readers, writers, index_builds, until, .. } = *self.options;
         let budgets = Budgets { readers, writers, index_builds };
         let schedule = Schedule::new(self.graph, &done, budgets, until);
-        Ok(self.round(&progress, schedule, &done, until).await)
+        Ok(self.round(&Marks::new(&progress), schedule, &done, until).await)
     }
 
     async fn read_progress(&self) -> Result<Progress, EngineError> {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::chunk::Marks;
 use super::copy::Share;
 use super::event::Event;
 use super::points::points;
@@ -12,7 +13,7 @@ use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
+use crate::checkpoint::{Checkpoint, ChunkMark, StepMark};
 use crate::engine::crash::{crash_during, crash_point};
 use crate::engine::{Build, Cause, Chunk, EngineError, Loaded, Session};
 use crate::graph::{Action, Estimate, Phase, Step};
@@ -101,17 +102,17 @@ impl Hand {
 
 impl Run<'_> {
     /// Runs a unit's steps in one transaction, up to a copy of several chunks.
-    pub(super) async fn advance(&self, progress: &Progress, steps: &[usize]) -> Result<Advance, Trouble> {
+    pub(super) async fn advance(&self, marks: &Marks<'_>, steps: &[usize]) -> Result<Advance, Trouble> {
         match steps.first() {
-            Some(&first) if self.step(first).is_shared() => self.advance_shared(progress, steps).await,
-            _ => self.advance_in_order(progress, steps, true).await,
+            Some(&first) if self.step(first).is_shared() => self.advance_shared(marks, steps).await,
+            _ => self.advance_in_order(marks, steps, true).await,
         }
     }
 
     /// Runs steps in one transaction when `fused`, else each in one of its own.
     pub(super) async fn advance_in_order(
         &self,
-        progress: &Progress,
+        marks: &Marks<'_>,
         steps: &[usize],
         fused: bool,
     ) -> Result<Advance, Trouble> {
@@ -126,7 +127,7 @@ impl Run<'_> {
             if !matches!(self.step(place).action, Action::Copy { .. }) {
                 continue;
             }
-            let road = self.cut(progress, place).await?;
+            let road = self.cut(marks, place).await?;
             if !road.is_single() {
                 self.prepare(&steps[..at], place, &road, &roads, fused).await?;
                 return Ok(Advance::Split { place, road, rest: steps[at + 1..].to_vec() });
@@ -391,14 +392,16 @@ impl Run<'_> {
     /// committed together.
     async fn committed(&self, acts: &[Act]) -> Result<Option<Deeds>, EngineError> {
         let progress = self.target.progress(&self.graph.name).await?;
+        let known: HashMap<&str, &StepMark> =
+            progress.steps.iter().map(|mark| (mark.step.as_str(), mark)).collect();
         let marked = acts.iter().filter(|act| !matches!(act, Act::Open(_))).map(|act| {
             let step = self.step(act.place());
-            let mark = progress.step(&step.id).filter(|mark| mark.inputs == step.inputs)?;
+            let mark = known.get(step.id.as_str()).filter(|mark| mark.inputs == step.inputs)?;
             let here = match act {
                 Act::Close { .. } | Act::Opened { .. } => Loaded::default(),
                 _ => Loaded { rows: mark.rows, bytes: mark.bytes },
             };
-            Some((mark.clone(), here))
+            Some(((*mark).clone(), here))
         });
         let Some(marks) = marked.collect::<Option<Vec<_>>>() else { return Ok(None) };
         Ok((!marks.is_empty()).then(|| Deeds { marks, ..Deeds::default() }))

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 
 use futures_util::StreamExt;
 
-use super::chunk::{Fate, Loaded};
+use super::chunk::{Fate, Loaded, Marks};
 use super::event::Event;
 use super::goal::{is_copy, needed_by, within};
 use super::retry::Attempts;
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::{Name, Projection};
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::checkpoint::{Checkpoint, Progress};
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 use crate::graph::{Action, Phase, Step};
@@ -62,9 +62,10 @@ impl Run<'_> {
     }
 
     fn earlier<'p>(&'p self, progress: &'p Progress, done: &HashSet<String>) -> Vec<Earlier<'p>> {
+        let known = Marks::new(progress);
         let copies = (0..self.graph.steps.len()).filter_map(|place| {
             let Action::Copy { projection, chunk_bytes, .. } = &self.step(place).action else { return None };
-            let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
+            let marks = known.of(&projection.target).to_vec();
             let finished = done.contains(&self.step(place).id);
             (finished || !marks.is_empty()).then_some(Earlier {
                 place,

@@ -138,10 +138,10 @@ impl<'a> Run<'a> {
         self.places[step.id.as_str()]
     }
 
-    /// The projection of a copy, shared with the task that loads.
+    /// The projection of a copy, shared with the graph.
     pub(super) fn projection(&self, step: &Step) -> Arc<Projection> {
         match &step.action {
-            Action::Copy { projection, .. } => Arc::new((**projection).clone()),
+            Action::Copy { projection, .. } => projection.clone(),
             _ => unreachable!("broken invariant: only copies have a projection"),
         }
     }

@@ -3,24 +3,24 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::chunk::Marks;
 use super::perform::{Act, Advance, Road};
 use super::run::Run;
 use super::trouble::{Trouble, Way};
 use crate::catalog::Name;
-use crate::checkpoint::Progress;
 use crate::graph::Action;
 
 impl Run<'_> {
     /// Tables of one chunk go together; one that is larger than was thought comes after them.
     pub(super) async fn advance_shared(
         &self,
-        progress: &Progress,
+        marks: &Marks<'_>,
         steps: &[usize],
     ) -> Result<Advance, Trouble> {
         let mut roads = HashMap::new();
         let mut large = HashSet::new();
         for &place in steps.iter().filter(|place| matches!(self.step(**place).action, Action::Copy { .. })) {
-            let road = self.cut(progress, place).await?;
+            let road = self.cut(marks, place).await?;
             match road.is_single() {
                 true => drop(roads.insert(place, road)),
                 false => drop(large.insert(self.table(place))),
@@ -29,7 +29,7 @@ impl Run<'_> {
         let (rest, small): (Vec<usize>, Vec<usize>) =
             steps.iter().partition(|place| large.contains(&self.table(**place)));
         self.transact_together(&small, &roads).await?;
-        self.advance_in_order(progress, &rest, false).await
+        self.advance_in_order(marks, &rest, false).await
     }
 
     fn table(&self, place: usize) -> Option<&Name> {

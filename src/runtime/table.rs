@@ -1,7 +1,7 @@
 //! Tables inside transactions: cuts one into chunks, makes it ready for rows, copies all of it
 //! in a unit's transaction or a chunk of it in one of its own. Chooses no order among chunks.
 
-use super::chunk::unmarked;
+use super::chunk::{Marks, unmarked};
 use super::copy::{Passage, Share};
 use super::event::Event;
 use super::perform::{Deeds, Hand, Road};
@@ -9,7 +9,7 @@ use super::retry::Attempts;
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble};
 use crate::catalog::Name;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::checkpoint::{Checkpoint, ChunkMark};
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Read};
 use crate::graph::{Action, Step};
@@ -19,17 +19,17 @@ const BATCH_BYTES: usize = 1 << 18;
 
 impl Run<'_> {
     /// Cuts a table into chunks, in the snapshot of the run.
-    pub(super) async fn cut(&self, progress: &Progress, place: usize) -> Result<Road, Trouble> {
+    pub(super) async fn cut(&self, marks: &Marks<'_>, place: usize) -> Result<Road, Trouble> {
         let mut tries = Attempts::new(self.options.attempts);
         loop {
-            match self.cut_once(progress, place).await {
+            match self.cut_once(marks, place).await {
                 Ok(road) => return Ok(road),
                 Err(slip) => self.again(&mut tries, slip).await?,
             }
         }
     }
 
-    async fn cut_once(&self, progress: &Progress, place: usize) -> Result<Road, Slip> {
+    async fn cut_once(&self, marks: &Marks<'_>, place: usize) -> Result<Road, Slip> {
         let step = self.step(place);
         let Action::Copy { projection, chunk_bytes, .. } = &step.action else {
             unreachable!("broken invariant: only copies are cut");
@@ -37,7 +37,7 @@ impl Run<'_> {
         let snapshot = self.snapshot().await.map_err(|error| Slip::new(step, error))?;
         let cut = snapshot.chunks(projection, *chunk_bytes).await;
         let cut = cut.map_err(|error| Slip::at_source(step, error, &snapshot))?;
-        let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
+        let marks = marks.of(&projection.target);
         let before = marks.iter().fold(Loaded::default(), |sum, mark| Loaded {
             rows: sum.rows + mark.rows,
             bytes: sum.bytes + mark.bytes,
@@ -48,7 +48,7 @@ impl Run<'_> {
             return Err(Slip::new(step, error.on(&projection.source)));
         }
         crash_point("copy::chunk_planned");
-        Ok(Road { snapshot, chunks: unmarked(cut, &marks), of, before })
+        Ok(Road { snapshot, chunks: unmarked(cut, marks), of, before })
     }
 
     pub(super) fn tell_chunked(&self, place: usize, road: &Road, chunks: u32, done: u32) {

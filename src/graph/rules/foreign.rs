@@ -62,7 +62,7 @@ impl<'a> Rules<'a> {
         let indexes =
             parent.indexes.iter().filter(|index| index.want.unique && leans(&index.want.parts, false));
         let keys = keys.map(|key| id::key(name, &key.want));
-        keys.chain(indexes.flat_map(|index| index_ids(name, &index.want.name))).collect()
+        keys.chain(indexes.flat_map(|index| index_ids(name, &index.want))).collect()
     }
 
     /// Roots cannot have unchecked foreign keys.

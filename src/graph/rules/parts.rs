@@ -187,9 +187,13 @@ impl<'a> Rules<'a> {
     pub(super) fn indexes(&mut self, table: &'a TableDiff) {
         for index in table.indexes.iter().filter(|index| missing(index)).map(|wanted| &wanted.want) {
             let own = id::index(&table.want.name, &index.name);
-            let whole = self.to.create_index(&table.want, index);
-            let alone = self.to.create_index(&table.want, &Index { parent: None, ..index.clone() });
-            let attach: Vec<String> = whole.into_iter().filter(|text| !alone.contains(text)).collect();
+            let mut alone = self.to.create_index(&table.want, index);
+            let mut attach = Vec::new();
+            if index.parent.is_some() {
+                let whole = alone;
+                alone = self.to.create_index(&table.want, &Index { parent: None, ..index.clone() });
+                attach = whole.into_iter().filter(|text| !alone.contains(text)).collect();
+            }
             let mut draft = Draft::sql(own.clone(), self.part_phase(table), alone);
             draft.needs = self.part_needs(table);
             draft.unit = self.part_unit(table, &own);
@@ -208,11 +212,12 @@ impl<'a> Rules<'a> {
     pub(super) fn part_ids(&self, table: &TableDiff) -> Vec<String> {
         let name = &table.want.name;
         let keys = table.keys.iter().map(|key| id::key(name, &key.want));
-        keys.chain(table.indexes.iter().flat_map(|index| index_ids(name, &index.want.name))).collect()
+        keys.chain(table.indexes.iter().flat_map(|index| index_ids(name, &index.want))).collect()
     }
 }
 
 /// The steps of an index, the second only where it is attached.
-pub(super) fn index_ids(table: &Name, index: &str) -> [String; 2] {
-    [id::index(table, index), id::attach(table, index)]
+pub(super) fn index_ids(table: &Name, index: &Index) -> impl Iterator<Item = String> {
+    let attach = index.parent.is_some().then(|| id::attach(table, &index.name));
+    std::iter::once(id::index(table, &index.name)).chain(attach)
 }
