@@ -118,7 +118,10 @@ pub trait BatchStream: Send {
 pub enum Batch {
     Rows(RowBatch),
     /// Bytes that the target half of the same engine understands, in which so many rows end.
-    Native { bytes: Bytes, rows: u64 },
+    Native {
+        bytes: Bytes,
+        rows: u64,
+    },
     /// The chunk is complete and had this many rows, by the source's own count.
     End {
         rows: u64,

@@ -150,7 +150,8 @@ impl Run<'_> {
         frozen: bool,
     ) -> Result<ChunkMark, Slip> {
         let projection = self.projection(step);
-        let read = Read { projection: &projection, chunk, batch_bytes: BATCH_BYTES, paced: self.rate.is_some() };
+        let read =
+            Read { projection: &projection, chunk, batch_bytes: BATCH_BYTES, paced: self.rate.is_some() };
         let stream = snapshot.read(&read).await.map_err(|error| Slip::at_source(step, error, snapshot))?;
         let passage = Passage {
             projection: projection.clone(),

@@ -249,7 +249,8 @@ fn g_21_the_rate_is_kept() {
     let fill = format!("{table}; {numbers} INSERT INTO t SELECT i, 'row ' || i FROM n");
     let (file, database) = (File::new(directory.path(), "source.db"), server.database("source"));
     file.execute(&fill);
-    database.execute(&fill.replace("; WITH", "; INSERT INTO t WITH").replace("INSERT INTO t SELECT", "SELECT"));
+    database
+        .execute(&fill.replace("; WITH", "; INSERT INTO t WITH").replace("INSERT INTO t SELECT", "SELECT"));
     for (at, source) in [file.url(), database.url()].into_iter().enumerate() {
         let (near, far) = (File::new(directory.path(), &format!("target{at}.db")), server.database("target"));
         for target in [near.url(), far.url()] {

@@ -72,7 +72,8 @@ fn near_memory(build: &Build) -> u64 {
 
 /// Whether a statement builds a B-tree. Other methods have other uses for memory.
 fn sorts(statement: &str) -> bool {
-    statement.starts_with("CREATE ") && (statement.contains(" USING btree (") || !statement.contains(" USING "))
+    statement.starts_with("CREATE ")
+        && (statement.contains(" USING btree (") || !statement.contains(" USING "))
 }
 
 #[cfg(test)]
@@ -120,7 +121,9 @@ mod tests {
     #[test]
     fn small_builds_and_other_methods_are_left_alone() {
         assert_eq!(SERVER.settings(&build(20, 0, false), TREE), None);
-        for other in ["CREATE INDEX i ON s.t USING gin (a)", "ALTER TABLE t ADD EXCLUDE USING gist (a WITH =)"] {
+        for other in
+            ["CREATE INDEX i ON s.t USING gin (a)", "ALTER TABLE t ADD EXCLUDE USING gist (a WITH =)"]
+        {
             assert_eq!(SERVER.settings(&build(5_000_000, 0, false), other), None);
         }
         let unique = "CREATE UNIQUE INDEX i ON s.t (a)";

@@ -322,12 +322,17 @@ mod tests {
     #[test]
     fn v_201_binary_numbers_beyond_their_type_are_refused() {
         let float = |text, single| binary(|out| BinaryForm::float_text(text, single, out));
-        for (text, single) in [("1e400", false), ("-1e400", false), ("1e-400", false), ("1e40", true), ("1e-60", true)] {
+        for (text, single) in
+            [("1e400", false), ("-1e400", false), ("1e-400", false), ("1e40", true), ("1e-60", true)]
+        {
             assert!(float(text, single).is_err(), "{text}");
         }
         assert_eq!(float("-0", false), Ok([&[0, 0, 0, 8], &(-0.0_f64).to_be_bytes()[..]].concat()));
         assert_eq!(float("0e-400", false), Ok([&[0, 0, 0, 8], &0.0_f64.to_be_bytes()[..]].concat()));
-        assert_eq!(float("-Infinity", true), Ok([&[0, 0, 0, 4], &f32::NEG_INFINITY.to_be_bytes()[..]].concat()));
+        assert_eq!(
+            float("-Infinity", true),
+            Ok([&[0, 0, 0, 4], &f32::NEG_INFINITY.to_be_bytes()[..]].concat())
+        );
         assert_eq!(float("16777217", true), Ok([&[0, 0, 0, 4], &16_777_216_f32.to_be_bytes()[..]].concat()));
     }
 

@@ -17,7 +17,7 @@ use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Form, Name, Projection, RowBatch, Sequence, name::show};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Batch, Build, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::{Batch, BatchStream, Build, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;

@@ -42,7 +42,8 @@ fn write_digits(text: &str, out: &mut Vec<u8>) -> Fit {
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|digit| digit.wrapping_sub(b'0')).collect();
+    let digits: Vec<u8> =
+        whole.bytes().chain(fraction.bytes()).map(|digit| digit.wrapping_sub(b'0')).collect();
     if digits.iter().any(|digit| *digit > 9) {
         return Err(NO_NUMBER);
     }

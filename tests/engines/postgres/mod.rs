@@ -1,6 +1,7 @@
 //! PostgreSQL through the engine's traits: snapshots, copies in every form, marks with their
 //! data, the lock and its fence, sequences, sums, and what a user reads when something is wrong.
 
+mod forms;
 mod rows;
 mod session;
 mod trouble;

@@ -148,7 +148,8 @@ fn f_24_and_f_25_a_table_that_changed_since_the_snapshot_is_never_read_as_empty(
                 let snapshot = source(&from.url()).await.unwrap().snapshot().await.unwrap();
                 let chunks = snapshot.chunks(&projection, u64::MAX).await.unwrap();
                 outside(|| change.split("; ").for_each(|sql| from.execute(sql)));
-                let read = Read { projection: &projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
+                let read =
+                    Read { projection: &projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
                 let error = match snapshot.read(&read).await {
                     Err(error) => error,
                     Ok(mut stream) => loop {
