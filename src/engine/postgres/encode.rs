@@ -320,9 +320,13 @@ fn put_timestamp_tz<F: CopyForm>(text: &str, precision: u8, zone: Option<&str>, 
 mod tests {
     use super::super::rows::{Decode, decode_row};
     use super::*;
-    use crate::catalog::{Form, Name};
+    use crate::catalog::{Cast, Form, Name};
 
     fn encoder(types: Vec<Type>) -> Encoder {
+        Encoder::new(&projection(types))
+    }
+
+    fn projection(types: Vec<Type>) -> Projection {
         let column = |ty: Type| ColumnMap {
             source: "a".into(),
             target: "a".into(),
@@ -333,14 +337,52 @@ mod tests {
             not_null: false,
             cast: None,
         };
-        Encoder::new(&Projection {
+        Projection {
             source: Name::new("s", "t"),
             target: Name::new("s", "t"),
             columns: types.into_iter().map(column).collect(),
             filter: None,
             key: vec![],
             form: Form::Rows,
-        })
+        }
+    }
+
+    #[test]
+    fn the_binary_form_is_for_tables_of_known_types_only() {
+        let binary = |natives: &[&str]| {
+            let column = |native: &&str| ColumnMap {
+                source: "a".into(),
+                target: "a".into(),
+                source_type: Type::Any,
+                source_native: String::new(),
+                target_type: types::parse(native),
+                target_native: native.to_string(),
+                not_null: false,
+                cast: None,
+            };
+            let mut projection = projection(vec![]);
+            projection.columns = natives.iter().map(column).collect();
+            Encoder::new(&projection).is_binary()
+        };
+        for native in
+            ["boolean", "bigint", "numeric(4,1)", "real", "text", "character(3)", "bytea", "date", "uuid"]
+        {
+            assert!(binary(&[native]), "{native}");
+        }
+        for native in
+            ["inet", "interval", "name", "\"char\"", "bit(3)", "text[]", "app.colour", "time with time zone"]
+        {
+            assert!(!binary(&["bigint", native]), "{native}");
+        }
+        // A domain over text: the catalog gives its basis as the type.
+        let mut domain = projection(vec![Type::Text]);
+        domain.columns[0].target_native = "app.email".into();
+        assert!(!Encoder::new(&domain).is_binary());
+        let mut zoned = projection(vec![Type::TimestampTz { precision: 6 }]);
+        zoned.columns[0].target_native = "timestamp with time zone".into();
+        assert!(Encoder::new(&zoned).is_binary());
+        zoned.columns[0].cast = Some(Cast { native: String::new(), zone: Some("Europe/Berlin".into()) });
+        assert!(!Encoder::new(&zoned).is_binary());
     }
 
     fn one(ty: Type, fill: impl FnOnce(&mut RowBatch)) -> Result<String, &'static str> {
