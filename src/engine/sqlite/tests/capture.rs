@@ -268,7 +268,8 @@ async fn l_01_and_l_09_every_value_is_told_as_a_copy_reads_it() {
 async fn copied(source: &dyn Source, projection: &Projection) -> Result<Vec<Vec<String>>, EngineError> {
     let snapshot: Box<dyn Snapshot> = source.snapshot().await?;
     let chunk: Chunk = super::whole();
-    let mut stream = snapshot.read(&Read { projection, chunk: &chunk, batch_bytes: 1 << 20, paced: false }).await?;
+    let mut stream =
+        snapshot.read(&Read { projection, chunk: &chunk, batch_bytes: 1 << 20, paced: false }).await?;
     let mut rows = Vec::new();
     loop {
         match stream.next().await? {
