@@ -127,6 +127,7 @@ fn options(args: &ApplyArgs, plan: &Plan, graph: &Graph) -> RunOptions {
         fail_fast: args.fail_fast,
         attempts: ATTEMPTS,
         follow: stream::follow_options(plan, ATTEMPTS),
+        keep_log: plan.cdc.keep_log,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Capture, EngineError};
+use super::{Capture, Duties, EngineError};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
 use crate::change::Position;
 
@@ -22,6 +22,10 @@ pub trait Source: Send + Sync {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
     /// Present values of sequences. Read after the rows: sequences are outside any snapshot.
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError>;
+    /// The statements that give a role what it needs to read; none where the engine has no roles.
+    async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
     /// The change log, where the engine has one that Towpath follows.
     fn capture(&self) -> Option<&dyn Capture> {
         None

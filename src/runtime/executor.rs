@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub attempts: u32,
     /// How changes are followed, where the graph follows any.
     pub follow: FollowOptions,
+    /// Bytes of log that the source may keep before the capture is given up.
+    pub keep_log: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +188,7 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
         tokio::select! {
             biased;
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
+            error = run.watch_log() => run.fail_run(error),
             () = run.rounds() => {}
         }
     }

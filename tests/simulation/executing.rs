@@ -62,6 +62,7 @@ fn options(random: &mut Random) -> RunOptions {
         fail_fast: random.once_in(4),
         attempts: 3,
         follow: Default::default(),
+        keep_log: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod dialect;
 mod encode;
 mod error;
 mod frames;
+mod grants;
 pub mod inspect;
 mod keys;
 mod load;
@@ -48,7 +49,7 @@ use self::select::Side;
 use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
-use super::{Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
+use super::{Cause, Duties, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
 use crate::checkpoint::Progress;
 
@@ -160,6 +161,10 @@ impl Source for End {
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
         ask!(self, connection => ask::sequence_values(&mut connection, sequences))
     }
+
+    async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        ask!(self, connection => grants::source(&mut connection, duties))
+    }
 }
 
 #[async_trait]
@@ -197,5 +202,9 @@ impl Target for End {
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
         Ok(Box::new(PgSnapshot::open(self.link.clone(), Side::Target, &self.limits).await?))
+    }
+
+    async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        ask!(self, connection => grants::target(&mut connection, duties))
     }
 }
