@@ -13,13 +13,13 @@ use super::failure::Failure;
 use super::look::{Line, Page, Tone};
 use super::number::{bytes, count};
 use super::{Face, exit};
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, Progress};
 use crate::engine::{Capture, Source, Standing, Target};
 
 /// What there is to remove.
 struct Found {
     capture: Option<String>,
-    state: Option<String>,
+    state: Option<Progress>,
 }
 
 pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
@@ -38,7 +38,7 @@ pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
     }
     let found = look(name, source.as_ref(), target.as_ref()).await?;
     let removed = match args.dry_run {
-        true => would_go(&found, args.keep_state),
+        true => would_go(name, &found, args.keep_state),
         false => remove(args, &loaded, source.as_ref(), &found).await?,
     };
     match args.format {
@@ -54,7 +54,7 @@ async fn look(name: &str, source: &dyn Source, target: &dyn Target) -> Result<Fo
         None => None,
     };
     let known = target.plans().await?.iter().any(|plan| plan == name);
-    let state = if known { Some(remembered(name, &target.progress(name).await?)) } else { None };
+    let state = if known { Some(target.progress(name).await?) } else { None };
     Ok(Found { capture, state })
 }
 
@@ -77,9 +77,9 @@ fn remembered(name: &str, progress: &Progress) -> String {
     format!("the state of {} on the target: {steps}, {}", line(name), count(progress.runs.len(), "run"))
 }
 
-fn would_go(found: &Found, keep_state: bool) -> Vec<String> {
-    let state = found.state.iter().filter(|_| !keep_state);
-    found.capture.iter().chain(state).cloned().collect()
+fn would_go(name: &str, found: &Found, keep_state: bool) -> Vec<String> {
+    let state = found.state.iter().filter(|_| !keep_state).map(|progress| remembered(name, progress));
+    found.capture.iter().cloned().chain(state).collect()
 }
 
 async fn remove(
@@ -91,9 +91,11 @@ async fn remove(
     let name = &loaded.plan.name;
     // The lock is in the state: where there is none, no run can be at work.
     let lock = match &found.state {
-        Some(_) => {
+        Some(progress) => {
             let target = ends::open_target(loaded, false).await?;
-            Some(target.lock(name, "clean", Duration::ZERO).await?)
+            let digest = progress.digest.clone().unwrap_or_default();
+            let goal = Goal { digest, steps: progress.planned.clone() };
+            Some(target.lock(name, &goal, Duration::ZERO).await?)
         }
         None => None,
     };

@@ -259,7 +259,7 @@ fn difference_lines(difference: &Difference) -> String {
 }
 
 fn order(graph: &Graph, done: &Done) -> String {
-    let phases = review::phases(graph, done);
+    let phases = review::phases(graph, done, &review::critical_path(graph, done));
     if phases.is_empty() {
         return String::new();
     }
@@ -270,7 +270,7 @@ fn order(graph: &Graph, done: &Done) -> String {
     };
     let mut body = String::new();
     for (number, facts) in phases.iter().enumerate() {
-        let name = review::phase_name(facts.phase);
+        let name = facts.phase.word();
         let text = markdown(&phase_text(facts));
         body.push_str(&format!("{}. **{name}**: {text}, {}\n", number + 1, seconds(facts.seconds)));
     }

@@ -269,7 +269,7 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
         Event::Retrying { step, attempt, millis: wait, error } => {
             Some(format!("{}: {}; attempt {attempt} in {}", line(step), line(error), millis(*wait)))
         }
-        Event::Recopying { table, why } => Some(format!("{table} is copied again: {}", line(why))),
+        Event::Recopying { table, why, .. } => Some(format!("{table} is copied again: {}", line(why))),
         Event::StreamOpened { position, tables } if verbose > 0 => {
             Some(format!("changes of {} are read from {position} on", count(*tables, "table")))
         }
@@ -336,7 +336,9 @@ fn json_of(event: &Event) -> Option<Value> {
         Event::Retrying { step, attempt, millis, error } => json!({
             "event": "retrying", "step": step, "attempt": attempt, "millis": millis, "error": error
         }),
-        Event::Recopying { table, why } => json!({ "event": "recopying", "table": table, "why": why }),
+        Event::Recopying { step, table, done, why } => json!({
+            "event": "recopying", "step": step, "table": table, "done": done, "why": why
+        }),
         Event::StreamOpened { position, tables } => {
             json!({ "event": "stream_opened", "position": position, "tables": tables })
         }

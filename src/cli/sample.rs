@@ -1,6 +1,8 @@
 //! A hand-made graph for the tests of the renderers: two tables, a rename, hazards of each
 //! standing, names that try to break out of every format.
 
+use std::sync::Arc;
+
 use crate::catalog::probe::Measured;
 use crate::catalog::{ColumnMap, Form, Name, Place, Projection, Type};
 use crate::change::{Followed, Identity};
@@ -234,7 +236,7 @@ fn copy(target: &str, source: &str, rows: u64, seconds: f64) -> Step {
     let mut step = of("app", target, sql(&id, Phase::Load, &[&create], seconds, ""));
     step.estimate = Estimate { rows, bytes: rows * 464, seconds };
     step.action = Action::Copy {
-        projection: Box::new(projection(source, target)),
+        projection: Arc::new(projection(source, target)),
         empty: Vec::new(),
         replace: false,
         frozen: false,

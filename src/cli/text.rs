@@ -5,7 +5,7 @@ use super::card;
 use super::escape::{capped, line};
 use super::look::{Line, Look, Page, Tone};
 use super::number::{about, bytes, count, plural, seconds, short};
-use super::review::{self, Done, PhaseFacts, Summary};
+use super::review::{self, Done, Hazards, PhaseFacts, Summary};
 use crate::diff::hazard::{Hazard, Level};
 use crate::graph::{EndFacts, Graph, Phase, Stream};
 
@@ -29,9 +29,10 @@ pub fn render(graph: &Graph, done: &Done, look: Look) -> String {
     page.gap();
     let legend = card::legend(&look, review::blocked(graph));
     page.say(legend.trim_end());
-    cards(&mut page, graph, done);
+    let hazards = Hazards::new(graph);
+    cards(&mut page, graph, &hazards, done);
     left_behind(&mut page, graph);
-    general(&mut page, graph);
+    general(&mut page, &hazards.general);
     decide(&mut page, graph);
     order(&mut page, graph, done);
     closing(&mut page, graph, done);
@@ -72,17 +73,18 @@ fn nothing(page: &mut Page, graph: &Graph) {
     page.line(Line::new().add(Tone::Good, "Nothing to do").text(format!(": {text}.")));
 }
 
-fn cards(page: &mut Page, graph: &Graph, done: &Done) {
+fn cards(page: &mut Page, graph: &Graph, hazards: &Hazards<'_>, done: &Done) {
     let mut hidden = 0;
     let by_table = review::steps_by_table(graph);
     for card in &graph.tables {
         let steps = by_table.get(&card.target).map_or(&[][..], Vec::as_slice);
-        if !page.look.all && card::hidden(graph, card, steps, done) {
+        let hazards = hazards.of(card);
+        if !page.look.all && card::hidden(hazards, steps, done) {
             hidden += 1;
             continue;
         }
         page.gap();
-        card::render(page, graph, card, steps, done);
+        card::render(page, graph, card, hazards, steps, done);
     }
     if hidden > 0 {
         page.gap();
@@ -137,9 +139,7 @@ fn wrapped(page: &mut Page, heading: &str, parts: &[String]) {
 }
 
 /// Hazards that no card shows.
-fn general(page: &mut Page, graph: &Graph) {
-    let homeless = |hazard: &&Hazard| review::place(graph, hazard).is_none();
-    let hazards: Vec<&Hazard> = review::sorted_hazards(graph).into_iter().filter(homeless).collect();
+fn general(page: &mut Page, hazards: &[&Hazard]) {
     if !hazards.is_empty() {
         page.gap();
     }
@@ -204,11 +204,11 @@ pub fn yaml_text(text: &str) -> String {
 }
 
 fn order(page: &mut Page, graph: &Graph, done: &Done) {
-    let phases = review::phases(graph, done);
+    let path = review::critical_path(graph, done);
+    let phases = review::phases(graph, done, &path);
     if phases.is_empty() {
         return;
     }
-    let path = review::critical_path(graph, done);
     page.gap();
     let mut head = Line::new().add(Tone::Strong, "Order");
     head = head.text(format!(", {} on the critical path", about(path.seconds)));
@@ -237,8 +237,7 @@ fn afterwards(page: &mut Page, number: usize, stream: &Stream) {
 }
 
 fn phase_line(number: usize, facts: &PhaseFacts, graph: &Graph) -> Line {
-    let shown =
-        Line::new().text(format!("  {number} ")).cell(Tone::Plain, review::phase_name(facts.phase), 10);
+    let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, facts.phase.word(), 10);
     let mut what = phase_text(facts);
     if facts.phase == Phase::Load {
         let sums = review::summary(graph, &Done::new());

@@ -23,6 +23,8 @@ mod tables;
 pub mod typemap;
 mod values;
 
+use std::sync::Arc;
+
 use crate::catalog::{
     Catalog, Dialect, Extension, ForeignKey, Index, Key, Name, Probe, Projection, Schema, Sequence, Table,
     UserType,
@@ -95,7 +97,7 @@ pub struct TableDiff {
     pub source: Name,
     pub want: Table,
     pub state: State,
-    pub projection: Projection,
+    pub projection: Arc<Projection>,
     pub policy: Policy,
     /// By what its rows are told apart while its changes are followed; none: they are not.
     pub identity: Option<Identity>,

@@ -1,6 +1,8 @@
 //! One carried table in the target's terms: the wanted table, the projection of its rows, and what
 //! about it needs a look. Columns and keys have files of their own.
 
+use std::sync::Arc;
+
 use super::columns::{Columns, Work, map_columns};
 use super::difference::State;
 use super::found::Found;
@@ -43,7 +45,7 @@ pub(super) fn map_table(
         // Statistics of a root are those of its partitions once more.
         (want.rows, want.bytes) = (0, 0);
     }
-    let projection = project(&work, &want, &columns);
+    let projection = Arc::new(project(&work, &want, &mut columns));
     let identity = following::identify(&work, &want, &projection, found);
     look(&work, &want, &columns, &projection, &identity, found);
     TableDiff {
@@ -172,14 +174,14 @@ fn refuse_columns(work: &Work<'_, '_>, want: &Table, found: &mut Found) {
     }
 }
 
-fn project(work: &Work<'_, '_>, want: &Table, columns: &Columns) -> Projection {
-    let maps = columns.maps.clone();
+fn project(work: &Work<'_, '_>, want: &Table, columns: &mut Columns) -> Projection {
+    let maps = std::mem::take(&mut columns.maps);
     Projection {
         source: work.table.name.clone(),
         target: want.name.clone(),
         filter: work.intent.filter.clone(),
         key: key_places(work.table, &maps),
-        form: form(work, &columns.maps),
+        form: form(work, &maps),
         columns: maps,
     }
 }

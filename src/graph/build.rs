@@ -56,6 +56,9 @@ fn stream(inputs: &Inputs<'_>) -> Option<Stream> {
 /// Steps that were finished with other inputs than they would have now: never reused in silence.
 /// And steps that are done and no longer wanted, as warnings.
 pub fn done_otherwise(graph: &Graph, progress: &Progress) -> (Vec<Problem>, Vec<Problem>) {
+    if progress.steps.is_empty() {
+        return Default::default();
+    }
     let steps: std::collections::HashMap<&str, &Step> =
         graph.steps.iter().map(|step| (step.id.as_str(), step)).collect();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());

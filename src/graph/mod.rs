@@ -1,6 +1,7 @@
 //! Floor 5: in what order the differences are put right. The only user of petgraph.
 
 pub mod build;
+mod canonical;
 pub mod digest;
 mod facts;
 mod order;

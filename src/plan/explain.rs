@@ -198,8 +198,9 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     ),
     (
         "E144",
-        "a schema belongs to the engine",
-        "Schemas such as pg_catalog or information_schema cannot be used.",
+        "a schema belongs to the engine or to towpath",
+        "Schemas such as pg_catalog or information_schema cannot be used, nor can towpath, which holds the state \
+         on the target. Give the tables another schema with to:, or `target: { schema: ... }`.",
     ),
     (
         "E150",
@@ -288,7 +289,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E306",
         "an unknown, wrong or repeated URL option",
-        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding. \
+        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding, \
+         keepalives_idle, keepalives_interval, keepalives_count, tcp_user_timeout. \
          An option that was misspelt and ignored could switch off TLS, so it is refused.",
     ),
     (

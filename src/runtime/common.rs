@@ -15,7 +15,7 @@ pub struct CommonPoint {
 
 /// Takes the plan's lock for the time of catching up; what is held then needs none.
 pub async fn common_point(service: &Service<'_>) -> Result<CommonPoint, EngineError> {
-    let lock = service.target.lock(&service.graph.name, service.digest, service.lock_wait).await?;
+    let lock = service.lock().await?;
     let met = meet(service, lock.as_ref()).await;
     let closed = lock.close(if met.is_ok() { "done" } else { "failed" }).await;
     let point = met?;

@@ -31,11 +31,12 @@ pub enum Event {
         rows: u64,
         bytes: u64,
     },
-    /// Rows and bytes that have gone into the target since the last such event of the step.
+    /// Rows and bytes that have gone into the target since the last such event of the step. Less
+    /// than nothing where an attempt failed, or rows are to come again: what was told is taken back.
     Moved {
         step: String,
-        rows: u64,
-        bytes: u64,
+        rows: i64,
+        bytes: i64,
     },
     ChunkDone {
         step: String,
@@ -67,7 +68,10 @@ pub enum Event {
     },
     /// Rows copied by an earlier run changed on the source since: the table is copied again.
     Recopying {
+        step: String,
         table: Name,
+        /// The step was done.
+        done: bool,
         why: String,
     },
     /// Changes of so many tables are read from here on.

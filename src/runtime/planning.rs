@@ -1,5 +1,6 @@
 //! From two ends to a graph: inspects, compares, probes, builds. Writes nothing anywhere.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::catalog::probe::{End, Measured};
@@ -97,17 +98,23 @@ pub async fn make_plan(
     Ok(Planned { graph, diff, progress, warnings })
 }
 
-async fn inspect_source(end: &SourceEnd) -> Result<Catalog, PlanFailure> {
+async fn inspect_source(end: &SourceEnd) -> Result<Cow<'_, Catalog>, PlanFailure> {
     match end {
-        SourceEnd::Live(source) => Ok(source.inspect().await?),
-        SourceEnd::Saved(catalog) => Ok(catalog.as_ref().clone()),
+        SourceEnd::Live(source) => Ok(Cow::Owned(source.inspect().await?)),
+        SourceEnd::Saved(catalog) => Ok(Cow::Borrowed(catalog)),
     }
 }
 
-async fn inspect_target(end: &TargetEnd, plan: &str) -> Result<(Catalog, Progress), PlanFailure> {
+async fn inspect_target<'e>(
+    end: &'e TargetEnd,
+    plan: &str,
+) -> Result<(Cow<'e, Catalog>, Progress), PlanFailure> {
     match end {
-        TargetEnd::Live(target) => Ok(tokio::try_join!(target.inspect(), target.progress(plan))?),
-        TargetEnd::Saved(catalog) => Ok((catalog.as_ref().clone(), Progress::default())),
+        TargetEnd::Live(target) => {
+            let (catalog, progress) = tokio::try_join!(target.inspect(), target.progress(plan))?;
+            Ok((Cow::Owned(catalog), progress))
+        }
+        TargetEnd::Saved(catalog) => Ok((Cow::Borrowed(catalog), Progress::default())),
     }
 }
 

@@ -2,6 +2,7 @@
 //! what was done. Runs nothing by itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clock::Clock;
@@ -13,7 +14,7 @@ use super::rate::RateLimit;
 use super::trouble::Trouble;
 use crate::catalog::{Name, Projection};
 use crate::change::Position;
-use crate::engine::{Cause, EngineError, Lock, SequenceValue, Snapshot, Source, Target};
+use crate::engine::{Cause, EngineError, Loaded, Lock, SequenceValue, Snapshot, Source, Target};
 use crate::graph::{Action, Graph, Step};
 
 /// The snapshot that all readers share.
@@ -26,6 +27,8 @@ pub(super) struct Book {
     pub(super) standing: HashSet<String>,
     /// Steps done in this run.
     pub(super) done: Vec<String>,
+    /// What this run has brought, by copy.
+    brought: HashMap<String, Loaded>,
     pub(super) failures: Vec<Failure>,
     pub(super) rows: u64,
     pub(super) bytes: u64,
@@ -37,6 +40,26 @@ pub(super) struct Book {
     pub(super) in_doubt: bool,
     /// The lock is gone: nothing may be written any more, not even the end of the run.
     pub(super) lock_lost: bool,
+}
+
+impl Book {
+    /// Notes rows of a copy that are committed.
+    pub(super) fn bring(&mut self, step: &str, loaded: Loaded) {
+        let brought = self.brought.entry(step.to_string()).or_default();
+        brought.rows += loaded.rows;
+        brought.bytes += loaded.bytes;
+        self.rows += loaded.rows;
+        self.bytes += loaded.bytes;
+    }
+
+    /// Forgets a copy whose rows are to come again, and what this run had brought of it.
+    fn forget(&mut self, step: &str) -> Loaded {
+        self.done.retain(|done| done != step);
+        let brought = self.brought.remove(step).unwrap_or_default();
+        self.rows -= brought.rows;
+        self.bytes -= brought.bytes;
+        brought
+    }
 }
 
 /// One run of one graph.
@@ -51,6 +74,8 @@ pub(super) struct Run<'a> {
     pub(super) lock: &'a dyn Lock,
     pub(super) pool: Pool<'a>,
     pub(super) rate: Option<Arc<RateLimit>>,
+    /// Units that run now.
+    pub(super) running: AtomicUsize,
     /// Steps by id, as places in the graph.
     places: HashMap<&'a str, usize>,
     /// Target tables that the graph creates.
@@ -94,6 +119,7 @@ impl<'a> Run<'a> {
             lock,
             pool: Pool::new(lock),
             rate: rate.map(|rows| Arc::new(RateLimit::new(rows, std::time::Instant::now()))),
+            running: AtomicUsize::new(0),
             places: graph.steps.iter().enumerate().map(|(at, step)| (step.id.as_str(), at)).collect(),
             created: cards.map(|card| &card.target).collect(),
             snapshot: tokio::sync::Mutex::new(None),
@@ -112,10 +138,10 @@ impl<'a> Run<'a> {
         self.places[step.id.as_str()]
     }
 
-    /// The projection of a copy, shared with the task that loads.
+    /// The projection of a copy, shared with the graph.
     pub(super) fn projection(&self, step: &Step) -> Arc<Projection> {
         match &step.action {
-            Action::Copy { projection, .. } => Arc::new((**projection).clone()),
+            Action::Copy { projection, .. } => projection.clone(),
             _ => unreachable!("broken invariant: only copies have a projection"),
         }
     }
@@ -136,6 +162,7 @@ impl<'a> Run<'a> {
     /// Notes a step that failed for good.
     pub(super) fn fail(&self, trouble: Trouble) {
         let Trouble { step, error, .. } = trouble;
+        self.flush_gauge(&step);
         self.tell(Event::StepFailed { step: step.clone(), error: error.to_string() });
         self.book(|book| book.failures.push(Failure { step: Some(step), error }));
     }
@@ -216,8 +243,18 @@ impl<'a> Run<'a> {
         self.gauges().remove(step);
     }
 
-    fn tell_moved(&self, step: &str, rows: u64, bytes: u64) {
-        if rows > 0 || bytes > 0 {
+    /// A copy is emptied: what this run had brought of it does not count any more.
+    pub(super) fn forget_copy(&self, step: &str) {
+        let brought = self.book(|book| {
+            book.written = true;
+            book.forget(step)
+        });
+        self.gauge(step).take_back(brought.rows, brought.bytes);
+        self.flush_gauge(step);
+    }
+
+    fn tell_moved(&self, step: &str, rows: i64, bytes: i64) {
+        if rows != 0 || bytes != 0 {
             self.tell(Event::Moved { step: step.to_string(), rows, bytes });
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::event::{Event, Reporter};
-use super::executor::Stop;
+use super::executor::{Stop, goal_of};
 use super::follow::{Ended, FollowOptions, FollowReport, Following, Goal, follow};
 use super::goal::done_steps;
 use super::retry::{Attempts, jitter};
@@ -35,6 +35,14 @@ pub struct Service<'a> {
     pub reporter: &'a dyn Reporter,
     pub stop: &'a Stop,
     pub clock: Arc<dyn Clock>,
+}
+
+impl Service<'_> {
+    /// Takes the plan's lock.
+    pub async fn lock(&self) -> Result<Box<dyn Lock>, EngineError> {
+        let goal = goal_of(self.graph, self.digest);
+        self.target.lock(&self.graph.name, &goal, self.lock_wait).await
+    }
 }
 
 /// Follows until the goal, until stopping is asked for, or until an error that does not pass.
@@ -104,7 +112,7 @@ struct Held {
 
 impl Held {
     async fn take(service: &Service<'_>) -> Result<Self, EngineError> {
-        let lock = service.target.lock(&service.graph.name, service.digest, service.lock_wait).await?;
+        let lock = service.lock().await?;
         Ok(Self { lock })
     }
 

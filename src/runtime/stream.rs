@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::clock::crash_point;
 use super::event::Event;
 use super::follow::{self, Ended, FollowOptions, FollowReport, Following, Goal, follow};
 use super::perform::{Act, millis_since};
@@ -17,6 +16,7 @@ use crate::catalog::Name;
 use crate::change::{Followed, Position};
 use crate::checkpoint::{Progress, StreamProgress};
 use crate::diff::id;
+use crate::engine::crash::crash_point;
 use crate::engine::{Capture, CaptureSpec, Cause, EngineError, Loaded, Snapshot, Source, Standing};
 use crate::graph::{Action, CatchUpTo, Graph, Step, Stream};
 use crate::plan::{self, Plan};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use towpath::catalog::{ColumnMap, Form, Name, Projection, Type};
 use towpath::change::{Counts, Followed, Identity, Position};
 use towpath::checkpoint::StreamProgress;
-use towpath::engine::{Cause, EngineError, Target};
+use towpath::engine::{EngineError, Target};
 use towpath::runtime::follow::{
     Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, follow,
 };
@@ -70,7 +70,7 @@ fn followed(table: usize, identity: Identity) -> Followed {
     let columns = vec![column("k", Type::Int { bits: 64 }), column("v", Type::Text), column("w", Type::Text)];
     let (source, target) = (name(table), name(table));
     let projection = Projection { source, target, columns, filter: None, key: vec![0], form: Form::Rows };
-    Followed { projection, identity }
+    Followed { projection, identity, skipped: Vec::new() }
 }
 
 /// What is followed.
@@ -124,7 +124,13 @@ impl Case {
     /// One run: takes the lock, reads the progress, follows.
     async fn run(&self, run: &Run<'_>) -> Result<FollowReport, EngineError> {
         let target = MemoryTarget(self.world.clone());
-        let held = target.lock("plan", "goal", Duration::ZERO).await?;
+        let held = target
+            .lock(
+                "plan",
+                &towpath::checkpoint::Goal { digest: "goal".into(), ..Default::default() },
+                Duration::ZERO,
+            )
+            .await?;
         let progress = target.progress("plan").await?;
         let mut from = progress.stream.expect("it was opened").position;
         if run.from_seen {

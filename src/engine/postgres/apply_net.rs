@@ -9,11 +9,12 @@ use postgres_protocol::message::frontend;
 
 use super::apply::{Act, BEGIN, Follower};
 use super::arrays::{ColumnOf, Unbound, bind_set};
-use super::encode::Way;
-use super::error::{self, crash_point};
+use super::error;
+use super::form::TextForm;
 use super::pipeline::{Failure, Pipeline, SEND_BYTES};
 use super::wire::{Fault, Wire};
 use crate::change::{Datum, Net, NetTable, NetUpdates, Rows};
+use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError};
 
 const DOING: &str = "apply changes";
@@ -79,7 +80,7 @@ pub async fn apply(
     if let Err(Stop::Broken(fault)) = sent {
         return Err(fault);
     }
-    crash_point!("apply::mid_tx");
+    crash_point("apply::mid_tx");
     let failure = pipeline.finish().await?;
     if sent.is_err() || failure.is_some() {
         follower.statements.doubt();
@@ -239,7 +240,7 @@ async fn copy_rows(pipeline: &mut Pipe<'_>, follower: &mut Follower, net: &NetTa
                 }
                 match datum {
                     Datum::Null => frame.extend_from_slice(b"\\N"),
-                    datum => table.encoder.datum(column, *datum, Way::Copy, frame).map_err(|_| Stop::Bad)?,
+                    datum => table.encoder.datum::<TextForm>(column, *datum, frame).map_err(|_| Stop::Bad)?,
                 }
             }
             frame.push(b'\n');

@@ -5,12 +5,13 @@
 use super::apply::{Act, BEGIN, Follower};
 use super::apply_sql::Table;
 use super::arrays::{Unbound, bind_row};
-use super::error::{self, crash_point};
+use super::error;
 use super::pipeline::{Failure, Pipeline};
 use super::wire::{Fault, Wire};
 use crate::catalog::Name;
 use crate::catalog::name::{is_hidden, show};
 use crate::change::{Datum, Record, Records, RowChange, RowKind};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 
 /// Characters of a key that are shown.
@@ -58,7 +59,7 @@ pub async fn apply(
     if let Err(refused @ Refused::Broken(_)) = sent {
         return Err(refused);
     }
-    crash_point!("apply::mid_tx");
+    crash_point("apply::mid_tx");
     let failure = pipeline.finish().await.map_err(broken)?;
     if sent.is_err() || failure.is_some() {
         follower.statements.doubt();

@@ -10,7 +10,8 @@ use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
 
-use super::encode::{Bad, Encoder, Way};
+use super::encode::{Bad, Encoder};
+use super::form::BoundForm;
 use super::wire::Fault;
 use crate::change::{Datum, Rows};
 
@@ -95,7 +96,7 @@ fn put_value(
         Datum::Text(text) if encoder.is_native() => out.extend_from_slice(text),
         datum => {
             scratch.clear();
-            encoder.datum(column, datum, Way::Bound, scratch)?;
+            encoder.datum::<BoundForm>(column, datum, scratch)?;
             out.extend_from_slice(scratch);
         }
     }

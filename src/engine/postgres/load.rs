@@ -12,16 +12,19 @@ use super::apply_net::{self, Undo};
 use super::apply_rows::{self, Refused};
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
-use super::error::{self, ServerError, crash_point};
+use super::error::{self, ServerError};
 use super::marks;
 use super::quote;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
-use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
+use crate::catalog::{Form, Name, Projection, RowBatch, Sequence, name::show};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Applied, Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::crash::{crash_point, fault_point};
+use crate::engine::{
+    Applied, Batch, BatchStream, Build, Cause, EngineError, Load, Loaded, SequenceValue, Session,
+};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -41,6 +44,7 @@ pub struct PgSession {
     wire: Option<Wire>,
     plan: String,
     epoch: String,
+    keys: Keys,
     transaction: Transaction,
     /// Marks of the open transaction, written when it commits.
     marks: Vec<marks::Bound>,
@@ -55,6 +59,23 @@ pub struct PgSession {
     buffer: Vec<u8>,
 }
 
+/// Numbers of advisory locks of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Held by the run, alone.
+    pub plan: i64,
+    /// Held by all its writing sessions.
+    pub writers: i64,
+}
+
+/// A connection for writing, known as one of the plan's.
+async fn writer(link: &Link, keys: &Keys) -> Result<Wire, EngineError> {
+    let mut wire = link.wire(Role::Writer).await?;
+    let sql = format!("SELECT pg_catalog.pg_advisory_lock_shared({})", keys.writers);
+    wire.query(&sql).await.map_err(|fault| fault.doing("write").on(link.shown()))?;
+    Ok(wire)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
     None,
@@ -64,14 +85,15 @@ enum Transaction {
 }
 
 impl PgSession {
-    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64) -> Result<Self, EngineError> {
-        let wire = link.wire(Role::Writer).await?;
+    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64, keys: Keys) -> Result<Self, EngineError> {
+        let wire = writer(&link, &keys).await?;
         Ok(Self {
             link,
             id: wire.pid,
             wire: Some(wire),
             plan: plan.to_string(),
             epoch: epoch.to_string(),
+            keys,
             transaction: Transaction::None,
             marks: Vec::new(),
             follower: None,
@@ -121,10 +143,10 @@ impl PgSession {
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
         let wire = self.wire.as_mut().ok_or_else(gone)?;
         let result = match wire.send_query(&sql).await {
-            Ok(()) => {
-                crash_point!("ddl::sent_no_reply");
-                wire.answers().await
-            }
+            Ok(()) => match fault_point("ddl::sent_no_reply") {
+                Ok(()) => wire.answers().await,
+                Err(error) => Err(error.into()),
+            },
             Err(fault) => Err(fault),
         };
         match result {
@@ -151,11 +173,15 @@ impl PgSession {
     /// The COPY itself; returns the rows that the server took and what the stream said.
     async fn copy(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
         let projection = load.projection;
-        let sql = copy_in(projection, load.frozen);
+        let encoder = (projection.form == Form::Rows).then(|| Encoder::new(projection));
+        let binary = encoder.as_ref().map_or(projection.form == Form::NativeFast, Encoder::is_binary);
+        let sql = copy_in(projection, binary, load.frozen);
         let sql = self.with_begin(&sql);
         let started = self.wire()?.copy_in(&sql).await;
         started.map_err(|fault| self.refused(projection, fault))?;
-        let encoder = Encoder::new(projection);
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.head()).await?;
+        }
         let mut loaded = Loaded::default();
         let said = loop {
             let batch = match stream.next().await {
@@ -167,9 +193,13 @@ impl PgSession {
             };
             match batch {
                 Batch::End { rows } => break rows,
-                Batch::Native(bytes) => self.put_native(load, &bytes, &mut loaded).await?,
+                Batch::Native { bytes, rows } => self.put_native(load, &bytes, rows, &mut loaded).await?,
                 Batch::Rows(rows) => {
-                    let (count, bytes) = self.put_rows(projection, &encoder, &rows, loaded.rows).await?;
+                    let Some(encoder) = &encoder else {
+                        self.give_up();
+                        return Err(unannounced(projection));
+                    };
+                    let (count, bytes) = self.put_rows(projection, encoder, &rows, loaded.rows).await?;
                     loaded.rows += count;
                     loaded.bytes += bytes;
                     (load.gauge)(bytes, count);
@@ -177,11 +207,11 @@ impl PgSession {
                 }
             }
         };
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.tail()).await?;
+        }
         let taken = self.wire()?.copy_end().await;
         let taken = taken.map_err(|fault| self.refused(projection, fault))?;
-        if loaded.rows == 0 {
-            (load.gauge)(0, taken);
-        }
         if taken != said {
             return Err(lost_rows(projection, said, taken));
         }
@@ -193,13 +223,26 @@ impl PgSession {
         &mut self,
         load: &Load<'_>,
         bytes: &[u8],
+        rows: u64,
         loaded: &mut Loaded,
     ) -> Result<(), EngineError> {
         let put = self.wire()?.put(bytes).await;
         put.map_err(|fault| self.broken(load.projection, fault))?;
+        loaded.rows += rows;
         loaded.bytes += bytes.len() as u64;
-        (load.gauge)(bytes.len() as u64, 0);
+        (load.gauge)(bytes.len() as u64, rows);
         Ok(())
+    }
+
+    /// Sends what belongs to no row.
+    async fn put_frame(&mut self, projection: &Projection, body: &[u8]) -> Result<(), EngineError> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let length = u32::try_from(body.len() + 4).map_err(|_| too_long(projection))?;
+        let frame = [b"d", &length.to_be_bytes()[..], body].concat();
+        let put = self.wire()?.put(&frame).await;
+        put.map_err(|fault| self.broken(projection, fault))
     }
 
     /// Encodes and sends a batch, in frames of whole rows.
@@ -268,7 +311,8 @@ impl PgSession {
             let values: Vec<Option<&str>> = mark.values.iter().map(Option::as_deref).collect();
             wire.bind(mark.sql, &values)?;
         }
-        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch)])?;
+        let key = self.keys.plan.to_string();
+        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch), Some(&key)])?;
         wire.bind("COMMIT", &[])
     }
 
@@ -281,7 +325,7 @@ impl PgSession {
         }
         // So does the fence when it is not ours.
         if error.code == "22012" {
-            let message = "another run has taken over the lock of this plan";
+            let message = "the lock of this plan is no longer held, or another run has taken it over";
             return EngineError::new(Cause::Locked, "commit", message)
                 .on(&self.plan)
                 .hint("nothing of this transaction was kept");
@@ -391,6 +435,11 @@ fn lost_rows(projection: &Projection, said: u64, taken: u64) -> EngineError {
         .hint("a trigger or rule on the target drops or adds rows; nothing was committed")
 }
 
+fn unannounced(projection: &Projection) -> EngineError {
+    EngineError::new(Cause::Other, "load", "rows came where native bytes were announced")
+        .on(&projection.target)
+}
+
 fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
     let column = projection.columns.get(bad.column).map_or("", |column| &column.target);
     let message = format!("row {row} of this chunk, column {}: {}", show(column), bad.why);
@@ -400,7 +449,7 @@ fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
 }
 
 fn too_long(projection: &Projection) -> EngineError {
-    EngineError::new(Cause::Data, "load", "a row is longer than 1 GB in text form").on(&projection.target)
+    EngineError::new(Cause::Data, "load", "a row is longer than 2 GB on its way").on(&projection.target)
 }
 
 /// A statement for a person: one line, not too long.
@@ -431,7 +480,7 @@ impl Session for PgSession {
         self.transaction = Transaction::None;
         self.saved = false;
         if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
-            let wire = self.link.wire(Role::Writer).await?;
+            let wire = writer(&self.link, &self.keys).await?;
             self.id = wire.pid;
             self.take(wire);
         }
@@ -457,6 +506,14 @@ impl Session for PgSession {
             self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
         }
         Ok(())
+    }
+
+    async fn build(&mut self, statements: &[String], build: &Build) -> Result<(), EngineError> {
+        let means = self.link.server.means;
+        if let Some(settings) = statements.first().and_then(|first| means.settings(build, first)) {
+            self.ask(&settings).await.map_err(|fault| fault.doing("prepare an index build"))?;
+        }
+        self.execute(statements).await
     }
 
     async fn violations(&mut self, query: &str) -> Result<u64, EngineError> {
@@ -521,18 +578,20 @@ impl Session for PgSession {
         self.queue_commit(begin, &marks).map_err(|fault| fault.doing("commit"))?;
         let fence = usize::from(begin) + marks.len();
         if self.follower.is_some() {
-            crash_point!("apply::progress_updated");
+            crash_point("apply::progress_updated");
         }
         let following = self.follower.is_some();
         let wire = self.wire()?;
         let old_pid = wire.pid;
         let result = match wire.send_sync().await {
             Ok(()) => {
-                crash_point!("copy::commit_sent");
-                if following {
-                    crash_point!("apply::commit_sent");
+                let lost = fault_point("copy::commit_sent");
+                let lost =
+                    if following { lost.and_then(|()| fault_point("apply::commit_sent")) } else { lost };
+                match lost {
+                    Ok(()) => wire.answers().await,
+                    Err(error) => Err(error.into()),
                 }
-                wire.answers().await
             }
             Err(fault) => Err(fault),
         };

@@ -100,7 +100,7 @@ impl Applier {
                 Record::Row(row) => {
                     self.take(&row, &mut taken)?;
                     self.one(conn, row.table, &taken, &mut hand, parking)?;
-                    super::lock::point("apply::mid_tx")?;
+                    crate::engine::crash::crash_point("apply::mid_tx");
                 }
                 Record::Truncate { tables, .. } => {
                     hand = None;

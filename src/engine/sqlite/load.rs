@@ -206,7 +206,7 @@ fn attach(conn: &Connection, path: &str) -> rusqlite::Result<()> {
 
 /// A cell as a change would hold it.
 #[inline]
-fn datum(cell: Cell, batch: &RowBatch) -> Datum<'_> {
+pub(super) fn datum(cell: Cell, batch: &RowBatch) -> Datum<'_> {
     match cell {
         Cell::Null => Datum::Null,
         Cell::Bool(value) => Datum::Bool(value),

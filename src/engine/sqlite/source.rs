@@ -5,25 +5,27 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::capture::Kept;
 use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
 use super::{SCHEMA, inspect, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
-use crate::engine::{Cause, EngineError, Limits, SequenceValue, Snapshot, Source};
+use crate::engine::{Capture, Cause, EngineError, Limits, SequenceValue, Snapshot, Source};
 
 /// A file to read from.
 pub(super) struct Readable {
     file: File,
     limits: Limits,
     worker: Worker,
+    changes: Kept,
 }
 
 impl Readable {
     pub fn open(file: File, limits: &Limits) -> Result<Self, EngineError> {
         let worker = Worker::start(file.open_source(limits)?)?;
-        Ok(Self { file, limits: limits.clone(), worker })
+        Ok(Self { changes: Kept::new(&file, limits), file, limits: limits.clone(), worker })
     }
 }
 
@@ -53,6 +55,10 @@ impl Source for Readable {
             wanted.iter().map(|name| value(conn, &catalog, name)).collect()
         };
         self.worker.call("read sequences of", read).await
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(&self.changes)
     }
 }
 

@@ -29,7 +29,7 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn part_unit_small(&self, table: &TableDiff, id: String) -> String {
-        if self.is_small(table) { table.want.name.to_string() } else { id }
+        if self.is_small(table) { self.unit_of(table) } else { id }
     }
 
     /// Sequences are set after the rows of all tables that draw from them; where changes are

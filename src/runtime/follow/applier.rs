@@ -10,10 +10,10 @@ use super::group::{Cut, Group, Tally, Verdict, cut};
 use super::{Ended, Goal, Mode};
 use crate::change::{Position, Record, Records};
 use crate::checkpoint::Checkpoint;
+use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError, Session};
 use crate::runtime::batch::{Folded, fold};
 use crate::runtime::buffer::{Kind, Taken};
-use crate::runtime::clock::crash_point;
 use crate::runtime::event::Event;
 use crate::runtime::retry::{Attempts, jitter};
 

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::flow::Flow;
 use super::intake::Intake;
 use crate::change::{Changes, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{CaptureSpec, ChangeStream, EngineError};
-use crate::runtime::clock::crash_point;
 use crate::runtime::event::Event;
 use crate::runtime::retry::{Attempts, jitter};
 

@@ -24,11 +24,11 @@ const ABSENT: Datum<'static> = Datum::Absent;
 
 fn keyed(projection: Projection) -> Followed {
     let identity = Identity::Columns(projection.key.clone());
-    Followed { projection, identity }
+    Followed { projection, identity, skipped: Vec::new() }
 }
 
 fn whole_rows(projection: Projection) -> Followed {
-    Followed { projection, identity: Identity::Whole }
+    Followed { projection, identity: Identity::Whole, skipped: Vec::new() }
 }
 
 /// A table of text columns by native types, the first one being the key.
@@ -76,7 +76,7 @@ struct Applier {
 
 impl Applier {
     async fn new(url: &str, tables: &[Followed]) -> Self {
-        let lock = target(url).await.unwrap().lock(PLAN, "sha256:goal", Duration::ZERO).await.unwrap();
+        let lock = target(url).await.unwrap().lock(PLAN, &goal("sha256:goal"), Duration::ZERO).await.unwrap();
         let mut session = lock.session().await.unwrap();
         session.follow(tables).await.unwrap();
         Self { session, lock }

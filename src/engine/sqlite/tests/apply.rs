@@ -531,7 +531,7 @@ async fn f_81_a_state_without_streams_is_read_and_raised_and_a_later_one_is_refu
     place.make("b.db", "UPDATE towpath_format SET format = 99");
     let error = target.progress("plan").await.expect_err("unknown");
     assert_eq!(error.cause, Cause::Stale, "{error}");
-    let Err(error) = target.lock("plan", "digest", std::time::Duration::ZERO).await else {
+    let Err(error) = target.lock("plan", &super::goal("digest"), std::time::Duration::ZERO).await else {
         panic!("a state of a later version was taken")
     };
     assert_eq!(error.cause, Cause::Stale, "{error}");

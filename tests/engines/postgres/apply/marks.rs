@@ -187,7 +187,7 @@ fn f_05_an_applier_that_lost_its_lock_cannot_commit() {
             )
         });
         let end = target(&to.url()).await.unwrap();
-        let new = end.lock(PLAN, "d", Duration::from_secs(10)).await.unwrap();
+        let new = end.lock(PLAN, &goal("d"), Duration::from_secs(10)).await.unwrap();
         for _ in 0..2 {
             let error = old.marked("1", "0/2").await.expect_err("fenced");
             assert_eq!(error.cause, Cause::Locked, "{error}");
@@ -235,7 +235,7 @@ fn f_81_the_state_before_streams_is_read_and_raised() {
             "SELECT count(*) FROM pg_class WHERE relnamespace = 'towpath'::regnamespace AND relkind = 'r'";
         assert_eq!(outside(|| to.value(tables)), "4");
 
-        let lock = end.lock("old", "d", Duration::ZERO).await.unwrap();
+        let lock = end.lock("old", &goal("d"), Duration::ZERO).await.unwrap();
         let mut session = lock.session().await.unwrap();
         session.begin().await.unwrap();
         session.mark("old", &Checkpoint::Opened(Position("0/1".into()))).await.unwrap();
@@ -243,13 +243,13 @@ fn f_81_the_state_before_streams_is_read_and_raised() {
         let after = end.progress("old").await.unwrap();
         assert_eq!(after.steps, before.steps);
         assert_eq!(after.stream.unwrap().position.0, "0/1");
-        assert_eq!(outside(|| to.value(tables)), "6");
+        assert_eq!(outside(|| to.value(tables)), "7");
         assert_eq!(
             outside(|| to.value("SELECT obj_description('towpath.run'::regclass)")),
-            "towpath state, format 2"
+            "towpath state, format 1"
         );
         // A run of another plan finds it raised.
-        end.lock("new", "d", Duration::ZERO).await.unwrap().close("done").await.unwrap();
+        end.lock("new", &goal("d"), Duration::ZERO).await.unwrap().close("done").await.unwrap();
         lock.close("done").await.unwrap();
     });
 }
