@@ -19,6 +19,7 @@ mod rate;
 mod resume;
 pub mod retry;
 mod run;
+pub mod spill;
 mod sums;
 mod table;
 mod trouble;

@@ -105,7 +105,7 @@ impl<'r, 'a> Applier<'r, 'a> {
                 self.mark_idle().await?;
                 return Ok(Ended::Stopped);
             }
-            match self.work().await {
+            match self.work().await? {
                 Work::Pieces(pieces) => self.apply_pieces(&pieces).await?,
                 Work::Parts(first) => self.apply_parts(first).await?,
                 Work::Nothing if self.marked_at.elapsed() >= MARK_IDLE => self.mark_idle().await?,
@@ -120,13 +120,13 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// What is there now, else what comes next.
-    async fn work(&mut self) -> Work {
+    async fn work(&mut self) -> Result<Work, EngineError> {
         let (flow, following) = (self.flow, self.flow.following);
-        if let Some(work) = self.gather() {
-            return work;
+        if let Some(work) = self.gather().await? {
+            return Ok(work);
         }
         if let Some(error) = flow.buffer.end() {
-            return Work::End(error);
+            return Ok(Work::End(error));
         }
         tokio::select! {
             biased;
@@ -134,20 +134,20 @@ impl<'r, 'a> Applier<'r, 'a> {
             () = flow.buffer.arrived.notified() => {}
             () = following.clock.sleep(LOOK) => {}
         }
-        Work::Nothing
+        Ok(Work::Nothing)
     }
 
     /// Takes what is there, up to a batch. Waits for nothing.
-    fn gather(&mut self) -> Option<Work> {
+    async fn gather(&mut self) -> Result<Option<Work>, EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let (mut pieces, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(kind) = buffer.peek() {
             if kind != Kind::Whole && !pieces.is_empty() {
                 break;
             }
-            let taken = buffer.take()?;
+            let Some(taken) = buffer.take().await? else { break };
             if kind != Kind::Whole {
-                return Some(Work::Parts(taken));
+                return Ok(Some(Work::Parts(taken)));
             }
             rows += taken.changes.rows();
             bytes += taken.changes.len();
@@ -156,7 +156,7 @@ impl<'r, 'a> Applier<'r, 'a> {
                 break;
             }
         }
-        (!pieces.is_empty()).then_some(Work::Pieces(pieces))
+        Ok((!pieces.is_empty()).then_some(Work::Pieces(pieces)))
     }
 
     async fn apply_pieces(&mut self, pieces: &[Taken]) -> Result<(), EngineError> {
@@ -170,14 +170,15 @@ impl<'r, 'a> Applier<'r, 'a> {
             };
             self.apply_group(group, position).await?;
         }
-        if let (false, Some(end)) = (found.stopped, pieces.last().and_then(|piece| piece.end.as_ref())) {
+        if found.stopped {
+            // What comes after the goal stays, be it in a spool that outlives this following.
+            self.finish();
+            return Ok(());
+        }
+        if let Some(end) = pieces.last().and_then(|piece| piece.end.as_ref()) {
             self.reach(end);
         }
-        if found.stopped {
-            self.finish();
-        }
-        self.flow.buffer.release();
-        Ok(())
+        self.flow.buffer.release().await
     }
 
     /// Groups of transactions in pieces, up to the goal.
@@ -380,14 +381,12 @@ impl<'r, 'a> Applier<'r, 'a> {
         match self.attempt_parts(first).await {
             Ok(Some((position, tally))) => {
                 self.committed(&position, &tally);
-                self.flow.buffer.release();
-                Ok(())
+                self.flow.buffer.release().await
             }
             // The connection to the source broke, and all of it comes again.
             Ok(None) => {
                 self.leave(None).await;
-                self.take_again();
-                Ok(())
+                self.take_again().await
             }
             Err(slip) => self.failed_parts(slip).await,
         }
@@ -400,7 +399,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         let mut parts = vec![first];
         self.begin().await?;
         loop {
-            self.join_parts(&mut parts);
+            self.join_parts(&mut parts).await?;
             let runs: Vec<Records<'_>> = parts.iter().map(|part| part.changes.records()).collect();
             runs.iter().flat_map(|run| *run).for_each(|record| tally.count(&record));
             let folded = folds.then(|| fold(&runs, self.flow.following.tables));
@@ -410,13 +409,13 @@ impl<'r, 'a> Applier<'r, 'a> {
                 self.seal(&end, &tally).await?;
                 return Ok(Some((end, tally)));
             }
-            let Some(next) = self.next_part().await else { return Ok(None) };
+            let Some(next) = self.next_part().await? else { return Ok(None) };
             parts = vec![next];
         }
     }
 
     /// Adds parts that are there, up to a batch.
-    fn join_parts(&self, parts: &mut Vec<Taken>) {
+    async fn join_parts(&self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let mut rows = parts.iter().map(|part| part.changes.rows()).sum::<u64>();
         let mut bytes = parts.iter().map(|part| part.changes.len()).sum::<usize>();
@@ -425,22 +424,23 @@ impl<'r, 'a> Applier<'r, 'a> {
             && parts.last().is_some_and(|part| part.end.is_none())
             && matches!(buffer.peek(), Some(Kind::Middle | Kind::Last))
         {
-            let Some(part) = buffer.take() else { return };
+            let Some(part) = buffer.take().await? else { break };
             rows += part.changes.rows();
             bytes += part.changes.len();
             parts.push(part);
         }
+        Ok(())
     }
 
     /// Waits for the next part. None where those before it were withdrawn.
-    async fn next_part(&self) -> Option<Taken> {
+    async fn next_part(&self) -> Result<Option<Taken>, EngineError> {
         let buffer = &self.flow.buffer;
         loop {
             if buffer.is_withdrawn() {
-                return None;
+                return Ok(None);
             }
-            if let Some(part) = buffer.take() {
-                return Some(part);
+            if let Some(part) = buffer.take().await? {
+                return Ok(Some(part));
             }
             buffer.arrived.notified().await;
         }
@@ -449,13 +449,12 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// Passes over a transaction that is in the target already.
     async fn skip_parts(&mut self) -> Result<(), EngineError> {
         loop {
-            match self.next_part().await {
-                Some(Taken { end: Some(_), .. }) => break self.flow.buffer.release(),
+            match self.next_part().await? {
+                Some(Taken { end: Some(_), .. }) => return self.flow.buffer.release().await,
                 Some(_) => {}
-                None => break self.take_again(),
+                None => return self.take_again().await,
             }
         }
-        Ok(())
     }
 
     async fn failed_parts(&mut self, slip: Slip) -> Result<(), EngineError> {
@@ -466,8 +465,7 @@ impl<'r, 'a> Applier<'r, 'a> {
             match self.has_committed(&position).await {
                 Ok(true) => {
                     self.committed(&position, &tally);
-                    self.take_again();
-                    return Ok(());
+                    return self.take_again().await;
                 }
                 Ok(false) => {}
                 Err(unknown) => error = unknown,
@@ -482,15 +480,15 @@ impl<'r, 'a> Applier<'r, 'a> {
             self.tries = tries;
             passed?;
         }
-        self.take_again();
-        Ok(())
+        self.take_again().await
     }
 
     /// What was taken since the last commit is taken again: from the buffer, else from the source.
-    fn take_again(&self) {
-        if !self.flow.buffer.rewind() {
+    async fn take_again(&self) -> Result<(), EngineError> {
+        if !self.flow.buffer.rewind().await? {
             self.flow.again.notify_one();
         }
+        Ok(())
     }
 }
 
