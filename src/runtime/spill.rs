@@ -351,19 +351,23 @@ impl<'a> Spill<'a> {
                 break;
             }
         }
-        self.drop_parts(&mut pieces, |end| reached(applied, end))?;
+        if let Some(orphan) = first_orphan(&pieces, |end| reached(applied, end)) {
+            // What came before it was not written to the end.
+            let Stored { segment, at, .. } = pieces[orphan].stored;
+            let later = found.partition_point(|number| *number < segment);
+            self.cut_off((segment, at as usize), &found[later..]).await?;
+            pieces.drain(orphan..).for_each(|piece| self.forget(&piece.stored));
+        }
+        self.drop_parts(&mut pieces);
         self.sweep().await?;
+        let end = pieces.last().and_then(|piece| piece.end.clone()).unwrap_or_else(|| applied.clone());
         self.segments().written = Some(end.clone());
         Ok((pieces, if reached(applied, &end) { applied.clone() } else { end }))
     }
 
     /// Drops parts whose transaction was not completed because the connection broke: it comes, or
     /// came, again. And those of one that is applied, whose first parts are gone already.
-    fn drop_parts(
-        &self,
-        pieces: &mut Vec<Recovered>,
-        is_applied: impl Fn(&Position) -> bool,
-    ) -> Result<(), EngineError> {
+    fn drop_parts(&self, pieces: &mut Vec<Recovered>) {
         let mut keep = vec![true; pieces.len()];
         let mut open: Option<usize> = None;
         for (at, piece) in pieces.iter().enumerate() {
@@ -372,9 +376,6 @@ impl<'a> Spill<'a> {
                 keep[from..at].fill(false);
             }
             keep[at] = begins || open.is_some();
-            if !keep[at] && !piece.end.as_ref().is_none_or(&is_applied) {
-                return Err(self.damaged(piece.stored.segment, piece.stored.at));
-            }
             match piece.kind {
                 Kind::First => open = Some(at),
                 Kind::Whole | Kind::Last => open = None,
@@ -392,7 +393,6 @@ impl<'a> Spill<'a> {
             }
             keep
         });
-        Ok(())
     }
 
     /// What a segment of a spool holds. None for scratch.
@@ -496,6 +496,27 @@ impl<'a> Spill<'a> {
              segment files away and copy the tables again",
         )
     }
+}
+
+/// The first of the parts that complete a transaction which is not applied, and which lacks its
+/// first part.
+fn first_orphan(pieces: &[Recovered], is_applied: impl Fn(&Position) -> bool) -> Option<usize> {
+    let (mut begun, mut lone) = (false, None);
+    for (at, piece) in pieces.iter().enumerate() {
+        match piece.kind {
+            Kind::Whole => (begun, lone) = (false, None),
+            Kind::First => (begun, lone) = (true, None),
+            Kind::Middle | Kind::Last if begun => {}
+            Kind::Middle | Kind::Last => lone = lone.or(Some(at)),
+        }
+        if piece.kind == Kind::Last {
+            if lone.is_some() && !piece.end.as_ref().is_some_and(&is_applied) {
+                return lone;
+            }
+            (begun, lone) = (false, None);
+        }
+    }
+    None
 }
 
 /// Changes name tables and columns by their places: only the same tables may read them.

@@ -92,6 +92,11 @@ impl Disk for MemoryDisk {
         if disk.held && !mine {
             return Err(Error::from(ErrorKind::WouldBlock));
         }
+        if create {
+            let DiskState { files, durable, .. } = disk;
+            durable.retain(|number, _| files.contains_key(number));
+        }
+        let disk = &mut world.disk;
         if create || !disk.files.is_empty() {
             disk.held = true;
             self.holds.store(true, std::sync::atomic::Ordering::SeqCst);

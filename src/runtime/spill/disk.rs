@@ -14,7 +14,8 @@ use xxhash_rust::xxh3::xxh3_64;
 #[async_trait]
 pub trait Disk: Send + Sync {
     /// Takes it for this process alone, where it exists or `create` says so; the numbers of the
-    /// segments that are there. `ErrorKind::WouldBlock`: another process has it.
+    /// segments that are there. With `create`, those that were removed before stay so, whatever
+    /// happens: their numbers are used again. `ErrorKind::WouldBlock`: another process has it.
     async fn open(&self, create: bool) -> io::Result<Vec<u64>>;
     /// Bytes of a segment.
     async fn length(&self, segment: u64) -> io::Result<u64>;
@@ -121,6 +122,9 @@ impl Directory {
             *held = Some(file);
         }
         drop(held);
+        if create {
+            sync_names(&self.path)?;
+        }
         self.list()
     }
 
