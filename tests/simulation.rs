@@ -4,6 +4,7 @@
 
 mod applying;
 mod chunk_resume;
+mod disk;
 mod executing;
 mod following;
 mod history;

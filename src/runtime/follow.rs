@@ -25,9 +25,10 @@ use self::reader::Reader;
 use super::clock::Clock;
 use super::event::{Event, Reporter};
 use super::executor::Stop;
+use super::spill::{Disk, Files};
 use crate::catalog::Name;
 use crate::change::{Counts, Followed, Position};
-use crate::engine::{Capture, EngineError, Lock, Target};
+use crate::engine::{Capture, Cause, EngineError, Lock, Target};
 
 /// What is followed, from where to where.
 pub struct Following<'a> {
@@ -148,23 +149,43 @@ pub struct TableFlow {
 /// Follows until the goal, until stopping is asked for, or until an error that does not pass.
 /// What the log told before such an error is applied first.
 pub async fn follow(following: &Following<'_>, goal: &Goal) -> Result<FollowReport, EngineError> {
-    let flow = Flow::new(following);
+    let files = Files::new(&following.options.spill_dir, following.plan);
+    follow_with(following, goal, &files).await
+}
+
+/// As [`follow`], with a disk of the caller's.
+pub async fn follow_with(
+    following: &Following<'_>,
+    goal: &Goal,
+    disk: &dyn Disk,
+) -> Result<FollowReport, EngineError> {
+    let options = following.options;
+    if options.acknowledge == Acknowledge::Spooled && options.spill_bytes == 0 {
+        let why = "what is acknowledged once it is spooled needs a spill limit above zero";
+        return Err(EngineError::new(Cause::Other, "follow changes", why)
+            .on(following.plan)
+            .hint("set cdc.spill.limit, or cdc.acknowledge: applied"));
+    }
+    let flow = Flow::new(following, disk);
     let mut applier = Applier::new(&flow, goal);
     if applier.is_at_goal() {
         return Ok(flow.report(Ended::Goal));
     }
-    following
-        .reporter
-        .event(&Event::StreamOpened { position: following.from.clone(), tables: following.tables.len() });
-    let mut reader = Reader::new(&flow);
+    let read_from = flow.buffer.recover(&following.from, |at, goal| flow.reached(at, goal)).await?;
+    let opened = Event::StreamOpened { position: read_from.clone(), tables: following.tables.len() };
+    following.reporter.event(&opened);
+    let mut reader = Reader::new(&flow, read_from);
     let ended = tokio::select! {
         biased;
         ended = applier.run() => ended,
         () = reader.run() => unreachable!("broken invariant: the reader waits for the applier"),
+        error = flow.keep_durable() => Err(error),
         () = flow.tell_figures() => unreachable!("broken invariant: figures have no end"),
     };
     drop(applier);
     reader.close().await;
     flow.tell_now();
+    // What stays of it is removed at the next start.
+    let _ = flow.buffer.spill.discard().await;
     ended.map(|ended| flow.report(ended))
 }

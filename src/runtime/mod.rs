@@ -24,6 +24,7 @@ pub mod retry;
 mod run;
 pub mod serve;
 mod shared;
+pub mod spill;
 pub mod stream;
 mod sums;
 mod table;

@@ -13,10 +13,11 @@ use towpath::change::{Counts, Followed, Identity, Position};
 use towpath::checkpoint::StreamProgress;
 use towpath::engine::{EngineError, Target};
 use towpath::runtime::follow::{
-    Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, follow,
+    Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, follow_with,
 };
 use towpath::runtime::{Clock, Event, Reporter, Stop};
 
+use super::disk::MemoryDisk;
 use super::history::Change;
 use super::memory::MemoryTarget;
 use super::random::{Random, seeds};
@@ -122,7 +123,7 @@ impl Case {
     }
 
     /// One run: takes the lock, reads the progress, follows.
-    async fn run(&self, run: &Run<'_>) -> Result<FollowReport, EngineError> {
+    async fn run(&self, run: &Run<'_>) -> Result<(StreamProgress, FollowReport), EngineError> {
         let target = MemoryTarget(self.world.clone());
         let held = target
             .lock(
@@ -132,7 +133,8 @@ impl Case {
             )
             .await?;
         let progress = target.progress("plan").await?;
-        let mut from = progress.stream.expect("it was opened").position;
+        let before = progress.stream.expect("it was opened");
+        let mut from = before.position.clone();
         if run.from_seen {
             from = position(lock(&self.world).seen.max(number(&from)));
         }
@@ -150,7 +152,8 @@ impl Case {
             stop: &run.stop,
             clock: Arc::new(Steps),
         };
-        follow(&following, &run.goal).await
+        let report = follow_with(&following, &run.goal, &MemoryDisk::new(&self.world)).await?;
+        Ok((before, report))
     }
 }
 
@@ -160,17 +163,23 @@ struct Run<'a> {
     goal: Goal,
     stop: Stop,
     told: &'a Told,
+    disk_may_fill: bool,
     /// A planted fault: reading starts at what was seen last, not at what was committed.
     from_seen: bool,
 }
 
 fn options(random: &mut Random) -> FollowOptions {
+    let acknowledge = if random.once_in(3) { Acknowledge::Spooled } else { Acknowledge::Applied };
     FollowOptions {
         mode: if random.once_in(3) { Mode::Transactional } else { Mode::Batch },
         memory_bytes: if random.once_in(3) { random.between(1, 400) } else { 1 << 20 },
-        memory_keep: Duration::from_secs(60),
-        spill_bytes: 0,
-        acknowledge: Acknowledge::Applied,
+        memory_keep: Duration::from_millis(if random.once_in(3) { random.below(300) } else { 60_000 }),
+        spill_bytes: match random.below(3) {
+            0 => random.between(1, 2000),
+            1 => 1 << 20,
+            _ => u64::from(acknowledge == Acknowledge::Spooled),
+        },
+        acknowledge,
         batch_rows: random.between(1, 30) as usize,
         batch_bytes: if random.once_in(2) { random.between(1, 300) as usize } else { 1 << 20 },
         attempts: 4,
@@ -240,8 +249,14 @@ async fn until_caught_up(case: &Case, plants: Plants, from_seen: bool) -> Outcom
             }
         };
         let work = tokio::time::timeout(PATIENCE, work);
-        let before = lock(&case.world).target.stream.clone().unwrap_or_default();
-        let ended = match killed_after(kill, work).await {
+        let ended = killed_after(kill, work).await;
+        {
+            let mut world = lock(&case.world);
+            if world.random.once_in(3) {
+                world.lose_power();
+            }
+        }
+        let ended = match ended {
             None => continue,
             Some(Err(_)) => {
                 found.push(format!("run {run} hangs: {:?}", run_of.goal));
@@ -251,7 +266,7 @@ async fn until_caught_up(case: &Case, plants: Plants, from_seen: bool) -> Outcom
         };
         found.extend(violations(case));
         match ended {
-            Ok(report) => {
+            Ok((before, report)) => {
                 found.extend(check_report(case, &before, &report, &run_of.goal));
                 if calm {
                     found.extend(check_end(case));
@@ -259,6 +274,7 @@ async fn until_caught_up(case: &Case, plants: Plants, from_seen: bool) -> Outcom
                 }
             }
             Err(error) if error.retryable() => {}
+            Err(error) if error.cause == Cause::Resources && run_of.disk_may_fill => {}
             Err(error) => found.push(format!("run {run}: {error:?}")),
         }
         if !found.is_empty() {
@@ -284,6 +300,9 @@ fn prepare<'a>(case: &Case, calm: bool, told: &'a Told, from_seen: bool) -> (Run
     } else {
         world.faults = faults(&mut world.random);
     }
+    let disk_may_fill = !calm && world.random.once_in(4);
+    world.disk.full_one_in = if disk_may_fill { 8 } else { 0 };
+    world.spools |= options.acknowledge == Acknowledge::Spooled;
     let kill = if calm || world.random.once_in(2) { u64::MAX } else { world.random.below(600) };
     let head = world.transaction;
     let goal = match world.random.below(4) {
@@ -292,7 +311,7 @@ fn prepare<'a>(case: &Case, calm: bool, told: &'a Told, from_seen: bool) -> (Run
         1 => Goal::Past(position(head + world.random.below(10))),
         _ => Goal::Forever,
     };
-    (Run { options, goal, stop: Stop::default(), told, from_seen }, kill)
+    (Run { options, goal, stop: Stop::default(), told, disk_may_fill, from_seen }, kill)
 }
 
 /// What a run says of itself is so.

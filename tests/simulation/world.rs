@@ -9,6 +9,7 @@ use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark, StreamProgress};
 use towpath::engine::{Cause, EngineError};
 
 use super::applying::{self, RowOp};
+use super::disk::DiskState;
 use super::history::History;
 use super::random::Random;
 use super::stream::number;
@@ -108,8 +109,9 @@ pub struct World {
     pub seen: u64,
     /// Where the stream of each followed table begins, to be checked at every commit.
     pub starts: BTreeMap<Name, u64>,
-    /// What is durable in the spool.
-    pub spooled: u64,
+    /// What is acknowledged may be in the spool alone. Losses of power show whether it is.
+    pub spools: bool,
+    pub disk: DiskState,
     pub plants: Plants,
     /// Promises that were broken.
     pub violations: Vec<String>,
@@ -161,7 +163,8 @@ impl World {
             heard: Vec::new(),
             seen: 0,
             starts: BTreeMap::new(),
-            spooled: 0,
+            spools: false,
+            disk: DiskState::default(),
             plants: Plants::default(),
             violations: Vec::new(),
         }
@@ -233,7 +236,7 @@ impl World {
     /// The source is told that it need not keep what comes before `at`.
     pub fn acknowledge(&mut self, at: u64) {
         let durable = self.target.stream.as_ref().map_or(0, |stream| number(&stream.position));
-        if at > durable.max(self.spooled) {
+        if at > durable && !self.spools {
             self.violations.push(format!("C-06: {at} is acknowledged, and {durable} durable"));
         }
         self.acknowledged = self.acknowledged.max(at);

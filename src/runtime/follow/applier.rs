@@ -37,13 +37,12 @@ pub(super) struct Applier<'r, 'a> {
     marked_at: Instant,
     /// Nothing of what comes next belongs to the goal.
     complete: bool,
-    /// Attempts at a transaction in parts since the last commit.
+    /// Attempts since the last commit.
     tries: Attempts,
-    /// It goes row by row, because as sets it failed.
+    /// What comes next goes row by row, because as sets it failed.
     in_order: bool,
-    /// What its commit would mark, once that was sent, and whether its outcome is unknown.
+    /// What a commit of unknown outcome would have marked, and what it would have brought.
     doubt: Option<(Position, Tally)>,
-    uncertain: bool,
 }
 
 /// What there is to do.
@@ -53,19 +52,6 @@ enum Work {
     Parts(Taken),
     Nothing,
     End(EngineError),
-}
-
-/// An attempt failed.
-struct Slip {
-    error: EngineError,
-    /// The commit was sent and may have happened.
-    uncertain: bool,
-}
-
-impl From<EngineError> for Slip {
-    fn from(error: EngineError) -> Self {
-        Self { error, uncertain: false }
-    }
 }
 
 impl<'r, 'a> Applier<'r, 'a> {
@@ -81,7 +67,6 @@ impl<'r, 'a> Applier<'r, 'a> {
             tries: Attempts::new(flow.following.options.attempts),
             in_order: false,
             doubt: None,
-            uncertain: false,
         }
     }
 
@@ -105,7 +90,7 @@ impl<'r, 'a> Applier<'r, 'a> {
                 self.mark_idle().await?;
                 return Ok(Ended::Stopped);
             }
-            match self.work().await {
+            match self.work().await? {
                 Work::Pieces(pieces) => self.apply_pieces(&pieces).await?,
                 Work::Parts(first) => self.apply_parts(first).await?,
                 Work::Nothing if self.marked_at.elapsed() >= MARK_IDLE => self.mark_idle().await?,
@@ -120,13 +105,13 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// What is there now, else what comes next.
-    async fn work(&mut self) -> Work {
+    async fn work(&mut self) -> Result<Work, EngineError> {
         let (flow, following) = (self.flow, self.flow.following);
-        if let Some(work) = self.gather() {
-            return work;
+        if let Some(work) = self.gather().await? {
+            return Ok(work);
         }
         if let Some(error) = flow.buffer.end() {
-            return Work::End(error);
+            return Ok(Work::End(error));
         }
         tokio::select! {
             biased;
@@ -134,20 +119,20 @@ impl<'r, 'a> Applier<'r, 'a> {
             () = flow.buffer.arrived.notified() => {}
             () = following.clock.sleep(LOOK) => {}
         }
-        Work::Nothing
+        Ok(Work::Nothing)
     }
 
     /// Takes what is there, up to a batch. Waits for nothing.
-    fn gather(&mut self) -> Option<Work> {
+    async fn gather(&mut self) -> Result<Option<Work>, EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let (mut pieces, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(kind) = buffer.peek() {
             if kind != Kind::Whole && !pieces.is_empty() {
                 break;
             }
-            let taken = buffer.take()?;
+            let Some(taken) = buffer.take().await? else { break };
             if kind != Kind::Whole {
-                return Some(Work::Parts(taken));
+                return Ok(Some(Work::Parts(taken)));
             }
             rows += taken.changes.rows();
             bytes += taken.changes.len();
@@ -156,7 +141,7 @@ impl<'r, 'a> Applier<'r, 'a> {
                 break;
             }
         }
-        (!pieces.is_empty()).then_some(Work::Pieces(pieces))
+        Ok((!pieces.is_empty()).then_some(Work::Pieces(pieces)))
     }
 
     async fn apply_pieces(&mut self, pieces: &[Taken]) -> Result<(), EngineError> {
@@ -168,16 +153,20 @@ impl<'r, 'a> Applier<'r, 'a> {
                 (false, Some(end)) => end,
                 _ => position,
             };
-            self.apply_group(group, position).await?;
-        }
-        if let (false, Some(end)) = (found.stopped, pieces.last().and_then(|piece| piece.end.as_ref())) {
-            self.reach(end);
+            if let Err(error) = self.apply_group(group, position).await {
+                self.failed(error).await?;
+                return self.take_again().await;
+            }
         }
         if found.stopped {
+            // What comes after the goal stays, be it in a spool that outlives this following.
             self.finish();
+            return Ok(());
         }
-        self.flow.buffer.release();
-        Ok(())
+        if let Some(end) = pieces.last().and_then(|piece| piece.end.as_ref()) {
+            self.reach(end);
+        }
+        self.flow.buffer.release().await
     }
 
     /// Groups of transactions in pieces, up to the goal.
@@ -218,47 +207,15 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    /// Applies and commits, again where that may help. A set that fails is never the last word.
     async fn apply_group(&mut self, group: &Group<'_>, position: &Position) -> Result<(), EngineError> {
-        let tables = self.flow.following.tables;
-        let mut folded = match self.flow.following.options.mode {
-            Mode::Batch => Some(fold(&group.runs, tables)),
-            Mode::Transactional => None,
-        };
-        let mut tries = Attempts::new(self.flow.following.options.attempts);
-        let mut uncertain = false;
-        loop {
-            let mut slip = match self.attempt(group, folded.as_ref(), position).await {
-                Ok(()) => break,
-                Err(slip) => slip,
-            };
-            self.leave(Some(&slip.error)).await;
-            uncertain |= slip.uncertain;
-            if uncertain {
-                match self.has_committed(position).await {
-                    Ok(true) => break,
-                    Ok(false) => {}
-                    Err(error) => slip.error = error,
-                }
-            }
-            if is_final(&slip.error) && slip.error.cause != Cause::Locked && folded.take().is_some() {
-                continue;
-            }
-            self.back_off(&mut tries, slip.error).await?;
-        }
-        self.committed(position, &group.tally);
-        Ok(())
+        let folded = self.folds().then(|| fold(&group.runs, self.flow.following.tables));
+        self.begin().await?;
+        self.apply(&group.runs, folded.as_ref()).await?;
+        self.seal(position, &group.tally).await
     }
 
-    async fn attempt(
-        &mut self,
-        group: &Group<'_>,
-        folded: Option<&Folded<'_>>,
-        position: &Position,
-    ) -> Result<(), Slip> {
-        self.begin().await?;
-        self.apply(&group.runs, folded).await?;
-        self.seal(position, &group.tally).await
+    fn folds(&self) -> bool {
+        self.flow.following.options.mode == Mode::Batch && !self.in_order
     }
 
     /// Begins a transaction on a session that applies.
@@ -294,14 +251,18 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Marks and commits.
-    async fn seal(&mut self, position: &Position, tally: &Tally) -> Result<(), Slip> {
+    async fn seal(&mut self, position: &Position, tally: &Tally) -> Result<(), EngineError> {
         let following = self.flow.following;
         let mark = Checkpoint::Applied(tally.mark(position, following.tables));
         self.session().mark(following.plan, &mark).await?;
-        self.session().commit().await.map_err(|error| {
-            let uncertain = error.cause == Cause::Connection;
-            Slip { error, uncertain }
-        })
+        if let Err(error) = self.session().commit().await {
+            if error.cause == Cause::Connection {
+                self.doubt = Some((position.clone(), tally.clone()));
+            }
+            return Err(error);
+        }
+        self.committed(position, tally);
+        Ok(())
     }
 
     /// Notes a commit.
@@ -310,18 +271,43 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.position.clone_from(position);
         (self.marked, self.marked_at) = (true, Instant::now());
         self.tries = Attempts::new(self.flow.following.options.attempts);
-        (self.in_order, self.doubt, self.uncertain) = (false, None, false);
+        (self.in_order, self.doubt) = (false, None);
         self.flow.note_applied(position, tally);
     }
 
     /// Marks the position that the log has come to, where the target does not know it yet.
     async fn mark_idle(&mut self) -> Result<(), EngineError> {
-        if self.marked {
+        while !self.marked {
+            let position = self.position.clone();
+            if let Err(error) = self.apply_group(&Group::default(), &position).await {
+                self.failed(error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees what is to be done about a failure before all since the last commit is tried again: a
+    /// commit of unknown outcome is looked for, and sets that failed are not the last word.
+    async fn failed(&mut self, mut error: EngineError) -> Result<(), EngineError> {
+        self.leave(Some(&error)).await;
+        if let Some((position, tally)) = self.doubt.clone() {
+            match self.has_come_to(&position).await {
+                Ok(true) => {
+                    self.committed(&position, &tally);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(unknown) => error = unknown,
+            }
+        }
+        if !error.retryable() && error.cause != Cause::Locked && self.folds() {
+            self.in_order = true;
             return Ok(());
         }
-        let position = self.position.clone();
-        let nothing = Group::default();
-        self.apply_group(&nothing, &position).await
+        let mut tries = self.tries.clone();
+        let passed = self.back_off(&mut tries, error).await;
+        self.tries = tries;
+        passed
     }
 
     /// Rolls back, or lets the session go where that is no more possible.
@@ -336,7 +322,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Looks whether the target has come to `position`: only this stream's commits move it.
-    async fn has_committed(&mut self, position: &Position) -> Result<bool, EngineError> {
+    async fn has_come_to(&self, position: &Position) -> Result<bool, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
@@ -378,45 +364,41 @@ impl<'r, 'a> Applier<'r, 'a> {
             return self.skip_parts().await;
         }
         match self.attempt_parts(first).await {
-            Ok(Some((position, tally))) => {
-                self.committed(&position, &tally);
-                self.flow.buffer.release();
-                Ok(())
-            }
+            Ok(true) => self.flow.buffer.release().await,
             // The connection to the source broke, and all of it comes again.
-            Ok(None) => {
+            Ok(false) => {
                 self.leave(None).await;
-                self.take_again();
-                Ok(())
+                self.take_again().await
             }
-            Err(slip) => self.failed_parts(slip).await,
+            Err(error) => {
+                self.failed(error).await?;
+                self.take_again().await
+            }
         }
     }
 
-    /// Applies part after part. None where they were withdrawn.
-    async fn attempt_parts(&mut self, first: Taken) -> Result<Option<(Position, Tally)>, Slip> {
-        let folds = self.flow.following.options.mode == Mode::Batch && !self.in_order;
+    /// Applies part after part, and commits. False where they were withdrawn.
+    async fn attempt_parts(&mut self, first: Taken) -> Result<bool, EngineError> {
         let mut tally = Tally::default();
         let mut parts = vec![first];
         self.begin().await?;
         loop {
-            self.join_parts(&mut parts);
+            self.join_parts(&mut parts).await?;
             let runs: Vec<Records<'_>> = parts.iter().map(|part| part.changes.records()).collect();
             runs.iter().flat_map(|run| *run).for_each(|record| tally.count(&record));
-            let folded = folds.then(|| fold(&runs, self.flow.following.tables));
+            let folded = self.folds().then(|| fold(&runs, self.flow.following.tables));
             self.apply(&runs, folded.as_ref()).await?;
             if let Some(end) = parts.last().and_then(|part| part.end.clone()) {
-                self.doubt = Some((end.clone(), tally.clone()));
                 self.seal(&end, &tally).await?;
-                return Ok(Some((end, tally)));
+                return Ok(true);
             }
-            let Some(next) = self.next_part().await else { return Ok(None) };
+            let Some(next) = self.next_part().await? else { return Ok(false) };
             parts = vec![next];
         }
     }
 
     /// Adds parts that are there, up to a batch.
-    fn join_parts(&self, parts: &mut Vec<Taken>) {
+    async fn join_parts(&self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let mut rows = parts.iter().map(|part| part.changes.rows()).sum::<u64>();
         let mut bytes = parts.iter().map(|part| part.changes.len()).sum::<usize>();
@@ -425,22 +407,23 @@ impl<'r, 'a> Applier<'r, 'a> {
             && parts.last().is_some_and(|part| part.end.is_none())
             && matches!(buffer.peek(), Some(Kind::Middle | Kind::Last))
         {
-            let Some(part) = buffer.take() else { return };
+            let Some(part) = buffer.take().await? else { break };
             rows += part.changes.rows();
             bytes += part.changes.len();
             parts.push(part);
         }
+        Ok(())
     }
 
     /// Waits for the next part. None where those before it were withdrawn.
-    async fn next_part(&mut self) -> Option<Taken> {
+    async fn next_part(&self) -> Result<Option<Taken>, EngineError> {
         let buffer = &self.flow.buffer;
         loop {
             if buffer.is_withdrawn() {
-                return None;
+                return Ok(None);
             }
-            if let Some(part) = buffer.take() {
-                return Some(part);
+            if let Some(part) = buffer.take().await? {
+                return Ok(Some(part));
             }
             buffer.arrived.notified().await;
         }
@@ -449,51 +432,19 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// Passes over a transaction that is in the target already.
     async fn skip_parts(&mut self) -> Result<(), EngineError> {
         loop {
-            match self.next_part().await {
-                Some(Taken { end: Some(_), .. }) => break self.flow.buffer.release(),
+            match self.next_part().await? {
+                Some(Taken { end: Some(_), .. }) => return self.flow.buffer.release().await,
                 Some(_) => {}
-                None => break self.take_again(),
+                None => return self.take_again().await,
             }
         }
-        Ok(())
-    }
-
-    async fn failed_parts(&mut self, slip: Slip) -> Result<(), EngineError> {
-        let Slip { mut error, uncertain } = slip;
-        self.leave(Some(&error)).await;
-        self.uncertain |= uncertain;
-        if let (true, Some((position, tally))) = (self.uncertain, self.doubt.clone()) {
-            match self.has_committed(&position).await {
-                Ok(true) => {
-                    self.committed(&position, &tally);
-                    self.take_again();
-                    return Ok(());
-                }
-                Ok(false) => {}
-                Err(unknown) => error = unknown,
-            }
-        }
-        let folded = self.flow.following.options.mode == Mode::Batch && !self.in_order;
-        if is_final(&error) && error.cause != Cause::Locked && folded {
-            self.in_order = true;
-        } else {
-            let mut tries = self.tries.clone();
-            let passed = self.back_off(&mut tries, error).await;
-            self.tries = tries;
-            passed?;
-        }
-        self.take_again();
-        Ok(())
     }
 
     /// What was taken since the last commit is taken again: from the buffer, else from the source.
-    fn take_again(&self) {
-        if !self.flow.buffer.rewind() {
+    async fn take_again(&self) -> Result<(), EngineError> {
+        if !self.flow.buffer.rewind().await? {
             self.flow.again.notify_one();
         }
+        Ok(())
     }
-}
-
-fn is_final(error: &EngineError) -> bool {
-    !error.retryable()
 }

@@ -6,17 +6,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 use super::group::Tally;
-use super::{Ended, FollowReport, Following, TableFlow};
+use super::{Acknowledge, Ended, FollowReport, Following, TableFlow};
 use crate::change::{Counts, Position};
-use crate::runtime::buffer::Buffer;
+use crate::engine::EngineError;
+use crate::runtime::buffer::{Bounds, Buffer, PIECE_BYTES};
 use crate::runtime::event::Event;
+use crate::runtime::spill::{Disk, Spill};
 
 /// How often figures are told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Least time between two synchronizations of a spool: the source hears of them once a second.
+const SYNC_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) struct Flow<'a> {
     pub(super) following: &'a Following<'a>,
-    pub(super) buffer: Buffer,
+    pub(super) buffer: Buffer<'a>,
     /// Told when everything after the applied position has to be read again.
     pub(super) again: Notify,
     figures: Mutex<Figures>,
@@ -34,7 +38,14 @@ pub(super) struct Figures {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn new(following: &'a Following<'a>) -> Self {
+    pub(super) fn new(following: &'a Following<'a>, disk: &'a dyn Disk) -> Self {
+        let options = following.options;
+        let bounds = Bounds {
+            memory: options.memory_bytes,
+            keep: options.memory_keep,
+            piece: PIECE_BYTES.min(options.batch_bytes.max(1)),
+            acknowledge: options.acknowledge,
+        };
         let figures = Figures {
             applied: following.from.clone(),
             head: None,
@@ -44,7 +55,7 @@ impl<'a> Flow<'a> {
         };
         Self {
             following,
-            buffer: Buffer::new(following.options),
+            buffer: Buffer::new(bounds, Spill::new(following, disk, bounds.piece)),
             again: Notify::new(),
             figures: Mutex::new(figures),
         }
@@ -80,9 +91,34 @@ impl<'a> Flow<'a> {
         });
     }
 
+    /// What the target holds for good.
+    pub(super) fn applied(&self) -> Position {
+        self.figures(|figures| figures.applied.clone())
+    }
+
     /// What the source need not keep any more.
     pub(super) fn safe(&self) -> Position {
-        self.figures(|figures| figures.applied.clone())
+        let applied = self.applied();
+        let spooled = self.following.options.acknowledge == Acknowledge::Spooled;
+        match self.buffer.spill.durable().filter(|_| spooled) {
+            Some(durable) if self.reached(&durable, &applied) => durable,
+            _ => applied,
+        }
+    }
+
+    /// Makes the spool durable, again and again. Returns what keeps it from that.
+    pub(super) async fn keep_durable(&self) -> EngineError {
+        let spooled = self.following.options.acknowledge == Acknowledge::Spooled;
+        loop {
+            self.buffer.written.notified().await;
+            if spooled
+                && self.buffer.spill.is_dirty()
+                && let Err(error) = self.buffer.spill.sync().await
+            {
+                return error;
+            }
+            self.following.clock.sleep(SYNC_EVERY).await;
+        }
     }
 
     /// How far behind the source the target is; none where nobody knows yet.

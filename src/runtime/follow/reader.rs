@@ -47,9 +47,10 @@ impl From<EngineError> for Break {
 }
 
 impl<'r, 'a> Reader<'r, 'a> {
-    pub(super) fn new(flow: &'r Flow<'a>) -> Self {
+    /// Will read from a position on.
+    pub(super) fn new(flow: &'r Flow<'a>, from: Position) -> Self {
         let following = flow.following;
-        let intake = Intake::new(flow.buffer.piece_bytes(), following.from.clone(), following.tables.len());
+        let intake = Intake::new(flow.buffer.piece_bytes(), from, following.tables.len());
         Self {
             flow,
             intake,
@@ -69,10 +70,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             self.stream = None;
             self.inbox.clear();
             match ended {
-                Break::Again => {
-                    let applied = self.flow.figures(|figures| figures.applied.clone());
-                    self.intake.restart(applied);
-                }
+                Break::Again => self.begin_anew(),
                 Break::Failed(error) => {
                     self.flow.buffer.withdraw();
                     let position = self.intake.position().clone();
@@ -86,6 +84,12 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
     }
 
+    /// Goes back to what is applied: what was read since is no more.
+    fn begin_anew(&mut self) {
+        self.intake.restart(self.flow.applied());
+        self.flow.buffer.begin_anew();
+    }
+
     async fn back_off(&mut self, error: EngineError) -> Result<(), EngineError> {
         let Some(wait) = self.tries.failed(&error, jitter()) else { return Err(error) };
         self.flow.following.reporter.event(&Event::Retrying {
@@ -97,10 +101,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         tokio::select! {
             biased;
             // What the buffer holds is void too, so there is nothing more to wait for here.
-            () = self.flow.again.notified() => {
-                let applied = self.flow.figures(|figures| figures.applied.clone());
-                self.intake.restart(applied);
-            }
+            () = self.flow.again.notified() => self.begin_anew(),
             () = self.flow.following.clock.sleep(wait) => {}
         }
         Ok(())
@@ -159,6 +160,7 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// Tells the source what is safe, where that is news or nothing was said for long.
     async fn speak(&mut self) -> Result<(), EngineError> {
+        self.flow.buffer.age(&self.flow.applied()).await?;
         let safe = self.flow.safe();
         let Some(stream) = self.stream.as_mut() else { return Ok(()) };
         let news = self.acknowledged.as_ref() != Some(&safe);
@@ -191,8 +193,9 @@ impl<'r, 'a> Reader<'r, 'a> {
         if pieces.iter().any(|piece| piece.end.is_some()) {
             self.tries = Attempts::new(flow.following.options.attempts);
         }
+        let applied = flow.applied();
         for piece in pieces {
-            flow.buffer.push(piece);
+            flow.buffer.push(piece, &applied).await?;
         }
         taken
     }
