@@ -83,6 +83,8 @@ struct State {
     /// Part of a transaction was given up, so that nothing can be added to the spool before all
     /// that is here is applied.
     unspooled: bool,
+    /// There may be files that nothing is wanted of any more.
+    gave_up: bool,
     /// Nothing is taken in until reading begins anew.
     refuses: bool,
     /// No more comes, and why.
@@ -161,17 +163,16 @@ impl<'a> Buffer<'a> {
         let disk = self.spill.has_room();
         let mut state = self.state();
         let waiting = state.slots.len() > state.taken;
-        if state.unspooled {
-            return !waiting;
-        }
-        let room = disk || (!self.spools() && state.memory < self.bounds.memory);
+        let memory = state.memory < self.bounds.memory && (state.unspooled || !self.spools());
+        let room = memory || (disk && !state.unspooled);
         // One that is complete may have been acknowledged.
         let unfinished = state.slots.back().is_some_and(|slot| slot.end.is_none());
         if !room && !waiting && unfinished {
             state.give_up(&self.spill);
             state.unspooled = self.spools();
         }
-        room || !waiting
+        // What would be read behind a part that is not in the spool could not be added to it.
+        if state.unspooled { !waiting } else { room || !waiting }
     }
 
     /// What there is too much of.
@@ -186,6 +187,9 @@ impl<'a> Buffer<'a> {
 
     /// Adds a piece. `applied`: what the target holds for good.
     pub(super) async fn push(&self, piece: Piece, applied: &Position) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.state().gave_up) {
+            self.spill.sweep().await?;
+        }
         let (fits, unspooled) = {
             let mut state = self.state();
             if state.refuses {
@@ -407,6 +411,7 @@ impl State {
     fn give_up(&mut self, spill: &Spill<'_>) {
         let slots = self.slots.iter_mut().filter(|slot| slot.kind != Kind::Whole);
         self.memory -= slots.map(|slot| slot.lose(spill)).sum::<u64>();
+        self.gave_up = true;
     }
 }
 

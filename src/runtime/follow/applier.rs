@@ -71,6 +71,9 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     pub(super) fn is_at_goal(&self) -> bool {
+        if self.doubt.is_some() {
+            return false;
+        }
         match self.goal {
             Goal::Exactly(goal) | Goal::Past(goal) => {
                 self.complete || self.flow.reached(&self.position, goal)
@@ -86,7 +89,9 @@ impl<'r, 'a> Applier<'r, 'a> {
                 self.mark_idle().await?;
                 return Ok(Ended::Goal);
             }
-            if self.flow.following.stop.asked() {
+            // A commit of unknown outcome is settled by what comes next, where that is there.
+            let settled = self.doubt.is_none() || self.flow.buffer.peek().is_none();
+            if self.flow.following.stop.asked() && settled {
                 self.mark_idle().await?;
                 return Ok(Ended::Stopped);
             }
@@ -303,6 +308,13 @@ impl<'r, 'a> Applier<'r, 'a> {
         if !error.retryable() && error.cause != Cause::Locked && self.folds() {
             self.in_order = true;
             return Ok(());
+        }
+        if !error.retryable()
+            && let Err(lost) = self.flow.following.lock.heartbeat().await
+            && lost.cause == Cause::Locked
+        {
+            // Whoever has the lock now may have applied the same.
+            return Err(lost);
         }
         let mut tries = self.tries.clone();
         let passed = self.back_off(&mut tries, error).await;

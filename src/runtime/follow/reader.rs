@@ -29,6 +29,8 @@ pub(super) struct Reader<'r, 'a> {
     /// What the source was told last, on this connection, and when.
     acknowledged: Option<Position>,
     spoke_at: Instant,
+    /// When there was last a look at what is safe.
+    looked_at: Instant,
     /// Since when reading is paused.
     paused: Option<Instant>,
 }
@@ -59,6 +61,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             tries: Attempts::new(following.options.attempts),
             acknowledged: None,
             spoke_at: Instant::now(),
+            looked_at: Instant::now(),
             paused: None,
         }
     }
@@ -155,11 +158,12 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// How long nothing need be said to the source.
     fn silence(&self) -> Duration {
-        TELL_SAFE.saturating_sub(self.spoke_at.elapsed())
+        TELL_SAFE.saturating_sub(self.looked_at.elapsed())
     }
 
     /// Tells the source what is safe, where that is news or nothing was said for long.
     async fn speak(&mut self) -> Result<(), EngineError> {
+        self.looked_at = Instant::now();
         self.flow.buffer.age(&self.flow.applied()).await?;
         let safe = self.flow.safe();
         let Some(stream) = self.stream.as_mut() else { return Ok(()) };
@@ -168,8 +172,8 @@ impl<'r, 'a> Reader<'r, 'a> {
             stream.acknowledge(&safe).await?;
             crash_point("ack::sent");
             self.acknowledged = Some(safe);
+            self.spoke_at = Instant::now();
         }
-        self.spoke_at = Instant::now();
         Ok(())
     }
 
