@@ -47,7 +47,6 @@ impl Piece {
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub(super) changes: Arc<Changes>,
-    pub(super) kind: Kind,
     pub(super) end: Option<Position>,
 }
 
@@ -271,7 +270,7 @@ impl<'a> Buffer<'a> {
             let at = state.taken;
             let Some(slot) = state.slots.get(at) else { return Ok(None) };
             if let Some(changes) = slot.memory.clone() {
-                let taken = Taken { changes, kind: slot.kind, end: slot.end.clone() };
+                let taken = Taken { changes, end: slot.end.clone() };
                 state.taken += 1;
                 drop(state);
                 self.freed.notify_one();
@@ -285,7 +284,7 @@ impl<'a> Buffer<'a> {
         let at = state.taken;
         // It may have been withdrawn meanwhile.
         let Some(slot) = state.slots.get(at).filter(|slot| slot.id == id) else { return Ok(None) };
-        let taken = Taken { changes, kind: slot.kind, end: slot.end.clone() };
+        let taken = Taken { changes, end: slot.end.clone() };
         state.taken += 1;
         drop(state);
         self.freed.notify_one();
@@ -314,12 +313,7 @@ impl<'a> Buffer<'a> {
 
     /// Everything that was taken is committed.
     pub(super) async fn release(&self) -> Result<(), EngineError> {
-        let mut state = self.state();
-        for _ in 0..std::mem::take(&mut state.taken) {
-            state.pop(&self.spill);
-        }
-        state.unspooled &= !state.slots.is_empty();
-        drop(state);
+        self.state().release(&self.spill);
         let swept = self.spill.sweep().await;
         self.freed.notify_one();
         swept
@@ -328,16 +322,7 @@ impl<'a> Buffer<'a> {
     /// What was taken will be taken again. False where some of it is no more: then nothing is left
     /// here, and all after the last commit has to be read again.
     pub(super) async fn rewind(&self) -> Result<bool, EngineError> {
-        let mut state = self.state();
-        state.withdrawn = false;
-        let whole = state.slots.iter().all(|slot| slot.memory.is_some() || slot.disk.is_some());
-        state.taken = 0;
-        while !whole && !state.slots.is_empty() {
-            state.pop(&self.spill);
-        }
-        state.unspooled &= !state.slots.is_empty();
-        state.refuses = !whole;
-        drop(state);
+        let whole = self.state().rewind(&self.spill);
         let swept = self.spill.sweep().await;
         self.freed.notify_one();
         swept.map(|()| whole)
@@ -394,6 +379,23 @@ impl State {
 
     fn free(&mut self, mut slot: Slot, spill: &Spill<'_>) {
         self.memory -= slot.lose(spill);
+    }
+
+    fn release(&mut self, spill: &Spill<'_>) {
+        for _ in 0..std::mem::take(&mut self.taken) {
+            self.pop(spill);
+        }
+        self.unspooled &= !self.slots.is_empty();
+    }
+
+    fn rewind(&mut self, spill: &Spill<'_>) -> bool {
+        let whole = self.slots.iter().all(|slot| slot.memory.is_some() || slot.disk.is_some());
+        (self.withdrawn, self.taken, self.refuses) = (false, 0, !whole);
+        while !whole && !self.slots.is_empty() {
+            self.pop(spill);
+        }
+        self.unspooled &= !self.slots.is_empty();
+        whole
     }
 
     fn withdraw(&mut self, spill: &Spill<'_>) {

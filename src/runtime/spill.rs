@@ -10,11 +10,13 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use self::segment::{Head, Place};
 use super::buffer::Kind;
 use super::clock::{Clock, crash_point};
-use super::follow::{Acknowledge, Following};
-use crate::change::{Changes, Position};
+use super::follow::{Acknowledge, FollowOptions};
+use crate::change::{Changes, Followed, Position};
 use crate::engine::{Cause, EngineError};
 
 pub use disk::{Disk, Files};
@@ -91,17 +93,23 @@ struct Segment {
 }
 
 impl<'a> Spill<'a> {
-    pub(super) fn new(following: &'a Following<'_>, disk: &'a dyn Disk, piece_bytes: usize) -> Self {
-        let bytes_max = following.options.spill_bytes;
+    /// `identity`: as [`identity`] tells it.
+    pub(super) fn new(
+        (disk, clock): (&'a dyn Disk, &'a dyn Clock),
+        (plan, identity): (&'a str, u64),
+        options: &FollowOptions,
+        piece_bytes: usize,
+    ) -> Self {
+        let bytes_max = options.spill_bytes;
         Self {
             disk,
-            clock: following.clock.as_ref(),
-            plan: following.plan,
-            identity: identity(following),
+            clock,
+            plan,
+            identity,
             bytes_max,
             piece_bytes: piece_bytes as u64,
             segment_bytes: SEGMENT_BYTES.min(bytes_max / 8).max(1),
-            spool: following.options.acknowledge == Acknowledge::Spooled,
+            spool: options.acknowledge == Acknowledge::Spooled,
             segments: Mutex::default(),
         }
     }
@@ -519,11 +527,11 @@ fn first_orphan(pieces: &[Recovered], is_applied: impl Fn(&Position) -> bool) ->
     None
 }
 
-/// Changes name tables and columns by their places: only the same tables may read them.
-fn identity(following: &Following<'_>) -> u64 {
-    let about = (following.plan, following.tables, following.starts);
-    let text = serde_json::to_vec(&about).expect("broken invariant: plain data");
-    xxhash_rust::xxh3::xxh3_64(&text)
+/// Changes name tables and columns by their places: only the same tables, followed from the same
+/// positions, may read them.
+pub(super) fn identity(plan: &str, tables: &[Followed], starts: &[Position]) -> u64 {
+    let text = serde_json::to_vec(&(plan, tables, starts)).expect("broken invariant: plain data");
+    xxh3_64(&text)
 }
 
 #[cfg(test)]
