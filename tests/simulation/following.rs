@@ -332,7 +332,10 @@ pub fn check_report(case: &Case, before: &StreamProgress, report: &FollowReport,
         wrong.push(format!("C-11: reported {}, marked {}", report.position, stream.position));
     }
     if stream.transactions != before.transactions + report.transactions {
-        wrong.push(format!("C-11: {} transactions reported", report.transactions));
+        wrong.push(format!(
+            "C-11: {report:?} after {before:?}, now {stream:?}, in doubt {}",
+            world.in_doubt.len()
+        ));
     }
     let at = number(&report.position);
     match (goal, report.ended) {

@@ -41,8 +41,9 @@ pub(super) struct Applier<'r, 'a> {
     tries: Attempts,
     /// What comes next goes row by row, because as sets it failed.
     in_order: bool,
-    /// What a commit of unknown outcome would have marked, and what it would have brought.
-    doubt: Option<(Position, Tally)>,
+    /// What commits of unknown outcome would have marked, and what they would have brought. At most
+    /// one of them can have happened: each begins at the same mark.
+    doubts: Vec<(Position, Tally)>,
 }
 
 /// What there is to do.
@@ -66,12 +67,12 @@ impl<'r, 'a> Applier<'r, 'a> {
             complete: false,
             tries: Attempts::new(flow.following.options.attempts),
             in_order: false,
-            doubt: None,
+            doubts: Vec::new(),
         }
     }
 
     pub(super) fn is_at_goal(&self) -> bool {
-        if self.doubt.is_some() {
+        if !self.doubts.is_empty() {
             return false;
         }
         match self.goal {
@@ -90,7 +91,7 @@ impl<'r, 'a> Applier<'r, 'a> {
                 return Ok(Ended::Goal);
             }
             // A commit of unknown outcome is settled by what comes next, where that is there.
-            let settled = self.doubt.is_none() || self.flow.buffer.peek().is_none();
+            let settled = self.doubts.is_empty() || self.flow.buffer.peek().is_none();
             if self.flow.following.stop.asked() && settled {
                 self.mark_idle().await?;
                 return Ok(Ended::Stopped);
@@ -262,7 +263,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.session().mark(following.plan, &mark).await?;
         if let Err(error) = self.session().commit().await {
             if error.cause == Cause::Connection {
-                self.doubt = Some((position.clone(), tally.clone()));
+                self.doubts.push((position.clone(), tally.clone()));
             }
             return Err(error);
         }
@@ -276,7 +277,8 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.position.clone_from(position);
         (self.marked, self.marked_at) = (true, Instant::now());
         self.tries = Attempts::new(self.flow.following.options.attempts);
-        (self.in_order, self.doubt) = (false, None);
+        self.in_order = false;
+        self.doubts.clear();
         self.flow.note_applied(position, tally);
     }
 
@@ -295,13 +297,13 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// commit of unknown outcome is looked for, and sets that failed are not the last word.
     async fn failed(&mut self, mut error: EngineError) -> Result<(), EngineError> {
         self.leave(Some(&error)).await;
-        if let Some((position, tally)) = self.doubt.clone() {
-            match self.has_come_to(&position).await {
-                Ok(true) => {
+        if !self.doubts.is_empty() {
+            match self.look().await {
+                Ok(Some((position, tally))) => {
                     self.committed(&position, &tally);
                     return Ok(());
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(unknown) => error = unknown,
             }
         }
@@ -333,15 +335,16 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    /// Looks whether the target has come to `position`: only this stream's commits move it.
-    async fn has_come_to(&self, position: &Position) -> Result<bool, EngineError> {
+    /// Looks which of the commits of unknown outcome happened: only they move the target's mark.
+    async fn look(&self) -> Result<Option<(Position, Tally)>, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
             let error = match following.target.progress(following.plan).await {
                 Ok(progress) => {
                     let there = progress.stream.map(|stream| stream.position);
-                    return Ok(there.is_some_and(|there| self.flow.reached(&there, position)));
+                    let happened = self.doubts.iter().find(|(position, _)| Some(position) == there.as_ref());
+                    return Ok(happened.cloned());
                 }
                 Err(error) => error,
             };
