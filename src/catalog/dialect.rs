@@ -2,6 +2,7 @@
 //! trait only; every identifier is quoted there and nowhere else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{
     Catalog, Check, Column, Expr, Extension, ForeignKey, Index, Key, Name, Probe, Schema, Sequence, Table,
@@ -36,6 +37,20 @@ pub struct Features {
     /// A table emptied or created in the transaction that loads it is loaded cheaper
     /// (PostgreSQL: COPY FREEZE).
     pub frozen_load: bool,
+    /// Where the changes of a source are known from.
+    pub capture: ChangeLog,
+}
+
+/// What an engine knows of the changes that are made to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeLog {
+    /// Nothing: its rows can be copied, not followed.
+    None,
+    /// It keeps a log of its own, of all that is committed.
+    Log,
+    /// Triggers and a table for what they write, which are added to the source. They cost each
+    /// write of the application, so that the plan has to ask for them.
+    Triggers,
 }
 
 /// What an engine's rows may hold beyond what their columns promise everywhere. Where a source
@@ -69,10 +84,11 @@ pub struct Unspeakable {
 pub struct Renames {
     /// Columns of the table the text belongs to, where they are renamed.
     pub columns: BTreeMap<String, String>,
-    /// Tables, sequences and types by old name, where they move.
-    pub objects: BTreeMap<Name, Name>,
+    /// Tables, sequences and types by old name, where they move. Shared: every text has columns of
+    /// its own, these are the same for all.
+    pub objects: Arc<BTreeMap<Name, Name>>,
     /// Schemas that move as a whole.
-    pub schemas: BTreeMap<String, String>,
+    pub schemas: Arc<BTreeMap<String, String>>,
 }
 
 impl Renames {

@@ -4,6 +4,7 @@
 pub mod dialect;
 pub mod expr;
 pub mod name;
+pub mod noun;
 pub mod probe;
 pub mod projection;
 pub mod table;
@@ -13,7 +14,7 @@ pub mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use dialect::{Dialect, Features, Holds};
+pub use dialect::{ChangeLog, Dialect, Features, Holds};
 pub use expr::Expr;
 pub use name::Name;
 pub use probe::{Answer, Probe, Question};

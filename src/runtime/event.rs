@@ -31,11 +31,12 @@ pub enum Event {
         rows: u64,
         bytes: u64,
     },
-    /// Rows and bytes that have gone into the target since the last such event of the step.
+    /// Rows and bytes that have gone into the target since the last such event of the step. Less
+    /// than nothing where an attempt failed, or rows are to come again: what was told is taken back.
     Moved {
         step: String,
-        rows: u64,
-        bytes: u64,
+        rows: i64,
+        bytes: i64,
     },
     ChunkDone {
         step: String,
@@ -67,7 +68,10 @@ pub enum Event {
     },
     /// Rows copied by an earlier run changed on the source since: the table is copied again.
     Recopying {
+        step: String,
         table: Name,
+        /// The step was done.
+        done: bool,
         why: String,
     },
     /// Changes of so many tables are read from here on.
@@ -92,6 +96,11 @@ pub enum Event {
         /// Those that were touched.
         tables: Vec<TableFlow>,
     },
+    /// The source keeps this much of its log, and may keep so much.
+    LogKept {
+        bytes: u64,
+        limit: u64,
+    },
     /// No room for changes is left: nothing is read from the source until there is some. The
     /// connection is kept.
     ReadingPaused {
@@ -105,6 +114,12 @@ pub enum Event {
         step: String,
         value: i64,
     },
+    /// Nobody can write to the source's tables any more; `by_us`: or nobody should.
+    Fenced {
+        by_us: bool,
+    },
+    /// Writers are let in again.
+    Unfenced,
     /// Stopping was asked for: what runs is finished, nothing new starts.
     Stopping,
     /// A table's verdict.

@@ -14,9 +14,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::segment::{Head, Place};
 use super::buffer::Kind;
-use super::clock::{Clock, crash_point};
+use super::clock::Clock;
 use super::follow::{Acknowledge, FollowOptions};
 use crate::change::{Changes, Followed, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 
 pub use disk::{Disk, Files};
@@ -77,6 +78,8 @@ struct Segments {
     current: Option<u64>,
     next: u64,
     used: u64,
+    /// Something that was written in part could not be taken back.
+    spoiled: bool,
     /// Written since they were last synchronized, and the position after all that.
     dirty: Vec<u64>,
     written: Option<Position>,
@@ -146,7 +149,28 @@ impl<'a> Spill<'a> {
         from: &Position,
     ) -> Result<Stored, EngineError> {
         self.open(true).await?;
+        if self.segments().spoiled {
+            return Err(self.spoiled());
+        }
         let (number, head) = self.reserve(from);
+        let stored = self.add(number, head, (kind, end), changes).await;
+        match &stored {
+            Ok(_) => crash_point("cdc::spill_write"),
+            Err(_) => self.take_back(number).await,
+        }
+        if let (Ok(_), Some(end)) = (&stored, end) {
+            self.segments().written = Some(end.clone());
+        }
+        stored
+    }
+
+    async fn add(
+        &self,
+        number: u64,
+        head: Option<Head>,
+        (kind, end): (Kind, Option<&Position>),
+        changes: &Changes,
+    ) -> Result<Stored, EngineError> {
         if let Some(head) = head {
             self.append(number, segment::head(&head)).await?;
         }
@@ -157,11 +181,27 @@ impl<'a> Spill<'a> {
         let bytes = segment::record((number, at), (kind, end), changes, durable);
         let length = bytes.len();
         self.append(number, bytes).await?;
-        crash_point("cdc::spill_write");
-        if let Some(end) = end {
-            self.segments().written = Some(end.clone());
-        }
         Ok(Stored { segment: number, at, length })
+    }
+
+    /// A piece was not written, or only in part: what comes next must not stand behind that.
+    async fn take_back(&self, number: u64) {
+        let bytes = {
+            let mut segments = self.segments();
+            let Some(segment) = segments.there.get_mut(&number) else { return };
+            segment.pieces -= 1;
+            let bytes = segment.bytes;
+            if bytes == 0 {
+                segments.there.remove(&number);
+                segments.current = None;
+            }
+            bytes
+        };
+        let taken = match bytes {
+            0 => self.disk.remove(number).await,
+            _ => self.disk.truncate(number, bytes).await,
+        };
+        self.segments().spoiled |= taken.is_err();
     }
 
     /// The segment that takes the next piece, which keeps it from being swept; its head, where it
@@ -480,6 +520,13 @@ impl<'a> Spill<'a> {
             ),
         };
         EngineError::new(cause, doing, error.to_string()).on(self.disk.place(segment)).hint(hint)
+    }
+
+    fn spoiled(&self) -> EngineError {
+        let message = "what was written in part before could not be taken back";
+        EngineError::new(Cause::Other, "write changes to", message)
+            .on(self.disk.place(None))
+            .hint("see that the disk works and has space; then run the same command again: it continues")
     }
 
     fn damaged(&self, segment: u64, at: u64) -> EngineError {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, RowBatch, Sequence};
 use towpath::change::{Followed, Net, Position, Records};
-use towpath::checkpoint::{Checkpoint, Progress};
+use towpath::checkpoint::{Checkpoint, Goal, Progress};
 use towpath::engine::{
-    Applied, Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Lock, LockHolder, Read,
+    Applied, Batch, BatchStream, Cause, Chunk, EngineError, Fence, Load, Loaded, Lock, LockHolder, Read,
     SequenceValue, Session, Snapshot, Source, Summary, Target,
 };
 
@@ -57,6 +57,18 @@ impl Source for MemorySource {
             called: true,
         };
         Ok(sequences.iter().map(value).collect())
+    }
+
+    async fn violations(&self, _: &str) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+
+    async fn fence(&self, _: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Err(EngineError::new(Cause::Other, "fence", "this model has no writers of its own"))
+    }
+
+    async fn unfence(&self, _: &[Name]) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
     }
 }
 
@@ -217,11 +229,10 @@ impl Target for MemoryTarget {
         pass(&self.0).await?;
         let world = lock(&self.0);
         Ok(Progress {
-            digest: None,
             steps: world.target.steps.values().cloned().collect(),
             chunks: world.target.chunks.values().cloned().collect(),
-            runs: Vec::new(),
             stream: world.target.stream.clone(),
+            ..Progress::default()
         })
     }
 
@@ -229,7 +240,7 @@ impl Target for MemoryTarget {
         Ok(Vec::new())
     }
 
-    async fn lock(&self, _: &str, _: &str, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, _: &str, _: &Goal, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
         pass(&self.0).await?;
         let mut world = lock(&self.0);
         if world.holder.is_some() && !world.steal {
@@ -298,6 +309,10 @@ impl Lock for MemoryLock {
 
     async fn close(self: Box<Self>, _: &str) -> Result<(), EngineError> {
         pass(&self.world).await
+    }
+
+    async fn forget(self: Box<Self>) -> Result<Vec<String>, EngineError> {
+        unreachable!("a run that goes on forgets nothing")
     }
 }
 
@@ -414,7 +429,7 @@ impl Session for MemorySession {
                     }
                     (load.gauge)(10 * rows.rows() as u64, rows.rows() as u64);
                 }
-                Batch::Native(_) => return Err(broken("no bytes here")),
+                Batch::Native { .. } => return Err(broken("no bytes here")),
                 Batch::End { rows } if rows == loaded.rows => return Ok(loaded),
                 Batch::End { .. } => return Err(broken("rows are missing")),
             }

@@ -342,6 +342,9 @@ impl World {
             }
             Op::Mark(Checkpoint::Applied(mark)) => {
                 let stream = target.stream.get_or_insert_default();
+                if mark.after.as_ref().is_some_and(|after| *after != stream.position) {
+                    return Err(EngineError::new(Cause::Stale, "mark", "the stream stands elsewhere"));
+                }
                 if number(&mark.position) <= number(&stream.position) {
                     return Err(broken(format!("{} is marked after {}", mark.position, stream.position)));
                 }

@@ -1,7 +1,7 @@
 //! How PostgreSQL writes things down: the face of this folder's pure half. It only hands on to
 //! the file that knows; it opens nothing.
 
-use crate::catalog::dialect::{Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{ChangeLog, Inline, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
     Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Holds, Index, Key, Name, Probe,
@@ -32,6 +32,7 @@ static FEATURES: Features = Features {
     index_names_per_schema: true,
     named_constraints: true,
     frozen_load: true,
+    capture: ChangeLog::Log,
 };
 
 /// Most columns of a table (manual, appendix K).

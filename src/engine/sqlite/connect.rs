@@ -206,6 +206,23 @@ impl File {
         open().map_err(|error| self.explain("open", error))
     }
 
+    /// Opens a source for what a capture writes: its change table and triggers. Waits up to `wait`
+    /// for other writers. A file that this user may not write to opens all the same, for reading.
+    pub fn open_capture(&self, limits: &Limits, wait: Duration) -> Result<Connection, EngineError> {
+        let meta = std::fs::metadata(&self.path).map_err(|error| self.refuse_io(error))?;
+        self.refuse_kind(&meta)?;
+        let open = || -> rusqlite::Result<Connection> {
+            let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let conn = Connection::open_with_flags(&self.path, mode)?;
+            prepare(&conn, limits, READER_CACHE_KIB)?;
+            conn.busy_timeout(wait)?;
+            conn.execute_batch("PRAGMA foreign_keys = 0; PRAGMA synchronous = FULL")?;
+            conn.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))?;
+            Ok(conn)
+        };
+        open().map_err(|error| self.explain("open", error))
+    }
+
     fn refuse(&self, cause: Cause, code: &'static str, message: impl Into<String>) -> EngineError {
         EngineError::new(cause, "open", message).on(self).contract(code)
     }

@@ -3,7 +3,7 @@
 
 use super::types;
 use super::{SCHEMA, ddl, marks, parse, probe};
-use crate::catalog::dialect::{Holds, Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Syntax};
 use crate::catalog::token::{self, Kind, Token};
 use crate::catalog::{
@@ -29,6 +29,7 @@ static FEATURES: Features = Features {
     index_names_per_schema: true,
     named_constraints: true,
     frozen_load: false,
+    capture: ChangeLog::Triggers,
 };
 
 static SYNTAX: Syntax = Syntax {
@@ -354,6 +355,8 @@ fn check_condition(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -381,7 +384,7 @@ mod tests {
     fn renames_touch_names_of_columns_only() {
         let mut renames = Renames::default();
         renames.columns.insert("Name".into(), "full name".into());
-        renames.objects.insert(Name::new("main", "t"), Name::new("main", "u"));
+        renames.objects = Arc::new([(Name::new("main", "t"), Name::new("main", "u"))].into());
         let renamed = |text: &str| DIALECT.rename(text, &renames).expect("renamed");
         assert_eq!(
             renamed("name > 'name' AND [NAME] <> \"x\""),

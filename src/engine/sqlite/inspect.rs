@@ -11,7 +11,7 @@ use super::error::classify;
 use super::estimate::{self, Estimates};
 use super::parse::{self, ForeignKeyText, KeyText, TableText};
 use super::types::parse_type;
-use super::{SCHEMA, marks};
+use super::{SCHEMA, marks, triggers};
 use crate::catalog::{
     Catalog, Check, Column, Default, ForeignKey, Generated, Identity, Index, Key, KeyKind, MatchKind, Name,
     OtherObject, Place, Schema, Sequence, Table, TableKind,
@@ -163,7 +163,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<Info> {
 /// False for what belongs to SQLite or to Towpath itself.
 fn ours(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    !lower.starts_with("sqlite_") && !marks::TABLES.contains(&lower.as_str())
+    !lower.starts_with("sqlite_") && !marks::TABLES.contains(&lower.as_str()) && !triggers::ours(&lower)
 }
 
 /// `places`: where in the catalog each table is.

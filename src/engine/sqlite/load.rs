@@ -5,15 +5,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, Statement, ToSql};
+use rusqlite::{Connection, OpenFlags, Statement};
 
 use super::dialect::quote;
 use super::error::{classify, data};
 use super::exact;
 use super::read::{Pull, Range, from_where, select, shape};
-use super::types::{Affinity, affinity};
-use crate::catalog::{Cell, Form, Projection, RowBatch, Type};
+use super::value::{Bound, Rule, convert};
+use crate::catalog::{Cell, Form, Projection, RowBatch};
+use crate::change::Datum;
 use crate::engine::{Cause, EngineError, Loaded};
 
 const LOAD: &str = "load rows into";
@@ -28,59 +28,9 @@ pub(super) struct Loader {
     rules: Vec<Rule>,
 }
 
-/// How one column's cells are made into what the column stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rule {
-    /// Dynamic columns and equal engines: every class goes in as it came.
-    as_is: bool,
-    to: Affinity,
-    from: From,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    Plain,
-    Decimal,
-    /// A date or timestamp; with `zoned`, in UTC.
-    Moment {
-        zoned: bool,
-    },
-}
-
-impl Rule {
-    fn new(form: Form, source: &Type, native: &str) -> Self {
-        let from = match source {
-            Type::Decimal { .. } => From::Decimal,
-            Type::Date | Type::Timestamp { .. } => From::Moment { zoned: false },
-            Type::TimestampTz { .. } => From::Moment { zoned: true },
-            _ => From::Plain,
-        };
-        let as_is = form != Form::Rows || native.is_empty() || native.eq_ignore_ascii_case("ANY");
-        Self { as_is, to: affinity(native), from }
-    }
-}
-
-/// A value ready to be bound: borrowed from the batch, or made.
-enum Bound<'a> {
-    Borrowed(ValueRef<'a>),
-    Made(String),
-}
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Bound::Borrowed(value) => *value,
-            Bound::Made(text) => ValueRef::Text(text.as_bytes()),
-        }))
-    }
-}
-
 impl Loader {
     pub fn new(projection: &Projection) -> Arc<Self> {
-        let rule = |column: &crate::catalog::ColumnMap| {
-            Rule::new(projection.form, &column.source_type, &column.target_native)
-        };
-        let rules = projection.columns.iter().map(rule).collect();
+        let rules = projection.columns.iter().map(|column| Rule::new(projection.form, column)).collect();
         let table = quote(&projection.target.name);
         let names: Vec<_> = projection.columns.iter().map(|column| quote(&column.target)).collect();
         // A conflict clause of the table must not replace or skip rows.
@@ -118,7 +68,7 @@ impl Loader {
         batch: &RowBatch,
         row: u64,
     ) -> Result<(), EngineError> {
-        match convert(self.rules[column], cell, batch) {
+        match convert(self.rules[column], datum(cell, batch)) {
             Ok(bound) => statement
                 .raw_bind_parameter(column + 1, bound)
                 .map_err(|error| classify(LOAD, error).on(&self.projection.target)),
@@ -254,81 +204,17 @@ fn attach(conn: &Connection, path: &str) -> rusqlite::Result<()> {
     conn.execute(&format!("ATTACH ?1 AS {ATTACHED}"), [uri]).map(drop)
 }
 
-/// Makes a cell what its column stores, or says why that is impossible.
+/// A cell as a change would hold it.
 #[inline]
-fn convert(rule: Rule, cell: Cell, batch: &RowBatch) -> Result<Bound<'_>, String> {
-    let value = match cell {
-        Cell::Null => ValueRef::Null,
-        Cell::Bool(bool) => ValueRef::Integer(i64::from(bool)),
-        Cell::Int(integer) => ValueRef::Integer(integer),
-        Cell::UInt(integer) => match i64::try_from(integer) {
-            Ok(integer) => ValueRef::Integer(integer),
-            Err(_) if rule.to == Affinity::Text => return Ok(Bound::Made(integer.to_string())),
-            Err(_) => return Err("an unsigned integer beyond 2^63-1 has no place in SQLite".into()),
-        },
-        Cell::Float(real) if real.is_nan() => return Err("NaN would become NULL in SQLite".into()),
-        Cell::Float(real) => ValueRef::Real(real),
-        Cell::Text { .. } => ValueRef::Text(batch.data(cell)),
-        Cell::Bytes { .. } => ValueRef::Blob(batch.data(cell)),
-    };
-    if rule.as_is {
-        return Ok(Bound::Borrowed(value));
-    }
-    match (rule.from, value) {
-        (_, ValueRef::Null) => Ok(Bound::Borrowed(ValueRef::Null)),
-        (From::Moment { zoned }, ValueRef::Text(text)) => moment(text, zoned),
-        (From::Decimal, ValueRef::Text(text)) if !exact::is_decimal(text) => {
-            Err("NaN and infinity are no decimals in SQLite".into())
-        }
-        (_, value) => fit(rule.to, value),
-    }
-}
-
-/// A value in the class of its column. Affinity does the same, but silently also what loses.
-fn fit(to: Affinity, value: ValueRef<'_>) -> Result<Bound<'_>, String> {
-    let fits = match (to, value) {
-        (Affinity::Integer | Affinity::Numeric, ValueRef::Integer(_))
-        | (Affinity::Real | Affinity::Numeric, ValueRef::Real(_))
-        | (Affinity::Text, ValueRef::Text(_))
-        | (Affinity::Blob, _) => Some(value),
-        (Affinity::Integer, ValueRef::Real(real)) => exact::integer_of_real(real).map(ValueRef::Integer),
-        (Affinity::Integer, ValueRef::Text(text)) => exact::integer_of_text(text).map(ValueRef::Integer),
-        (Affinity::Real, ValueRef::Integer(integer)) => exact::real_of_integer(integer).map(ValueRef::Real),
-        (Affinity::Real, ValueRef::Text(text)) => exact::real_of_text(text).map(ValueRef::Real),
-        (Affinity::Text, ValueRef::Integer(integer)) => return Ok(Bound::Made(integer.to_string())),
-        (Affinity::Text, ValueRef::Real(real)) => return Ok(Bound::Made(exact::decimal_of_real(real))),
-        (Affinity::Numeric, ValueRef::Text(text)) => numeric(text),
-        (_, ValueRef::Blob(_)) | (_, ValueRef::Null) => (to != Affinity::Text).then_some(value),
-    };
-    fits.map(Bound::Borrowed).ok_or_else(|| {
-        format!("a value of class {} would change in a column of {to:?} affinity", value.data_type())
-    })
-}
-
-/// What a NUMERIC column makes of a text, where that is the same number.
-fn numeric(text: &[u8]) -> Option<ValueRef<'_>> {
-    if !exact::is_decimal(text) {
-        return Some(ValueRef::Text(text));
-    }
-    if let Some(integer) = exact::integer_of_text(text) {
-        return Some(ValueRef::Integer(integer));
-    }
-    let real = exact::real_of_text(text)?;
-    let shown = exact::decimal_of_real(real);
-    let plain = std::str::from_utf8(text).ok()?;
-    let trimmed = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { plain };
-    (shown == trimmed).then_some(ValueRef::Real(real))
-}
-
-/// Dates that SQLite's date functions understand: years 0001 to 9999, UTC as `Z`.
-fn moment(text: &[u8], zoned: bool) -> Result<Bound<'_>, String> {
-    let year = text.len() >= 10 && text[..4].iter().all(u8::is_ascii_digit) && text[4] == b'-';
-    if !year || text.ends_with(b" BC") || text.starts_with(b"0000") {
-        return Err("infinity and years outside 0001 to 9999 have no date text in SQLite".into());
-    }
-    match text.strip_suffix(b"+00") {
-        Some(plain) if zoned => Ok(Bound::Made(format!("{}Z", String::from_utf8_lossy(plain)))),
-        _ => Ok(Bound::Borrowed(ValueRef::Text(text))),
+pub(super) fn datum(cell: Cell, batch: &RowBatch) -> Datum<'_> {
+    match cell {
+        Cell::Null => Datum::Null,
+        Cell::Bool(value) => Datum::Bool(value),
+        Cell::Int(value) => Datum::Int(value),
+        Cell::UInt(value) => Datum::UInt(value),
+        Cell::Float(value) => Datum::Float(value),
+        Cell::Text { .. } => Datum::Text(batch.data(cell)),
+        Cell::Bytes { .. } => Datum::Bytes(batch.data(cell)),
     }
 }
 

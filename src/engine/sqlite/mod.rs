@@ -1,27 +1,39 @@
 //! SQLite: the door to a file's two ends. SQLite runs in this process; every connection has a
 //! thread of its own. The source file is opened read-only and never made.
 
+mod apply;
+mod capture;
 mod connect;
 mod ddl;
+mod decode;
 mod demo;
 mod dialect;
 mod error;
 mod estimate;
 mod exact;
+mod fence;
 mod inspect;
+mod ledger;
 mod load;
 mod lock;
 mod marks;
+mod obstacles;
+mod park;
 mod parse;
 mod probe;
 mod read;
+mod road;
 mod snapshot;
 mod source;
+mod stream;
 mod summary;
 mod target;
 #[cfg(test)]
 mod tests;
+mod triggers;
 mod types;
+mod unique;
+mod value;
 
 use async_trait::async_trait;
 

@@ -16,6 +16,7 @@ use super::error::{classify, data};
 use super::exact;
 use super::snapshot::Lease;
 use crate::catalog::{Cell, Form, Projection, RowBatch, Type};
+use crate::change::Datum;
 use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError};
 
 const READ: &str = "read rows of";
@@ -147,7 +148,7 @@ pub(super) fn count(conn: &Connection, projection: &Projection, range: Range) ->
 
 /// How a column's values become cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Bool,
     Int,
     UInt,
@@ -175,36 +176,39 @@ fn kind(ty: &Type) -> Kind {
     }
 }
 
-fn kinds(projection: &Projection) -> Vec<Kind> {
+pub(super) fn kinds(projection: &Projection) -> Vec<Kind> {
     let dynamic = projection.form != Form::Rows;
     let columns = projection.columns.iter();
     columns.map(|column| if dynamic { Kind::Any } else { kind(&column.source_type) }).collect()
 }
 
-/// Appends one value; the error says what class was met where another was declared.
+/// A value as a cell, the same in a copy and in a change; `made` holds a text that had to be made.
+/// The error says what class was met where another was declared.
 #[inline]
-fn push(kind: Kind, value: ValueRef<'_>, batch: &mut RowBatch) -> Result<(), String> {
-    match (kind, value) {
-        (_, ValueRef::Null) => batch.push(Cell::Null),
-        (Kind::Int | Kind::Any, ValueRef::Integer(integer)) => batch.push(Cell::Int(integer)),
-        (Kind::Text | Kind::Any, ValueRef::Text(text)) => batch.push_text(text),
-        (Kind::Float | Kind::Any, ValueRef::Real(real)) => batch.push(Cell::Float(real)),
-        (Kind::Bytes | Kind::Any, ValueRef::Blob(bytes)) => batch.push_bytes(bytes),
-        (Kind::Bool, ValueRef::Integer(bit @ 0..=1)) => batch.push(Cell::Bool(bit == 1)),
-        (Kind::UInt, ValueRef::Integer(integer @ 0..)) => batch.push(Cell::UInt(integer as u64)),
+pub(super) fn cell<'a>(kind: Kind, value: ValueRef<'a>, made: &'a mut Vec<u8>) -> Result<Datum<'a>, String> {
+    Ok(match (kind, value) {
+        (_, ValueRef::Null) => Datum::Null,
+        (Kind::Int | Kind::Any, ValueRef::Integer(integer)) => Datum::Int(integer),
+        (Kind::Text | Kind::Any, ValueRef::Text(text)) => Datum::Text(text),
+        (Kind::Float | Kind::Any, ValueRef::Real(real)) => Datum::Float(real),
+        (Kind::Bytes | Kind::Any, ValueRef::Blob(bytes)) => Datum::Bytes(bytes),
+        (Kind::Bool, ValueRef::Integer(bit @ 0..=1)) => Datum::Bool(bit == 1),
+        (Kind::UInt, ValueRef::Integer(integer @ 0..)) => Datum::UInt(integer as u64),
         (Kind::Float, ValueRef::Integer(integer)) => match exact::real_of_integer(integer) {
-            Some(real) => batch.push(Cell::Float(real)),
+            Some(real) => Datum::Float(real),
             None => return Err("an integer has more digits than a floating-point number".into()),
         },
-        (Kind::Decimal, ValueRef::Integer(integer)) => batch.push_text(integer.to_string().as_bytes()),
-        (Kind::Decimal, ValueRef::Real(real)) => batch.push_text(exact::decimal_of_real(real).as_bytes()),
-        (Kind::Decimal, ValueRef::Text(text)) if exact::is_decimal(text) => batch.push_text(text),
+        (Kind::Decimal, ValueRef::Integer(integer)) => text_of(made, &integer.to_string()),
+        (Kind::Decimal, ValueRef::Real(real)) => text_of(made, &exact::decimal_of_real(real)),
+        (Kind::Decimal, ValueRef::Text(text)) if exact::is_decimal(text) => Datum::Text(text),
         (Kind::Zoned, ValueRef::Text(text)) => match text.strip_suffix(b"Z") {
-            Some(plain) => batch.push_text_with(|arena| {
-                arena.extend_from_slice(plain);
-                arena.extend_from_slice(b"+00");
-            }),
-            None => batch.push_text(text),
+            Some(plain) => {
+                made.clear();
+                made.extend_from_slice(plain);
+                made.extend_from_slice(b"+00");
+                Datum::Text(made)
+            }
+            None => Datum::Text(text),
         },
         (kind, value) => {
             let wanted = format!("{kind:?}").to_lowercase();
@@ -213,6 +217,26 @@ fn push(kind: Kind, value: ValueRef<'_>, batch: &mut RowBatch) -> Result<(), Str
                 class(value)
             ));
         }
+    })
+}
+
+fn text_of<'a>(made: &'a mut Vec<u8>, text: &str) -> Datum<'a> {
+    made.clear();
+    made.extend_from_slice(text.as_bytes());
+    Datum::Text(made)
+}
+
+/// Appends one value.
+#[inline]
+fn push(kind: Kind, value: ValueRef<'_>, made: &mut Vec<u8>, batch: &mut RowBatch) -> Result<(), String> {
+    match cell(kind, value, made)? {
+        Datum::Null | Datum::Absent => batch.push(Cell::Null),
+        Datum::Bool(value) => batch.push(Cell::Bool(value)),
+        Datum::Int(value) => batch.push(Cell::Int(value)),
+        Datum::UInt(value) => batch.push(Cell::UInt(value)),
+        Datum::Float(value) => batch.push(Cell::Float(value)),
+        Datum::Text(text) => batch.push_text(text),
+        Datum::Bytes(bytes) => batch.push_bytes(bytes),
     }
     Ok(())
 }
@@ -329,7 +353,7 @@ struct Scan {
 
 impl Scan {
     fn announce(self, conn: &Connection, pull: &Pull) {
-        let _ = self.queue.blocking_send(Ok(Batch::Native(pull.to_bytes())));
+        let _ = self.queue.blocking_send(Ok(Batch::Native { bytes: pull.to_bytes(), rows: 0 }));
         self.end(conn);
     }
 
@@ -357,12 +381,12 @@ impl Scan {
         let kinds = kinds(&self.projection);
         let mut statement = conn.prepare(&sql).map_err(fail)?;
         let mut rows = statement.query([]).map_err(fail)?;
-        let mut batch = self.empty();
+        let (mut batch, mut made) = (self.empty(), Vec::new());
         let mut done = 0u64;
         while let Some(row) = rows.next().map_err(fail)? {
             for (index, kind) in kinds.iter().enumerate() {
                 let value = row.get_ref(index).map_err(fail)?;
-                if let Err(why) = push(*kind, value, &mut batch) {
+                if let Err(why) = push(*kind, value, &mut made, &mut batch) {
                     let rowid = shape.rowid.as_ref().and_then(|_| row.get::<_, i64>(kinds.len()).ok());
                     return Err(self.refuse(index, rowid, done, why));
                 }

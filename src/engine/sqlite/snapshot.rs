@@ -73,23 +73,31 @@ impl Readers {
 /// How the file is opened: as a source, or as a target that may first need recovery.
 pub(super) type Open = fn(&File, &Limits) -> Result<Connection, EngineError>;
 
+/// What tells the moment: a digest of the file, or what a change log says inside of it.
+pub(super) type Told = Box<dyn Fn(&File, &Connection) -> Result<Position, EngineError> + Send>;
+
 impl Held {
     /// Opens the readers and lets them begin together.
     pub async fn take(file: &File, limits: &Limits, open: Open) -> Result<Self, EngineError> {
+        Self::take_at(file, limits, open, Box::new(position)).await
+    }
+
+    /// As [`Self::take`], at a position that `told` reads in one of the read transactions.
+    pub async fn take_at(file: &File, limits: &Limits, open: Open, told: Told) -> Result<Self, EngineError> {
         let (file, limits) = (file.clone(), limits.clone());
-        let work = move || Self::take_now(file, &limits, open);
+        let work = move || Self::take_now(file, &limits, open, &told);
         let taken = tokio::task::spawn_blocking(work).await;
         taken.map_err(|error| EngineError::new(Cause::Other, OPEN, error.to_string()))?
     }
 
-    fn take_now(file: File, limits: &Limits, open: Open) -> Result<Self, EngineError> {
+    fn take_now(file: File, limits: &Limits, open: Open, told: &Told) -> Result<Self, EngineError> {
         let fail = |error| classify(OPEN, error).on(&file);
         let probe = open(&file, limits)?;
         let readers =
             (0..limits.readers.max(1)).map(|_| open(&file, limits)).collect::<Result<Vec<_>, _>>()?;
         let text = |sql: &str| probe.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fail);
         let (mode, encoding) = (text("PRAGMA main.journal_mode")?, text("PRAGMA main.encoding")?);
-        let position = begin_together(&file, &probe, &readers)?;
+        let position = begin_together(&file, &probe, &readers, told)?;
         let idle = readers.into_iter().map(Worker::start).collect::<Result<Vec<_>, _>>()?;
         let free = Arc::new(Semaphore::new(idle.len()));
         let readers = Arc::new(Readers { idle: Mutex::new(idle), free });
@@ -98,17 +106,22 @@ impl Held {
     }
 
     /// What the target needs to fetch the rows by itself; none where it would see another moment.
-    fn pull(&self, projection: &Projection, bounds: &str) -> Option<Pull> {
-        if self.moving || projection.form != Form::NativeFast {
+    fn pull(&self, read: &Read<'_>) -> Option<Pull> {
+        if self.moving || read.paced || read.projection.form != Form::NativeFast {
             return None;
         }
         let path = self.file.path.to_str()?.to_string();
-        Some(Pull { path, range: Range::parse(bounds)?, encoding: self.encoding.clone() })
+        Some(Pull { path, range: Range::parse(&read.chunk.bounds)?, encoding: self.encoding.clone() })
     }
 }
 
 /// Begins all read transactions such that no commit falls between the first and the last.
-fn begin_together(file: &File, probe: &Connection, readers: &[Connection]) -> Result<Position, EngineError> {
+fn begin_together(
+    file: &File,
+    probe: &Connection,
+    readers: &[Connection],
+    told: &Told,
+) -> Result<Position, EngineError> {
     let fail = |error| classify(OPEN, error).on(file);
     let version = || probe.query_row("PRAGMA main.data_version", [], |row| row.get::<_, i64>(0));
     for attempt in 0..ATTEMPTS {
@@ -117,7 +130,7 @@ fn begin_together(file: &File, probe: &Connection, readers: &[Connection]) -> Re
             reader.execute_batch("BEGIN").map_err(fail)?;
             reader.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)?;
         }
-        let position = position(file, &readers[0])?;
+        let position = told(file, &readers[0])?;
         if version().map_err(fail)? == before {
             return Ok(position);
         }
@@ -184,7 +197,7 @@ impl Snapshot for Held {
 
     async fn read(&self, read: &Read<'_>) -> Result<Box<dyn BatchStream>, EngineError> {
         let lease = self.readers.lease().await?;
-        let native = self.pull(read.projection, &read.chunk.bounds);
+        let native = self.pull(read);
         Ok(Box::new(RowStream::open(lease, read.projection, read.chunk, read.batch_bytes, native)?))
     }
 

@@ -5,30 +5,49 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::capture::Kept;
 use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
-use super::{SCHEMA, inspect, snapshot};
+use super::{SCHEMA, fence, inspect, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
-use crate::engine::{Cause, EngineError, Limits, SequenceValue, Snapshot, Source};
+use crate::engine::{Capture, Cause, EngineError, Fence, Limits, SequenceValue, Snapshot, Source};
 
 /// A file to read from.
 pub(super) struct Readable {
     file: File,
     limits: Limits,
     worker: Worker,
+    changes: Kept,
 }
 
 impl Readable {
     pub fn open(file: File, limits: &Limits) -> Result<Self, EngineError> {
         let worker = Worker::start(file.open_source(limits)?)?;
-        Ok(Self { file, limits: limits.clone(), worker })
+        Ok(Self { changes: Kept::new(&file, limits), file, limits: limits.clone(), worker })
     }
 }
 
 #[async_trait]
 impl Source for Readable {
+    async fn violations(&self, query: &str) -> Result<u64, EngineError> {
+        const DOING: &str = "check rows of";
+        let sql = format!("SELECT count(*) FROM ({query})");
+        let count = move |conn: &mut Connection| -> Result<i64, EngineError> {
+            conn.query_row(&sql, [], |row| row.get(0)).map_err(|error| classify(DOING, error))
+        };
+        Ok(self.worker.call(DOING, count).await?.unsigned_abs())
+    }
+
+    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.file, &self.limits, tables).await?))
+    }
+
+    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.file, &self.limits, tables).await
+    }
+
     async fn inspect(&self) -> Result<Catalog, EngineError> {
         let file = self.file.clone();
         self.worker.call("read the catalog of", move |conn| inspect::catalog(conn, &file)).await
@@ -53,6 +72,10 @@ impl Source for Readable {
             wanted.iter().map(|name| value(conn, &catalog, name)).collect()
         };
         self.worker.call("read sequences of", read).await
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(&self.changes)
     }
 }
 

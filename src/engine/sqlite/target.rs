@@ -1,23 +1,27 @@
 //! The writing end: one session writes at a time, and everything between begin and commit, the
 //! marks included, is one transaction of SQLite.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::apply::{self, APPLY, Applier};
 use super::connect::{File, Worker, received};
 use super::dialect::quote;
 use super::error::classify;
 use super::load::{self, Loader};
-use super::lock::{self, point};
+use super::lock;
 use super::source::{self, answer};
 use super::{inspect, marks, snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::change::{Changes, Followed, Net, Records};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{
-    Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue, Session,
-    Snapshot, Target,
+    Applied, Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue,
+    Session, Snapshot, Target,
 };
 
 const COMMIT: &str = "commit to";
@@ -87,8 +91,8 @@ impl Target for Writable {
         Ok(self.look(|conn| marks::plans(conn)).await?.unwrap_or_default())
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
-        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, digest, wait).await?))
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
@@ -108,14 +112,33 @@ pub(super) struct Writing {
     file: File,
     plan: String,
     epoch: i64,
-    /// Rows were loaded since the transaction began.
-    loaded: bool,
     open: bool,
+    following: Option<Following>,
+}
+
+/// What a session needs that applies changes.
+#[derive(Clone)]
+struct Following {
+    tables: Arc<Vec<Followed>>,
+    /// Used by the connection's thread only.
+    applier: Arc<Mutex<Applier>>,
+}
+
+impl Following {
+    fn with<T>(&self, work: impl FnOnce(&mut Applier) -> T) -> T {
+        work(&mut self.applier.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Writing {
     pub fn new(worker: Worker, file: &File, plan: &str, epoch: i64) -> Self {
-        Self { worker, file: file.clone(), plan: plan.to_string(), epoch, loaded: false, open: false }
+        let plan = plan.to_string();
+        Self { worker, file: file.clone(), plan, epoch, open: false, following: None }
+    }
+
+    fn following(&self) -> Result<Following, EngineError> {
+        let missing = || EngineError::new(Cause::Other, APPLY, "this session does not follow");
+        self.following.clone().ok_or_else(missing)
     }
 
     /// Runs work and names the file where the error names nothing.
@@ -137,15 +160,10 @@ impl Writing {
     }
 
     /// Lets SQLite fetch the rows, telling the gauge meanwhile how the file grows.
-    async fn pull(
-        &self,
-        load: &Load<'_>,
-        loader: &std::sync::Arc<Loader>,
-        bytes: &[u8],
-    ) -> Result<Loaded, EngineError> {
+    async fn pull(&self, load: &Load<'_>, loader: &Arc<Loader>, bytes: &[u8]) -> Result<Loaded, EngineError> {
         let pull = load::pull_of(bytes, load.projection)?;
         let before = self.bytes();
-        let loader = std::sync::Arc::clone(loader);
+        let loader = Arc::clone(loader);
         let fetched = received("load rows into", self.worker.send(move |conn| loader.pull(conn, &pull)));
         tokio::pin!(fetched);
         let mut told = 0;
@@ -179,17 +197,16 @@ impl Writing {
             if let Some(answer) = inserting.take() {
                 let emptied = received("load rows into", answer).await?;
                 stream.recycle(emptied);
-                point("copy::mid_rows")?;
             }
             match batch {
                 Batch::Rows(batch) => {
-                    let (loader, before) = (std::sync::Arc::clone(&loader), done.rows);
+                    let (loader, before) = (Arc::clone(&loader), done.rows);
                     done.rows += batch.rows() as u64;
                     done.bytes += batch.bytes() as u64;
                     (load.gauge)(batch.bytes() as u64, batch.rows() as u64);
                     inserting = Some(self.worker.send(move |conn| loader.insert(conn, batch, before)));
                 }
-                Batch::Native(bytes) => {
+                Batch::Native { bytes, .. } => {
                     let pulled = self.pull(load, &loader, &bytes).await?;
                     done.rows += pulled.rows;
                     done.bytes += pulled.bytes;
@@ -211,7 +228,13 @@ impl Drop for Writing {
 #[async_trait]
 impl Session for Writing {
     async fn begin(&mut self) -> Result<(), EngineError> {
-        self.loaded = false;
+        if let Some(following) = self.following.clone() {
+            let forget = move |_: &mut Connection| {
+                following.with(Applier::begin);
+                Ok(())
+            };
+            self.run(APPLY, forget).await?;
+        }
         self.batch("begin a transaction in", "BEGIN IMMEDIATE").await?;
         self.open = true;
         Ok(())
@@ -239,10 +262,7 @@ impl Session for Writing {
     }
 
     async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
-        self.loaded = true;
-        point("copy::first_row")?;
         let (done, counted) = self.take(load, stream).await?;
-        point("copy::end_of_stream_before_check")?;
         if done.rows != counted {
             let message = format!("{} rows arrived, the source counts {counted}", done.rows);
             return Err(EngineError::new(Cause::Data, "load rows into", message)
@@ -270,11 +290,15 @@ impl Session for Writing {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
-        if self.loaded {
-            point("copy::before_commit")?;
+        let (plan, epoch, following) = (self.plan.clone(), self.epoch, self.following.clone());
+        let applies = following.is_some();
+        if applies {
+            crash_point("apply::progress_updated");
         }
-        let (plan, epoch) = (self.plan.clone(), self.epoch);
         self.run(COMMIT, move |conn| {
+            if let Some(following) = following {
+                following.with(|applier| applier.settle(conn))?;
+            }
             if marks::epoch(conn, &plan)? != Some(epoch) {
                 return Err(EngineError::new(Cause::Locked, COMMIT, "another run has taken over this plan"));
             }
@@ -282,8 +306,9 @@ impl Session for Writing {
         })
         .await?;
         self.open = false;
-        if self.loaded {
-            point("copy::commit_sent")?;
+        crash_point("copy::commit_sent");
+        if applies {
+            crash_point("apply::commit_sent");
         }
         Ok(())
     }
@@ -307,6 +332,32 @@ impl Session for Writing {
             row.map(|row| row.is_some()).map_err(|error| classify("read", error))
         };
         self.run("read", found).await.map_err(|error| error.on(table))
+    }
+
+    /// Triggers and foreign keys are off in every writing session, and its commits are synced: a
+    /// source transaction is whole before anything could look at it, and what its triggers and
+    /// foreign keys did is among its changes.
+    async fn follow(&mut self, tables: &[Followed]) -> Result<(), EngineError> {
+        let tables = Arc::new(tables.to_vec());
+        let looked = Arc::clone(&tables);
+        let applier = self.run(APPLY, move |conn| Applier::new(conn, &looked)).await?;
+        self.following = Some(Following { tables, applier: Arc::new(Mutex::new(applier)) });
+        Ok(())
+    }
+
+    async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
+        let following = self.following()?;
+        // The connection's thread needs bytes of its own.
+        let changes = Changes::from_bytes(records.rest().to_vec(), true)
+            .map_err(|error| EngineError::new(Cause::Other, APPLY, error.to_string()))?;
+        self.run(APPLY, move |conn| following.with(|applier| applier.rows(conn, &changes))).await
+    }
+
+    /// In one process a set costs as much as its rows: they are applied one by one, in a savepoint.
+    async fn apply_net(&mut self, net: &Net<'_>) -> Result<Applied, EngineError> {
+        let following = self.following()?;
+        let changes = apply::records(net, &following.tables);
+        self.run(APPLY, move |conn| following.with(|applier| applier.net(conn, &changes))).await
     }
 }
 

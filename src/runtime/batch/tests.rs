@@ -28,7 +28,7 @@ fn followed(columns: usize, identity: Identity) -> Followed {
     let columns = (0..columns).map(|at| column(&at.to_string())).collect();
     let (source, target) = (name.clone(), name);
     let projection = Projection { source, target, columns, filter: None, key: Vec::new(), form: Form::Rows };
-    Followed { projection, identity }
+    Followed { projection, identity, skipped: Vec::new() }
 }
 
 /// A key in the middle, one of two columns, none, and nothing but a key.

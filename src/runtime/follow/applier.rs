@@ -10,10 +10,10 @@ use super::group::{Cut, Group, Tally, Verdict, cut};
 use super::{Ended, Goal, Mode};
 use crate::change::{Position, Record, Records};
 use crate::checkpoint::Checkpoint;
+use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError, Session};
 use crate::runtime::batch::{Folded, fold};
 use crate::runtime::buffer::{Kind, Taken};
-use crate::runtime::clock::crash_point;
 use crate::runtime::event::Event;
 use crate::runtime::retry::{Attempts, jitter};
 
@@ -259,7 +259,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// Marks and commits.
     async fn seal(&mut self, position: &Position, tally: &Tally) -> Result<(), EngineError> {
         let following = self.flow.following;
-        let mark = Checkpoint::Applied(tally.mark(position, following.tables));
+        let mark = Checkpoint::Applied(tally.mark(self.flow.applied(), position, following.tables));
         self.session().mark(following.plan, &mark).await?;
         if let Err(error) = self.session().commit().await {
             if error.cause == Cause::Connection {
@@ -336,7 +336,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Looks which of the commits of unknown outcome happened: only they move the target's mark.
-    async fn look(&self) -> Result<Option<(Position, Tally)>, EngineError> {
+    async fn look(&mut self) -> Result<Option<(Position, Tally)>, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
@@ -352,7 +352,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    async fn back_off(&self, tries: &mut Attempts, error: EngineError) -> Result<(), EngineError> {
+    async fn back_off(&mut self, tries: &mut Attempts, error: EngineError) -> Result<(), EngineError> {
         let Some(wait) = tries.failed(&error, jitter()) else { return Err(error) };
         let following = self.flow.following;
         following.reporter.event(&Event::Retrying {
@@ -413,7 +413,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Adds parts that are there, up to a batch.
-    async fn join_parts(&self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
+    async fn join_parts(&mut self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let mut rows = parts.iter().map(|part| part.changes.rows()).sum::<u64>();
         let mut bytes = parts.iter().map(|part| part.changes.len()).sum::<usize>();
@@ -431,7 +431,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Waits for the next part. None where those before it were withdrawn.
-    async fn next_part(&self) -> Result<Option<Taken>, EngineError> {
+    async fn next_part(&mut self) -> Result<Option<Taken>, EngineError> {
         let buffer = &self.flow.buffer;
         loop {
             if buffer.is_withdrawn() {
@@ -456,7 +456,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// What was taken since the last commit is taken again: from the buffer, else from the source.
-    async fn take_again(&self) -> Result<(), EngineError> {
+    async fn take_again(&mut self) -> Result<(), EngineError> {
         if !self.flow.buffer.rewind().await? {
             self.flow.again.notify_one();
         }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::flow::Flow;
 use super::intake::Intake;
 use crate::change::{Changes, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{CaptureSpec, ChangeStream, EngineError};
-use crate::runtime::clock::crash_point;
 use crate::runtime::event::Event;
 use crate::runtime::retry::{Attempts, jitter};
 
@@ -25,6 +25,8 @@ pub(super) struct Reader<'r, 'a> {
     intake: Intake,
     stream: Option<Box<dyn ChangeStream>>,
     inbox: Changes,
+    /// The last border between transactions that is in the buffer, with all before it.
+    handed_on: Position,
     tries: Attempts,
     /// What the source was told last, on this connection, and when.
     acknowledged: Option<Position>,
@@ -52,12 +54,13 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Will read from a position on.
     pub(super) fn new(flow: &'r Flow<'a>, from: Position) -> Self {
         let following = flow.following;
-        let intake = Intake::new(flow.buffer.piece_bytes(), from, following.tables.len());
+        let intake = Intake::new(flow.buffer.piece_bytes(), from.clone(), following.tables.len());
         Self {
             flow,
             intake,
             stream: None,
             inbox: Changes::default(),
+            handed_on: from,
             tries: Attempts::new(following.options.attempts),
             acknowledged: None,
             spoke_at: Instant::now(),
@@ -76,8 +79,7 @@ impl<'r, 'a> Reader<'r, 'a> {
                 Break::Again => self.begin_anew(),
                 Break::Failed(error) => {
                     self.flow.buffer.withdraw();
-                    let position = self.intake.position().clone();
-                    self.intake.restart(position);
+                    self.intake.restart(self.handed_on.clone());
                     if let Err(error) = self.back_off(error).await {
                         self.flow.buffer.close(error);
                         return std::future::pending().await;
@@ -89,7 +91,8 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// Goes back to what is applied: what was read since is no more.
     fn begin_anew(&mut self) {
-        self.intake.restart(self.flow.applied());
+        self.handed_on = self.flow.applied();
+        self.intake.restart(self.handed_on.clone());
         self.flow.buffer.begin_anew();
     }
 
@@ -199,7 +202,9 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         let applied = flow.applied();
         for piece in pieces {
+            let end = piece.end.clone();
             flow.buffer.push(piece, &applied).await?;
+            self.handed_on = end.unwrap_or_else(|| self.handed_on.clone());
         }
         taken
     }

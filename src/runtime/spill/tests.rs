@@ -256,6 +256,7 @@ fn a_spool_of_other_tables_is_refused() {
             form: crate::catalog::Form::Rows,
         },
         identity: Identity::Whole,
+        skipped: Vec::new(),
     });
     let error = ground.recovered(0).expect_err("other tables");
     assert_eq!(error.cause, Cause::Stale, "{error:?}");

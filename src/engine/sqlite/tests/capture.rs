@@ -1,0 +1,767 @@
+//! Changes that are kept by triggers: seen whoever makes them, in order, exactly, and gone without
+//! a trace when the capture is closed.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::apply::followed;
+use super::{Place, dump, limits, name};
+use crate::catalog::{Form, Projection};
+use crate::change::{Changes, Datum, Followed, Identity, Position, Record, RowKind};
+use crate::engine::{
+    Batch, Capture, CaptureSpec, Cause, ChangeStream, Chunk, Engine, EngineError, Read, Snapshot, Source,
+    Standing,
+};
+
+const PLAN: &str = "plan";
+const WAIT: Duration = Duration::from_secs(5);
+
+/// A source with a capture.
+struct Captured {
+    place: Place,
+    app: Connection,
+    source: Box<dyn Source>,
+    tables: Vec<Followed>,
+    opened: Position,
+}
+
+impl Captured {
+    async fn open(sql: &str, tables: &[Followed]) -> Self {
+        let place = Place::new();
+        let app = place.make("a.db", &format!("PRAGMA journal_mode = wal; {sql}"));
+        app.busy_timeout(WAIT).expect("a timeout");
+        let source = place.source("a.db").await;
+        let capture = source.capture().expect("a capture");
+        let spec = CaptureSpec { plan: PLAN, tables };
+        assert!(capture.check(&spec).await.expect("looked").iter().all(|obstacle| !obstacle.blocks));
+        let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+        let opened = snapshot.position().clone();
+        snapshot.close().await.expect("closed");
+        Self { place, app, source, tables: tables.to_vec(), opened }
+    }
+
+    fn capture(&self) -> &dyn Capture {
+        self.source.capture().expect("a capture")
+    }
+
+    fn spec(&self) -> CaptureSpec<'_> {
+        CaptureSpec { plan: PLAN, tables: &self.tables }
+    }
+
+    fn run(&self, sql: &str) {
+        self.app.execute_batch(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+
+    async fn stream(&self, from: &Position) -> Result<Box<dyn ChangeStream>, EngineError> {
+        let starts = vec![self.opened.clone(); self.tables.len()];
+        self.capture().changes(&self.spec(), from, &starts).await
+    }
+
+    /// All that the log says from there to its present head.
+    async fn read(&self, from: &Position) -> Result<Changes, EngineError> {
+        let head = self.capture().head().await?;
+        let mut stream = self.stream(from).await?;
+        read_to(stream.as_mut(), self.capture(), &head, 1 << 20).await
+    }
+
+    /// What happened since the opening, told in words.
+    async fn told(&self) -> Vec<String> {
+        told(&self.read(&self.opened).await.expect("read"))
+    }
+}
+
+/// Reads until a commit has reached the goal.
+async fn read_to(
+    stream: &mut dyn ChangeStream,
+    capture: &dyn Capture,
+    goal: &Position,
+    bytes: usize,
+) -> Result<Changes, EngineError> {
+    let mut all = Changes::default();
+    loop {
+        let mut piece = Changes::default();
+        let next = tokio::time::timeout(Duration::from_secs(20), stream.next(&mut piece, bytes)).await;
+        next.expect("the log says nothing any more")?;
+        all.append(&piece);
+        let ended = all.records().any(|record| match record {
+            Record::Commit { position, .. } | Record::Reached { position } => {
+                capture.reached(&Position(position.into()), goal)
+            }
+            _ => false,
+        });
+        if ended {
+            return Ok(all);
+        }
+    }
+}
+
+fn cells<'a>(cells: impl Iterator<Item = Datum<'a>>) -> String {
+    let one = |cell: Datum<'_>| match cell {
+        Datum::Null => "null".to_string(),
+        Datum::Absent => "-".into(),
+        Datum::Text(text) => format!("'{}'", text.escape_ascii()),
+        Datum::Bytes(bytes) => format!("x'{}'", bytes.escape_ascii()),
+        other => format!("{other:?}"),
+    };
+    cells.map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// Rows only: what lies between begin and commit is another test's.
+fn told(changes: &Changes) -> Vec<String> {
+    let word = |record: Record<'_>| match record {
+        Record::Row(row) => Some(match row.kind {
+            RowKind::Insert => format!("{} + {}", row.table, cells(row.new)),
+            RowKind::Delete => format!("{} - {}", row.table, cells(row.old)),
+            RowKind::Update if row.old.is_empty() => format!("{} = {}", row.table, cells(row.new)),
+            RowKind::Update => format!("{} {} = {}", row.table, cells(row.old), cells(row.new)),
+        }),
+        _ => None,
+    };
+    changes.records().filter_map(word).collect()
+}
+
+fn keyed() -> Followed {
+    followed("t", &[("id", "INTEGER"), ("v", "")], Form::NativeText)
+}
+
+const KEYED: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
+
+#[tokio::test]
+async fn g_05_a_change_is_in_the_snapshot_or_comes_after_it() {
+    let place = Place::new();
+    let app = place.make("a.db", "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'before')");
+    let source = place.source("a.db").await;
+    let capture = source.capture().expect("a capture");
+    let tables = [keyed()];
+    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    assert_eq!(capture.standing(PLAN).await.expect("an answer"), Standing::Missing);
+    let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+    app.execute_batch("INSERT INTO t VALUES (2, 'after'); UPDATE t SET v = 'x' WHERE id = 1")
+        .expect("written");
+    assert_eq!(snapshot.count(&tables[0].projection).await.expect("counted"), 1);
+    let from = snapshot.position().clone();
+    snapshot.close().await.expect("closed");
+    let head = capture.head().await.expect("a head");
+    assert!(capture.reached(&head, &from) && !capture.reached(&from, &head));
+    assert_eq!((capture.distance(&from, &head), capture.distance(&head, &from)), (2, 0));
+    let mut stream = capture.changes(&spec, &from, std::slice::from_ref(&from)).await.expect("a stream");
+    let changes = read_to(stream.as_mut(), capture, &head, 1 << 20).await.expect("read");
+    assert_eq!(told(&changes), ["0 + Int(2) 'after'", "0 = Int(1) 'x'"]);
+    // A later snapshot shows what was told, and its position is where that ends.
+    let later = capture.snapshot(PLAN, WAIT).await.expect("another");
+    assert_eq!(*later.position(), head);
+    assert_eq!(later.count(&tables[0].projection).await.expect("counted"), 2);
+}
+
+#[tokio::test]
+async fn r_05_positions_lead_from_one_transaction_to_the_next() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    let mut positions = vec![at.opened.clone()];
+    for id in 1..4 {
+        at.run(&format!("BEGIN; INSERT INTO t VALUES ({id}, 1); UPDATE t SET v = 2 WHERE id = {id}; COMMIT"));
+        let head = at.capture().head().await.expect("a head");
+        let changes = read_to(stream.as_mut(), at.capture(), &head, 1 << 20).await.expect("read");
+        let records: Vec<_> = changes.records().collect();
+        let [
+            Record::Begin { position: begin },
+            Record::Row(_),
+            Record::Row(_),
+            Record::Commit { position, at: when },
+        ] = records.as_slice()
+        else {
+            panic!("{records:?}")
+        };
+        assert_eq!(*begin, positions.last().expect("one").0, "a begin is where the one before it ended");
+        assert!(*when > 1_700_000_000_000_000);
+        assert_eq!(stream.head(), Some(head.clone()));
+        assert_eq!(*position, head.0);
+        positions.push(head);
+    }
+    // From each of them the rest is told again, and nothing else.
+    for (number, position) in positions.iter().enumerate().take(3) {
+        assert_eq!(told(&at.read(position).await.expect("read")).len(), 2 * (3 - number));
+    }
+}
+
+/// What was seen as the newest is the end of a transaction: nothing that is told goes past it.
+#[tokio::test]
+async fn c_02_a_known_border_is_never_crossed() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1)");
+    let first = at.capture().head().await.expect("a head");
+    at.run("INSERT INTO t VALUES (2, 2)");
+    let snapshot = at.capture().snapshot(PLAN, WAIT).await.expect("a snapshot");
+    let second = snapshot.position().clone();
+    at.run("INSERT INTO t VALUES (3, 3); INSERT INTO t VALUES (4, 4)");
+    let changes = at.read(&at.opened).await.expect("read");
+    let ends: Vec<_> = changes
+        .records()
+        .filter_map(|record| match record {
+            Record::Commit { position, .. } => Some(position.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends[..2], [first.0, second.0]);
+    assert_eq!(ends.len(), 3);
+}
+
+#[tokio::test]
+async fn two_tables_are_told_in_one_order_and_each_from_its_own_start() {
+    let tables = [keyed(), followed("u", &[("id", "INTEGER"), ("v", "")], Form::NativeText)];
+    let at = Captured::open(
+        &format!("{KEYED}; CREATE TABLE u (id INTEGER PRIMARY KEY, v); CREATE TABLE other (a)"),
+        &tables,
+    )
+    .await;
+    at.run("INSERT INTO t VALUES (1, 1); INSERT INTO other VALUES (1); INSERT INTO u VALUES (1, 1)");
+    let later = at.capture().head().await.expect("a head");
+    at.run("BEGIN; INSERT INTO u VALUES (2, 2); INSERT INTO t VALUES (2, 2); ROLLBACK");
+    at.run("BEGIN; INSERT INTO u VALUES (3, 3); INSERT INTO t VALUES (3, 3); SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; COMMIT");
+    let head = at.capture().head().await.expect("a head");
+    let starts = [at.opened.clone(), later];
+    let mut stream = at.capture().changes(&at.spec(), &at.opened, &starts).await.expect("a stream");
+    let changes = read_to(stream.as_mut(), at.capture(), &head, 1 << 20).await.expect("read");
+    assert_eq!(told(&changes), ["0 + Int(1) Int(1)", "1 + Int(3) Int(3)", "0 + Int(3) Int(3)"]);
+}
+
+#[tokio::test]
+async fn l_01_and_l_09_every_value_is_told_as_a_copy_reads_it() {
+    const VALUES: &str = "(1, NULL, NULL, NULL, NULL), (2, '', '', 0, -0.0), (3, x'', x'', x'', x''),
+        (4, 9223372036854775807, 'a' || char(0) || 'b', -9223372036854775808, 9e999), (5, 1, '1', '1', 1),
+        (6, 1.0, 1.0, 1.5, 1.5), (7, CAST(x'ff00fe' AS TEXT), CAST(x'c328' AS TEXT), 'x', 'x'), (8, -0.0, 'é💧', '007', '1e500'),
+        (9, x'00ff', zeroblob(3000), 9223372036854775808.0, 5e-324), (10, 'NULL', 'null', 'x''00''', 'x')";
+    let columns = [("id", "INTEGER"), ("a", ""), ("s", "TEXT"), ("n", "NUMERIC"), ("r", "REAL")];
+    let table = followed("t", &columns, Form::NativeText);
+    for encoding in ["UTF-8", "UTF-16le"] {
+        let make = format!(
+            "PRAGMA encoding = '{encoding}'; CREATE TABLE t (id INTEGER PRIMARY KEY, a, s TEXT, n NUMERIC, r REAL)"
+        );
+        let place = Place::new();
+        let app = place.make("a.db", &make);
+        app.execute_batch("PRAGMA journal_mode = wal").expect("wal");
+        let source = place.source("a.db").await;
+        let capture = source.capture().expect("a capture");
+        let spec = CaptureSpec { plan: PLAN, tables: std::slice::from_ref(&table) };
+        let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+        let from = snapshot.position().clone();
+        drop(snapshot);
+        app.execute_batch(&format!("INSERT INTO t VALUES {VALUES}")).expect("inserted");
+        let head = capture.head().await.expect("a head");
+        let mut stream = capture.changes(&spec, &from, std::slice::from_ref(&from)).await.expect("a stream");
+        let changes = read_to(stream.as_mut(), capture, &head, 1 << 20).await.expect("read");
+        let rows = copied(source.as_ref(), &table.projection).await.expect("copied");
+        let changed: Vec<_> = changes
+            .records()
+            .filter_map(|record| match record {
+                Record::Row(row) => Some(row.new.map(|cell| format!("{cell:?}")).collect::<Vec<_>>()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(changed, rows, "{encoding}");
+        assert_eq!(rows.len(), 10);
+    }
+}
+
+/// The rows of a table as a copy reads them, each cell as a change would hold it.
+async fn copied(source: &dyn Source, projection: &Projection) -> Result<Vec<Vec<String>>, EngineError> {
+    let snapshot: Box<dyn Snapshot> = source.snapshot().await?;
+    let chunk: Chunk = super::whole();
+    let mut stream =
+        snapshot.read(&Read { projection, chunk: &chunk, batch_bytes: 1 << 20, paced: false }).await?;
+    let mut rows = Vec::new();
+    loop {
+        match stream.next().await? {
+            Batch::Rows(batch) => {
+                for index in 0..batch.rows() {
+                    let cells = batch.row(index).iter();
+                    let cells = cells.map(|cell| format!("{:?}", super::super::load::datum(*cell, &batch)));
+                    rows.push(cells.collect());
+                }
+            }
+            Batch::Native { .. } => panic!("rows were asked for"),
+            Batch::End { .. } => return Ok(rows),
+        }
+    }
+}
+
+#[tokio::test]
+async fn p_02_neutral_cells_are_those_of_a_copy_and_a_value_of_another_class_is_refused() {
+    let columns = [
+        ("id", "INTEGER"),
+        ("i", "INT"),
+        ("r", "REAL"),
+        ("d", "DECIMAL(9,2)"),
+        ("s", "VARCHAR(9)"),
+        ("b", "BLOB"),
+    ];
+    let table = followed("t", &columns, Form::Rows);
+    let at = Captured::open(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, i INT, r REAL, d DECIMAL(9,2), s VARCHAR(9), b BLOB)",
+        &[table],
+    )
+    .await;
+    at.run("INSERT INTO t VALUES (1, 5, 1, 1.50, 'x', x'00'), (2, NULL, NULL, 7, '', x''), (3, -1, 2.5, '12.25', 'y', NULL)");
+    let changes = at.read(&at.opened).await.expect("read");
+    let changed: Vec<_> = changes
+        .records()
+        .filter_map(|record| match record {
+            Record::Row(row) => Some(row.new.map(|cell| format!("{cell:?}")).collect::<Vec<_>>()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changed, copied(at.source.as_ref(), &at.tables[0].projection).await.expect("copied"));
+    at.run("INSERT INTO t VALUES (4, 'secret', 1, 1, 'x', x'00')");
+    let error = at.read(&at.opened).await.expect_err("refused");
+    assert_eq!(error.cause, Cause::Data);
+    let text = format!("{error}");
+    assert!(text.contains("column \"i\"") && text.contains("main.t") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn rows_that_replace_deletes_without_a_word_are_told() {
+    let table = followed("t", &[("id", "INTEGER"), ("v", "")], Form::NativeText);
+    let make =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v, u TEXT COLLATE NOCASE UNIQUE, a, b, UNIQUE (a, b))";
+    for recursive in [false, true] {
+        let at = Captured::open(make, std::slice::from_ref(&table)).await;
+        at.app.pragma_update(None, "recursive_triggers", recursive).expect("set");
+        at.run("INSERT INTO t VALUES (-1, 'm', 'm', 0, 0), (1, 'a', 'a', 1, 1), (2, 'b', 'b', 2, 2), (3, 'c', 'c', 3, 3), (4, 'd', 'd', 4, NULL)");
+        // One by its key, one by a value under a collation while the row id is chosen, two at once.
+        at.run("INSERT OR REPLACE INTO t VALUES (1, 'a2', 'a', 1, 1)");
+        at.run("REPLACE INTO t (v, u) VALUES ('new', 'B')");
+        at.run("INSERT OR REPLACE INTO t VALUES (5, 'gone', 'A', 3, 3)");
+        // Nothing is replaced: ignored, updated instead, a null among the values, refused.
+        at.run("INSERT OR IGNORE INTO t VALUES (5, 'x', 'x', 9, 9), (9, 'x', 'D', 9, 9)");
+        at.run("INSERT INTO t VALUES (5, 'x', 'x', 9, 9) ON CONFLICT (id) DO UPDATE SET v = 'upserted'");
+        at.run("INSERT OR REPLACE INTO t VALUES (7, 'null', NULL, 4, NULL)");
+        assert!(at.app.execute_batch("INSERT INTO t VALUES (6, 'x', 'a', 6, 6)").is_err());
+        // Updates replace too.
+        at.run("UPDATE OR REPLACE t SET u = 'D', v = 'moved' WHERE id = 7");
+        at.run("UPDATE OR REPLACE t SET id = 5 WHERE id = 7");
+        at.run("UPDATE t SET u = 'd' WHERE id = 5");
+        let expected = [
+            "0 + Int(-1) 'm'",
+            "0 + Int(1) 'a'",
+            "0 + Int(2) 'b'",
+            "0 + Int(3) 'c'",
+            "0 + Int(4) 'd'",
+            "0 - Int(1) -",
+            "0 + Int(1) 'a2'",
+            "0 - Int(2) -",
+            "0 + Int(5) 'new'",
+            "0 - Int(5) -",
+            "0 - Int(1) -",
+            "0 - Int(3) -",
+            "0 + Int(5) 'gone'",
+            "0 = Int(5) 'upserted'",
+            "0 + Int(7) 'null'",
+            "0 - Int(4) -",
+            "0 = Int(7) 'moved'",
+            "0 - Int(5) -",
+            "0 Int(7) - = Int(5) 'moved'",
+            "0 = Int(5) 'moved'",
+        ];
+        let mut told = at.told().await;
+        let mut expected: Vec<_> = expected.map(str::to_string).to_vec();
+        // The order in which one statement replaces several rows is SQLite's own.
+        told[9..12].sort();
+        expected[9..12].sort();
+        assert_eq!(told, expected, "recursive_triggers = {recursive}");
+        assert_eq!(dump(&at.app, "SELECT id FROM t ORDER BY id"), "Integer(-1)|\nInteger(5)|\n");
+    }
+}
+
+#[tokio::test]
+async fn rows_without_a_key_are_told_whole_and_those_replaced_by_row_id_too() {
+    let mut table = followed("t", &[("a", ""), ("b", "TEXT")], Form::NativeText);
+    table.identity = Identity::Whole;
+    let at = Captured::open("CREATE TABLE t (a, b TEXT)", &[table]).await;
+    at.run("INSERT INTO t VALUES (1, 'x'), (1, 'x'); UPDATE t SET b = 'y' WHERE rowid = 1; DELETE FROM t WHERE rowid = 2");
+    at.run(
+        "REPLACE INTO t (rowid, a, b) VALUES (1, 2, 'z'); UPDATE t SET a = 2; INSERT INTO t VALUES (3, NULL)",
+    );
+    at.run("UPDATE OR REPLACE t SET rowid = 1 WHERE a = 3; DELETE FROM t");
+    assert_eq!(
+        at.told().await,
+        [
+            "0 + Int(1) 'x'",
+            "0 + Int(1) 'x'",
+            "0 Int(1) 'x' = Int(1) 'y'",
+            "0 - Int(1) 'x'",
+            "0 - Int(1) 'y'",
+            "0 + Int(2) 'z'",
+            "0 Int(2) 'z' = Int(2) 'z'",
+            "0 + Int(3) null",
+            "0 - Int(2) 'z'",
+            "0 Int(3) null = Int(3) null",
+            "0 - Int(3) null",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn s_08_what_cascades_and_triggers_of_the_application_do_is_told() {
+    let tables =
+        ["p", "c", "log"].map(|name| followed(name, &[("id", "INTEGER"), ("v", "")], Form::NativeText));
+    let make = "CREATE TABLE p (id INTEGER PRIMARY KEY, v);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, v INTEGER REFERENCES p ON DELETE CASCADE ON UPDATE CASCADE);
+        CREATE TABLE log (id INTEGER PRIMARY KEY, v);
+        CREATE TRIGGER app AFTER DELETE ON c BEGIN INSERT INTO log (v) VALUES (old.id); END;
+        INSERT INTO p VALUES (1, 'p'), (2, 'q'); INSERT INTO c VALUES (10, 1), (20, 2)";
+    let at = Captured::open(make, &tables).await;
+    at.run("PRAGMA foreign_keys = 1; DELETE FROM p WHERE id = 1; UPDATE p SET id = 3");
+    let mut told = at.told().await;
+    // Which of two triggers of one event comes first is SQLite's own.
+    told[..3].sort();
+    told[3..].sort();
+    assert_eq!(
+        told,
+        [
+            "0 - Int(1) -",
+            "1 - Int(10) -",
+            "2 + Int(1) Int(10)",
+            "0 Int(2) - = Int(3) 'q'",
+            "1 = Int(20) Int(3)"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn s_32_names_are_data() {
+    let hostile = "t\"; DROP TABLE x; -- 💧'";
+    let columns = [("select \"", "TEXT"), ("rowid", "TEXT"), ("a, b", ""), ("new", "")];
+    let table = followed(hostile, &columns, Form::NativeText);
+    let place = Place::new();
+    let app = place.make("a.db", "PRAGMA journal_mode = wal; CREATE TABLE \"t\"\"; DROP TABLE x; -- 💧'\" (\"select \"\"\" TEXT PRIMARY KEY, rowid TEXT UNIQUE, \"a, b\", new) WITHOUT ROWID");
+    let source = place.source("a.db").await;
+    let capture = source.capture().expect("a capture");
+    let spec = CaptureSpec { plan: "A-plan.1_2", tables: std::slice::from_ref(&table) };
+    let before = source.inspect().await.expect("inspected");
+    let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+    let from = snapshot.position().clone();
+    drop(snapshot);
+    assert_eq!(source.inspect().await.expect("inspected"), before, "what a capture adds is in no catalog");
+    app.execute_batch("INSERT INTO \"t\"\"; DROP TABLE x; -- 💧'\" VALUES ('k', 'r', 1, 2); REPLACE INTO \"t\"\"; DROP TABLE x; -- 💧'\" VALUES ('l', 'r', 3, 4)").expect("written");
+    let head = capture.head().await.expect("a head");
+    let mut stream = capture.changes(&spec, &from, std::slice::from_ref(&from)).await.expect("a stream");
+    let changes = read_to(stream.as_mut(), capture, &head, 1 << 20).await.expect("read");
+    assert_eq!(told(&changes), ["0 + 'k' 'r' Int(1) Int(2)", "0 - 'k' - - -", "0 + 'l' 'r' Int(3) Int(4)"]);
+    drop(stream);
+    let gone = capture.close("A-plan.1_2").await.expect("closed");
+    assert_eq!(gone.len(), 7, "{gone:?}");
+    assert_eq!(capture.close("A-plan.1_2").await.expect("closed"), [""; 0]);
+    assert_eq!(dump(&app, "SELECT name FROM sqlite_schema WHERE name LIKE '%towpath%'"), "");
+}
+
+#[tokio::test]
+async fn the_application_sees_its_own_row_ids_and_counts() {
+    let at = Captured::open(&format!("{KEYED}; INSERT INTO t VALUES (500, 1)"), &[keyed()]).await;
+    at.run("INSERT INTO t (v) VALUES (1), (2)");
+    assert_eq!((at.app.last_insert_rowid(), at.app.changes()), (502, 2));
+    at.run("UPDATE t SET v = v + 1");
+    assert_eq!((at.app.last_insert_rowid(), at.app.changes()), (502, 3));
+    at.run("REPLACE INTO t VALUES (500, 9)");
+    assert_eq!((at.app.last_insert_rowid(), at.app.changes()), (500, 1));
+    assert_eq!(dump(&at.app, "DELETE FROM t WHERE id > 500 RETURNING id"), "Integer(501)|\nInteger(502)|\n");
+    assert_eq!(at.app.changes(), 2);
+}
+
+#[tokio::test]
+async fn f_52_a_large_transaction_comes_in_pieces_and_goes_on_after_a_dropped_call() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO t SELECT i, 'some text' FROM n");
+    let head = at.capture().head().await.expect("a head");
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    let (mut pieces, mut rows, mut commits) = (0, 0, 0);
+    while commits == 0 {
+        let mut piece = Changes::default();
+        // Whoever drops the call loses nothing of what was read meanwhile.
+        let dropped = tokio::time::timeout(Duration::ZERO, stream.next(&mut piece, 50_000)).await;
+        if dropped.is_err() {
+            assert!(piece.is_empty());
+            tokio::time::timeout(WAIT, stream.next(&mut piece, 50_000))
+                .await
+                .expect("in time")
+                .expect("read");
+        }
+        assert!(piece.len() < 60_000, "{}", piece.len());
+        for record in piece.records() {
+            if let Record::Row(mut row) = record {
+                rows += 1;
+                assert_eq!(row.new.next(), Some(Datum::Int(rows)));
+            }
+        }
+        commits += piece.commits();
+        pieces += 1;
+    }
+    assert!(pieces > 10, "{pieces}");
+    assert_eq!(rows, 20_000);
+    assert_eq!(stream.head(), Some(head));
+}
+
+#[tokio::test]
+async fn g_09_only_what_is_safe_is_forgotten_and_numbers_go_on() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1), (2, 2)");
+    let safe = at.capture().head().await.expect("a head");
+    at.run("INSERT INTO t VALUES (3, 3)");
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    let Standing::Kept { acknowledged, active: true, retained } =
+        at.capture().standing(PLAN).await.expect("an answer")
+    else {
+        panic!("it stands and is read")
+    };
+    assert!(retained > 0);
+    assert!(at.capture().reached(&at.opened, &acknowledged));
+    stream.acknowledge(&safe).await.expect("acknowledged");
+    let error = at.stream(&at.opened).await.err().expect("what was forgotten cannot be read again");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    assert_eq!(told(&at.read(&safe).await.expect("read")), ["0 + Int(3) Int(3)"]);
+    let Standing::Kept { acknowledged, .. } = at.capture().standing(PLAN).await.expect("an answer") else {
+        panic!("it stands")
+    };
+    assert_eq!(acknowledged, safe);
+    // All of it: the newest number stays known.
+    let head = at.capture().head().await.expect("a head");
+    stream.acknowledge(&head).await.expect("acknowledged");
+    stream.acknowledge(&head).await.expect("twice");
+    assert_eq!(at.capture().head().await.expect("a head"), head);
+    at.run("INSERT INTO t VALUES (4, 4)");
+    assert_eq!(told(&at.read(&head).await.expect("read")), ["0 + Int(4) Int(4)"]);
+    drop(stream);
+    let Standing::Kept { active, .. } = at.capture().standing(PLAN).await.expect("an answer") else {
+        panic!("it stands")
+    };
+    assert!(!active);
+}
+
+#[tokio::test]
+async fn acknowledging_gives_way_to_the_application() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1), (2, 2)");
+    let head = at.capture().head().await.expect("a head");
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    at.run("BEGIN IMMEDIATE; INSERT INTO t VALUES (3, 3)");
+    let begun = std::time::Instant::now();
+    stream.acknowledge(&head).await.expect("put off");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    at.run("COMMIT");
+    let Standing::Kept { acknowledged, .. } = at.capture().standing(PLAN).await.expect("an answer") else {
+        panic!("it stands")
+    };
+    assert_ne!(acknowledged, head);
+    stream.acknowledge(&head).await.expect("acknowledged");
+    let Standing::Kept { acknowledged, .. } = at.capture().standing(PLAN).await.expect("an answer") else {
+        panic!("it stands")
+    };
+    assert_eq!(acknowledged, head);
+}
+
+/// Whoever touches what the capture stands on ends it before anything wrong is told.
+#[tokio::test]
+async fn s_22_a_changed_structure_ends_the_reading() {
+    let cases = [
+        ("ALTER TABLE t ADD COLUMN w", "table t was changed"),
+        ("ALTER TABLE t RENAME COLUMN v TO w", "was changed"),
+        ("DROP TRIGGER towpath_changes_plan_0_updated", "is gone"),
+        ("DROP TABLE t; CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "is gone"),
+        ("CREATE UNIQUE INDEX i ON t (v)", "index i is new"),
+        ("DROP TABLE towpath_changes_plan", "is gone"),
+        ("DELETE FROM towpath_changes_plan", "emptied"),
+        ("DELETE FROM towpath_changes_plan WHERE n = 2", "change 2 is missing"),
+        ("DELETE FROM towpath_changes_plan WHERE n = 3", "change 3 is missing"),
+    ];
+    for (sql, why) in cases {
+        let at = Captured::open(KEYED, &[keyed()]).await;
+        at.run("INSERT INTO t VALUES (1, 1)");
+        let head = at.capture().head().await.expect("a head");
+        let mut stream = at.stream(&at.opened).await.expect("a stream");
+        if sql.starts_with("DELETE") {
+            at.run("INSERT INTO t VALUES (2, 2), (3, 3)");
+        } else {
+            let changes = read_to(stream.as_mut(), at.capture(), &head, 1 << 20).await.expect("read");
+            assert_eq!(changes.rows(), 1);
+        }
+        at.run(sql);
+        if sql != "DROP TABLE towpath_changes_plan" {
+            let _ = at.app.execute_batch("INSERT INTO t (id) VALUES (100)");
+        }
+        let mut piece = Changes::default();
+        let next = tokio::time::timeout(WAIT, stream.next(&mut piece, 1 << 20)).await.expect("in time");
+        let error = next.expect_err(sql);
+        assert_eq!(error.cause, Cause::Stale, "{sql}: {error}");
+        assert!(error.to_string().contains(why), "{sql}: {error}");
+        assert!(piece.is_empty(), "{sql}");
+        if !sql.starts_with("DELETE") {
+            let standing = at.capture().standing(PLAN).await.expect("an answer");
+            assert!(matches!(standing, Standing::Lost(_)), "{sql}: {standing:?}");
+            let error = at.stream(&at.opened).await.err().expect(sql);
+            assert_eq!(error.cause, Cause::Stale, "{sql}: {error}");
+        }
+        // It can be closed and opened again all the same.
+        at.capture().close(PLAN).await.expect("closed");
+    }
+    // What does not concern it is no reason to stop.
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    at.run(
+        "CREATE TABLE other (a); CREATE INDEX plain ON t (v); INSERT INTO t VALUES (1, 1); VACUUM; ANALYZE",
+    );
+    let mut piece = Changes::default();
+    tokio::time::timeout(WAIT, stream.next(&mut piece, 1 << 20)).await.expect("in time").expect("read");
+    assert_eq!(piece.rows(), 1);
+}
+
+#[tokio::test]
+async fn f_78_a_file_that_was_replaced_or_put_back_is_noticed() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1)");
+    let copy = at.place.path("copy.db");
+    at.run(&format!("VACUUM INTO '{}'", copy.display()));
+    at.run("INSERT INTO t VALUES (2, 2)");
+    let head = at.capture().head().await.expect("a head");
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    read_to(stream.as_mut(), at.capture(), &head, 1 << 20).await.expect("read");
+    // Under the same name, another file with the same capture in it.
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(at.place.path(&format!("a.db{suffix}")));
+    }
+    std::fs::rename(&copy, at.place.path("a.db")).expect("replaced");
+    let mut piece = Changes::default();
+    let next = tokio::time::timeout(WAIT, stream.next(&mut piece, 1 << 20)).await.expect("in time");
+    let error = next.expect_err("replaced");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    assert!(error.to_string().contains("replaced"), "{error}");
+    let standing = at.capture().standing(PLAN).await.expect("an answer");
+    assert!(matches!(&standing, Standing::Lost(why) if why.contains("replaced")), "{standing:?}");
+    assert_eq!(at.stream(&head).await.err().expect("replaced").cause, Cause::Stale);
+}
+
+#[tokio::test]
+async fn f_78_an_older_state_put_back_in_place_is_noticed() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1)");
+    let saved = Connection::open(at.place.path("saved.db")).expect("opened");
+    saved.execute("ATTACH ?1 AS a", [at.place.path("a.db").to_str()]).expect("attached");
+    drop(saved);
+    let copy = at.place.path("copy.db");
+    at.run(&format!("VACUUM INTO '{}'", copy.display()));
+    at.run("INSERT INTO t VALUES (2, 2), (3, 3)");
+    let head = at.capture().head().await.expect("a head");
+    let mut stream = at.stream(&at.opened).await.expect("a stream");
+    read_to(stream.as_mut(), at.capture(), &head, 1 << 20).await.expect("read");
+    // As a restore does that writes into the same file.
+    at.run(&format!(
+        "ATTACH '{}' AS old; BEGIN; DELETE FROM towpath_changes_plan; INSERT INTO towpath_changes_plan SELECT * FROM old.towpath_changes_plan; COMMIT",
+        copy.display()
+    ));
+    let mut piece = Changes::default();
+    let next = tokio::time::timeout(WAIT, stream.next(&mut piece, 1 << 20)).await.expect("in time");
+    let error = next.expect_err("put back");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    let error = at.stream(&head).await.err().expect("the target is ahead of the source");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+}
+
+#[tokio::test]
+async fn f_17_a_capture_is_opened_in_place_of_what_was_left_and_old_positions_are_void() {
+    let at = Captured::open(KEYED, &[keyed()]).await;
+    at.run("INSERT INTO t VALUES (1, 1)");
+    let snapshot = at.capture().open(&at.spec(), WAIT).await.expect("opened again");
+    assert!(!at.capture().reached(snapshot.position(), &at.opened));
+    let error = at.stream(&at.opened).await.err().expect("another history");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    let other = CaptureSpec { plan: "PLAN", ..at.spec() };
+    let error = at.capture().open(&other, WAIT).await.err().expect("the same name to SQLite");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    // Another plan's capture stands beside it.
+    let other = CaptureSpec { plan: "plan_0", ..at.spec() };
+    at.capture().open(&other, WAIT).await.expect("opened");
+    at.capture().close(PLAN).await.expect("closed");
+    assert!(matches!(at.capture().standing("plan_0").await.expect("an answer"), Standing::Kept { .. }));
+    assert_eq!(at.capture().standing(PLAN).await.expect("an answer"), Standing::Missing);
+    assert_eq!(at.capture().close("plan_0").await.expect("closed").len(), 7);
+}
+
+#[tokio::test]
+async fn f_18_a_writer_that_does_not_end_is_waited_for_and_nothing_is_left() {
+    let place = Place::new();
+    let app = place.make("a.db", &format!("PRAGMA journal_mode = wal; {KEYED}"));
+    let source = place.source("a.db").await;
+    let capture = source.capture().expect("a capture");
+    app.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1, 1)").expect("begun");
+    let tables = [keyed()];
+    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let error = capture.open(&spec, Duration::from_millis(200)).await.err().expect("busy");
+    assert_eq!(error.cause, Cause::Busy, "{error}");
+    app.execute_batch("COMMIT").expect("committed");
+    assert_eq!(capture.standing(PLAN).await.expect("an answer"), Standing::Missing);
+    let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+    assert_eq!(snapshot.count(&tables[0].projection).await.expect("counted"), 1);
+}
+
+#[tokio::test]
+async fn in_rollback_journal_mode_changes_are_told_too() {
+    let place = Place::new();
+    let app = place.make("a.db", KEYED);
+    app.busy_timeout(WAIT).expect("a timeout");
+    let source = place.source("a.db").await;
+    let capture = source.capture().expect("a capture");
+    let tables = [keyed()];
+    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let found = capture.check(&spec).await.expect("looked");
+    assert!(found.iter().any(|found| found.message.contains("journal mode is delete") && !found.blocks));
+    let snapshot = capture.open(&spec, WAIT).await.expect("opened");
+    let from = snapshot.position().clone();
+    snapshot.close().await.expect("closed");
+    let mut stream = capture.changes(&spec, &from, std::slice::from_ref(&from)).await.expect("a stream");
+    for id in 0..50 {
+        app.execute("INSERT INTO t VALUES (?1, 1)", [id]).expect("written while it is read");
+    }
+    let head = capture.head().await.expect("a head");
+    let changes = read_to(stream.as_mut(), capture, &head, 1 << 20).await.expect("read");
+    assert_eq!(changes.rows(), 50);
+    stream.acknowledge(&head).await.expect("acknowledged");
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_found_before_anything_is_made() {
+    let place = Place::new();
+    place.make(
+        "a.db",
+        "CREATE VIRTUAL TABLE f USING fts5(a); CREATE VIEW w AS SELECT 1 AS id, 2 AS v;
+         CREATE TABLE k (id TEXT PRIMARY KEY, v); INSERT INTO k VALUES (NULL, 1);
+         CREATE TABLE p (id INTEGER PRIMARY KEY, v); CREATE UNIQUE INDEX part ON p (v) WHERE v > 0; CREATE UNIQUE INDEX expr ON p (lower(v))",
+    );
+    let source = place.source("a.db").await;
+    let capture = source.capture().expect("a capture");
+    let look = async |table: Followed| {
+        let spec = CaptureSpec { plan: PLAN, tables: &[table] };
+        let found = capture.check(&spec).await.expect("looked");
+        found.into_iter().filter(|found| found.at.starts_with("main.")).collect::<Vec<_>>()
+    };
+    let table = |name: &str| followed(name, &[("id", "TEXT"), ("v", "")], Form::NativeText);
+    for (name, code, word) in [
+        ("f", "C502", "virtual"),
+        ("w", "C502", "view"),
+        ("gone", "C502", "no longer"),
+        ("k", "C503", "null"),
+    ] {
+        let found = look(table(name)).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].blocks && found[0].code == code && found[0].message.contains(word), "{found:?}");
+    }
+    let found = look(table("p")).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|found| found.code == "C507" && !found.blocks), "{found:?}");
+    let mut wide = table("p");
+    let column = wide.projection.columns[1].clone();
+    wide.projection.columns.extend(std::iter::repeat_n(column, 1200));
+    wide.identity = Identity::Whole;
+    let found = look(wide).await;
+    assert!(found.iter().any(|found| found.blocks && found.message.contains("columns")), "{found:?}");
+    assert!(source.inspect().await.expect("inspected").others.iter().all(|other| other.kind != "trigger"));
+    let _ = (limits(), name("x"), super::Sqlite.name());
+}
