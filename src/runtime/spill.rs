@@ -186,22 +186,19 @@ impl<'a> Spill<'a> {
 
     /// A piece was not written, or only in part: what comes next must not stand behind that.
     async fn take_back(&self, number: u64) {
-        let bytes = {
-            let mut segments = self.segments();
-            let Some(segment) = segments.there.get_mut(&number) else { return };
-            segment.pieces -= 1;
-            let bytes = segment.bytes;
-            if bytes == 0 {
-                segments.there.remove(&number);
-                segments.current = None;
-            }
-            bytes
-        };
+        let bytes = self.segments().there.get(&number).map_or(0, |segment| segment.bytes);
         let taken = match bytes {
             0 => self.disk.remove(number).await,
             _ => self.disk.truncate(number, bytes).await,
         };
-        self.segments().spoiled |= taken.is_err();
+        let mut segments = self.segments();
+        segments.spoiled |= taken.is_err();
+        if bytes == 0 {
+            segments.there.remove(&number);
+            segments.current = None;
+        } else if let Some(segment) = segments.there.get_mut(&number) {
+            segment.pieces -= 1;
+        }
     }
 
     /// The segment that takes the next piece, which keeps it from being swept; its head, where it
