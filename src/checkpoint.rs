@@ -26,6 +26,10 @@ pub enum Checkpoint {
 /// Changes that one transaction of the target brought. Counts are added to those before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamMark {
+    /// Where the stream is marked before it. Where it is marked elsewhere by then, this mark fails
+    /// with `Cause::Stale`, and its changes with it: a commit that nobody heard of, and that comes
+    /// late, neither doubles what was tried again nor sets the stream back. None: not looked at.
+    pub after: Option<Position>,
     /// Every change before it is in the target.
     pub position: Position,
     /// When the last of these transactions committed at the source, microseconds since 1970 UTC.

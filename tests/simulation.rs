@@ -6,6 +6,7 @@ mod applying;
 mod chunk_resume;
 mod disk;
 mod executing;
+mod follow_cases;
 mod following;
 mod history;
 mod memory;

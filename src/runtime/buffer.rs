@@ -47,7 +47,6 @@ impl Piece {
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub(super) changes: Arc<Changes>,
-    pub(super) kind: Kind,
     pub(super) end: Option<Position>,
 }
 
@@ -83,6 +82,8 @@ struct State {
     /// Part of a transaction was given up, so that nothing can be added to the spool before all
     /// that is here is applied.
     unspooled: bool,
+    /// There may be files that nothing is wanted of any more.
+    gave_up: bool,
     /// Nothing is taken in until reading begins anew.
     refuses: bool,
     /// No more comes, and why.
@@ -161,17 +162,16 @@ impl<'a> Buffer<'a> {
         let disk = self.spill.has_room();
         let mut state = self.state();
         let waiting = state.slots.len() > state.taken;
-        if state.unspooled {
-            return !waiting;
-        }
-        let room = disk || (!self.spools() && state.memory < self.bounds.memory);
+        let memory = state.memory < self.bounds.memory && (state.unspooled || !self.spools());
+        let room = memory || (disk && !state.unspooled);
         // One that is complete may have been acknowledged.
         let unfinished = state.slots.back().is_some_and(|slot| slot.end.is_none());
         if !room && !waiting && unfinished {
             state.give_up(&self.spill);
             state.unspooled = self.spools();
         }
-        room || !waiting
+        // What would be read behind a part that is not in the spool could not be added to it.
+        if state.unspooled { !waiting } else { room || !waiting }
     }
 
     /// What there is too much of.
@@ -186,6 +186,9 @@ impl<'a> Buffer<'a> {
 
     /// Adds a piece. `applied`: what the target holds for good.
     pub(super) async fn push(&self, piece: Piece, applied: &Position) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.state().gave_up) {
+            self.spill.sweep().await?;
+        }
         let (fits, unspooled) = {
             let mut state = self.state();
             if state.refuses {
@@ -267,7 +270,7 @@ impl<'a> Buffer<'a> {
             let at = state.taken;
             let Some(slot) = state.slots.get(at) else { return Ok(None) };
             if let Some(changes) = slot.memory.clone() {
-                let taken = Taken { changes, kind: slot.kind, end: slot.end.clone() };
+                let taken = Taken { changes, end: slot.end.clone() };
                 state.taken += 1;
                 drop(state);
                 self.freed.notify_one();
@@ -281,7 +284,7 @@ impl<'a> Buffer<'a> {
         let at = state.taken;
         // It may have been withdrawn meanwhile.
         let Some(slot) = state.slots.get(at).filter(|slot| slot.id == id) else { return Ok(None) };
-        let taken = Taken { changes, kind: slot.kind, end: slot.end.clone() };
+        let taken = Taken { changes, end: slot.end.clone() };
         state.taken += 1;
         drop(state);
         self.freed.notify_one();
@@ -310,12 +313,7 @@ impl<'a> Buffer<'a> {
 
     /// Everything that was taken is committed.
     pub(super) async fn release(&self) -> Result<(), EngineError> {
-        let mut state = self.state();
-        for _ in 0..std::mem::take(&mut state.taken) {
-            state.pop(&self.spill);
-        }
-        state.unspooled &= !state.slots.is_empty();
-        drop(state);
+        self.state().release(&self.spill);
         let swept = self.spill.sweep().await;
         self.freed.notify_one();
         swept
@@ -324,16 +322,7 @@ impl<'a> Buffer<'a> {
     /// What was taken will be taken again. False where some of it is no more: then nothing is left
     /// here, and all after the last commit has to be read again.
     pub(super) async fn rewind(&self) -> Result<bool, EngineError> {
-        let mut state = self.state();
-        state.withdrawn = false;
-        let whole = state.slots.iter().all(|slot| slot.memory.is_some() || slot.disk.is_some());
-        state.taken = 0;
-        while !whole && !state.slots.is_empty() {
-            state.pop(&self.spill);
-        }
-        state.unspooled &= !state.slots.is_empty();
-        state.refuses = !whole;
-        drop(state);
+        let whole = self.state().rewind(&self.spill);
         let swept = self.spill.sweep().await;
         self.freed.notify_one();
         swept.map(|()| whole)
@@ -392,6 +381,23 @@ impl State {
         self.memory -= slot.lose(spill);
     }
 
+    fn release(&mut self, spill: &Spill<'_>) {
+        for _ in 0..std::mem::take(&mut self.taken) {
+            self.pop(spill);
+        }
+        self.unspooled &= !self.slots.is_empty();
+    }
+
+    fn rewind(&mut self, spill: &Spill<'_>) -> bool {
+        let whole = self.slots.iter().all(|slot| slot.memory.is_some() || slot.disk.is_some());
+        (self.withdrawn, self.taken, self.refuses) = (false, 0, !whole);
+        while !whole && !self.slots.is_empty() {
+            self.pop(spill);
+        }
+        self.unspooled &= !self.slots.is_empty();
+        whole
+    }
+
     fn withdraw(&mut self, spill: &Spill<'_>) {
         while self.slots.back().is_some_and(|slot| slot.end.is_none()) {
             let slot = self.slots.pop_back();
@@ -407,6 +413,7 @@ impl State {
     fn give_up(&mut self, spill: &Spill<'_>) {
         let slots = self.slots.iter_mut().filter(|slot| slot.kind != Kind::Whole);
         self.memory -= slots.map(|slot| slot.lose(spill)).sum::<u64>();
+        self.gave_up = true;
     }
 }
 

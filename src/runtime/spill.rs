@@ -10,11 +10,14 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use self::segment::{Head, Place};
 use super::buffer::Kind;
-use super::clock::{Clock, crash_point};
-use super::follow::{Acknowledge, Following};
-use crate::change::{Changes, Position};
+use super::clock::Clock;
+use super::follow::{Acknowledge, FollowOptions};
+use crate::change::{Changes, Followed, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 
 pub use disk::{Disk, Files};
@@ -75,6 +78,8 @@ struct Segments {
     current: Option<u64>,
     next: u64,
     used: u64,
+    /// Something that was written in part could not be taken back.
+    spoiled: bool,
     /// Written since they were last synchronized, and the position after all that.
     dirty: Vec<u64>,
     written: Option<Position>,
@@ -91,17 +96,23 @@ struct Segment {
 }
 
 impl<'a> Spill<'a> {
-    pub(super) fn new(following: &'a Following<'_>, disk: &'a dyn Disk, piece_bytes: usize) -> Self {
-        let bytes_max = following.options.spill_bytes;
+    /// `identity`: as [`identity`] tells it.
+    pub(super) fn new(
+        (disk, clock): (&'a dyn Disk, &'a dyn Clock),
+        (plan, identity): (&'a str, u64),
+        options: &FollowOptions,
+        piece_bytes: usize,
+    ) -> Self {
+        let bytes_max = options.spill_bytes;
         Self {
             disk,
-            clock: following.clock.as_ref(),
-            plan: following.plan,
-            identity: identity(following),
+            clock,
+            plan,
+            identity,
             bytes_max,
             piece_bytes: piece_bytes as u64,
             segment_bytes: SEGMENT_BYTES.min(bytes_max / 8).max(1),
-            spool: following.options.acknowledge == Acknowledge::Spooled,
+            spool: options.acknowledge == Acknowledge::Spooled,
             segments: Mutex::default(),
         }
     }
@@ -138,7 +149,28 @@ impl<'a> Spill<'a> {
         from: &Position,
     ) -> Result<Stored, EngineError> {
         self.open(true).await?;
+        if self.segments().spoiled {
+            return Err(self.spoiled());
+        }
         let (number, head) = self.reserve(from);
+        let stored = self.add(number, head, (kind, end), changes).await;
+        match &stored {
+            Ok(_) => crash_point("cdc::spill_write"),
+            Err(_) => self.take_back(number).await,
+        }
+        if let (Ok(_), Some(end)) = (&stored, end) {
+            self.segments().written = Some(end.clone());
+        }
+        stored
+    }
+
+    async fn add(
+        &self,
+        number: u64,
+        head: Option<Head>,
+        (kind, end): (Kind, Option<&Position>),
+        changes: &Changes,
+    ) -> Result<Stored, EngineError> {
         if let Some(head) = head {
             self.append(number, segment::head(&head)).await?;
         }
@@ -149,11 +181,24 @@ impl<'a> Spill<'a> {
         let bytes = segment::record((number, at), (kind, end), changes, durable);
         let length = bytes.len();
         self.append(number, bytes).await?;
-        crash_point("cdc::spill_write");
-        if let Some(end) = end {
-            self.segments().written = Some(end.clone());
-        }
         Ok(Stored { segment: number, at, length })
+    }
+
+    /// A piece was not written, or only in part: what comes next must not stand behind that.
+    async fn take_back(&self, number: u64) {
+        let bytes = self.segments().there.get(&number).map_or(0, |segment| segment.bytes);
+        let taken = match bytes {
+            0 => self.disk.remove(number).await,
+            _ => self.disk.truncate(number, bytes).await,
+        };
+        let mut segments = self.segments();
+        segments.spoiled |= taken.is_err();
+        if bytes == 0 {
+            segments.there.remove(&number);
+            segments.current = None;
+        } else if let Some(segment) = segments.there.get_mut(&number) {
+            segment.pieces -= 1;
+        }
     }
 
     /// The segment that takes the next piece, which keeps it from being swept; its head, where it
@@ -474,6 +519,13 @@ impl<'a> Spill<'a> {
         EngineError::new(cause, doing, error.to_string()).on(self.disk.place(segment)).hint(hint)
     }
 
+    fn spoiled(&self) -> EngineError {
+        let message = "what was written in part before could not be taken back";
+        EngineError::new(Cause::Other, "write changes to", message)
+            .on(self.disk.place(None))
+            .hint("see that the disk works and has space; then run the same command again: it continues")
+    }
+
     fn damaged(&self, segment: u64, at: u64) -> EngineError {
         let message = format!("the record at byte {at} is damaged");
         EngineError::new(Cause::Data, "read changes from", message).on(self.disk.place(Some(segment))).hint(
@@ -519,11 +571,11 @@ fn first_orphan(pieces: &[Recovered], is_applied: impl Fn(&Position) -> bool) ->
     None
 }
 
-/// Changes name tables and columns by their places: only the same tables may read them.
-fn identity(following: &Following<'_>) -> u64 {
-    let about = (following.plan, following.tables, following.starts);
-    let text = serde_json::to_vec(&about).expect("broken invariant: plain data");
-    xxhash_rust::xxh3::xxh3_64(&text)
+/// Changes name tables and columns by their places: only the same tables, followed from the same
+/// positions, may read them.
+pub(super) fn identity(plan: &str, tables: &[Followed], starts: &[Position]) -> u64 {
+    let text = serde_json::to_vec(&(plan, tables, starts)).expect("broken invariant: plain data");
+    xxh3_64(&text)
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ impl Disk for MemoryDisk {
         let full = full > 0 && world.random.once_in(full);
         let most = if full { world.random.below(bytes.len() as u64) as usize } else { bytes.len() };
         world.disk.writes += 1;
+        if full {
+            world.note("the disk is full");
+        }
         if !world.disk.files.contains_key(&segment) {
             // A new file of that name.
             world.disk.durable.remove(&segment);

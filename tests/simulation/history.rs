@@ -99,6 +99,23 @@ impl World {
         }
     }
 
+    /// One transaction of so many changes of the first table.
+    pub fn write_large(&mut self, changes: usize) {
+        let Some(table) = self.source.keys().next().cloned() else { return };
+        let mut open = Open::default();
+        let value = |at: usize| format!("large{at}|{}", "x".repeat(at % 7));
+        self.put(&mut open, &table, None, Some((100, value(0))));
+        for at in 1..changes {
+            let (old, new) = (value(at - 1), value(at));
+            open.changes.push(Change::Row {
+                table: table.clone(),
+                old: Some((100, old)),
+                new: Some((100, new)),
+            });
+        }
+        self.commit_source(open);
+    }
+
     /// Commits what is open.
     pub fn quiesce_source(&mut self) {
         while let Some(open) = self.take_open() {

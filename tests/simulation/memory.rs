@@ -14,6 +14,7 @@ use towpath::engine::{
 };
 
 use super::applying;
+use super::stream::nap;
 use super::world::{InDoubt, Op, Shared, SourceTable, broken, lock, pass};
 
 pub struct MemorySource(pub Shared);
@@ -356,6 +357,10 @@ impl MemorySession {
             if lock(&self.world).random.once_in(4) {
                 self.pass().await?;
             }
+            nap(&self.world, 12).await;
+            if lock(&self.world).is_busy() {
+                return Err(EngineError::new(Cause::Busy, "apply changes", "a deadlock"));
+            }
             self.add(op)?;
         }
         Ok(())
@@ -450,6 +455,9 @@ impl Session for MemorySession {
 
     async fn commit(&mut self) -> Result<(), EngineError> {
         self.pass().await?;
+        while lock(&self.world).stalled {
+            tokio::time::sleep(Duration::from_millis(128)).await;
+        }
         let mut ops = self.open.take().expect("the executor commits transactions only");
         let is_mark = |op: &Op| matches!(op, Op::Mark(Checkpoint::Applied(_)));
         if lock(&self.world).plants.mark_apart && ops.iter().any(is_mark) {
@@ -503,6 +511,7 @@ impl Session for MemorySession {
             Ok(()) => Ok(Applied::Done),
             Err(error) if error.cause == Cause::Diverged => {
                 self.open.iter_mut().for_each(|ops| ops.truncate(before));
+                lock(&self.world).note("sets clash");
                 Ok(Applied::Clashed)
             }
             Err(error) => Err(error),

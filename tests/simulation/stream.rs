@@ -73,6 +73,9 @@ impl Capture for MemoryCapture {
         // Now and then the server tells again what comes before.
         let again = world.acknowledged < number(from) && world.random.once_in(2);
         let at = if again { world.acknowledged } else { number(from) };
+        if again {
+            world.note("told again");
+        }
         Ok(Box::new(MemoryChanges {
             world: self.0.clone(),
             tables: spec.tables.to_vec(),
@@ -183,6 +186,9 @@ impl MemoryChanges {
         let mut world = lock(&world);
         let next = world.history.log.iter().find(|logged| logged.begin >= self.at).cloned();
         if let Some(logged) = next {
+            if world.unreadable == Some(logged.begin) {
+                return false;
+            }
             self.tell(&logged);
             return true;
         }
@@ -199,10 +205,14 @@ impl MemoryChanges {
 
     fn fail(&mut self, error: EngineError) -> EngineError {
         self.broken = true;
+        if !matches!(self.waiting.front(), None | Some(Told::Begin(_) | Told::Reached(_))) {
+            lock(&self.world).note("broke inside a transaction");
+        }
         // A source that crashed remembers an older acknowledgement.
         let mut world = lock(&self.world);
         if world.random.once_in(2) {
             let heard = world.heard.clone();
+            world.note("an older acknowledgement is remembered");
             world.acknowledged = world.random.pick(&heard).copied().unwrap_or(world.acknowledged);
         }
         error
@@ -234,6 +244,17 @@ fn write(into: &mut Changes, told: &Told) {
     }
 }
 
+/// Takes its time, now and then.
+pub async fn nap(world: &Shared, one_in: u64) {
+    let nap = {
+        let mut world = lock(world);
+        world.random.once_in(one_in).then(|| world.random.between(1, 400))
+    };
+    if let Some(millis) = nap {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+}
+
 /// Others work on the source, also while nobody asks it anything.
 pub fn write_on(world: &mut World) {
     if world.writes_left > 0 && world.random.once_in(2) {
@@ -252,10 +273,16 @@ impl ChangeStream for MemoryChanges {
             if let Err(error) = pass(&self.world).await {
                 return Err(self.fail(error));
             }
+            nap(&self.world, 8).await;
             write_on(&mut lock(&self.world));
             while self.waiting.len() < 6 && self.look() {}
             if !self.waiting.is_empty() {
                 break;
+            }
+            let unreadable = lock(&self.world).unreadable;
+            if unreadable.is_some_and(|begin| lock(&self.world).transaction > begin && self.at <= begin) {
+                let message = "a column was added to a table that is followed";
+                return Err(EngineError::new(Cause::Stale, "read changes", message));
             }
             tokio::time::sleep(Duration::from_millis(64)).await;
         }
@@ -277,7 +304,9 @@ impl ChangeStream for MemoryChanges {
         if let Err(error) = pass(&self.world).await {
             return Err(self.fail(error));
         }
-        lock(&self.world).acknowledge(number(safe));
+        let mut world = lock(&self.world);
+        world.spoken.push(tokio::time::Instant::now());
+        world.acknowledge(number(safe));
         Ok(())
     }
 

@@ -115,6 +115,16 @@ pub struct World {
     pub plants: Plants,
     /// Promises that were broken.
     pub violations: Vec<String>,
+    /// What happened how often.
+    pub happened: BTreeMap<&'static str, u64>,
+    /// No commit gets through.
+    pub stalled: bool,
+    /// The log cannot be read beyond the transaction that begins here, and never will.
+    pub unreadable: Option<u64>,
+    /// When the source was spoken to.
+    pub spoken: Vec<tokio::time::Instant>,
+    /// After so many changes of rows the target is busy, once for each number.
+    pub busy_after: Vec<u32>,
 }
 
 pub type Shared = Arc<Mutex<World>>;
@@ -167,7 +177,27 @@ impl World {
             disk: DiskState::default(),
             plants: Plants::default(),
             violations: Vec::new(),
+            happened: BTreeMap::new(),
+            stalled: false,
+            unreadable: None,
+            spoken: Vec::new(),
+            busy_after: Vec::new(),
         }
+    }
+
+    /// Whether the target has had enough of changes for once.
+    pub fn is_busy(&mut self) -> bool {
+        let Some(left) = self.busy_after.last_mut() else { return false };
+        *left = left.saturating_sub(1);
+        let busy = *left == 0;
+        if busy {
+            self.busy_after.pop();
+        }
+        busy
+    }
+
+    pub fn note(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
     }
 
     pub fn strikes(&mut self) -> bool {
@@ -259,7 +289,8 @@ impl World {
         for one in settled {
             if one.fence == self.fence && self.random.once_in(2) {
                 // A conflict with what was committed meanwhile means that it did not happen.
-                let _ = self.commit(&one.ops);
+                let happened = self.commit(&one.ops).is_ok();
+                self.note(if happened { "in doubt, and happened" } else { "in doubt, and conflicts" });
             }
         }
     }
@@ -311,6 +342,9 @@ impl World {
             }
             Op::Mark(Checkpoint::Applied(mark)) => {
                 let stream = target.stream.get_or_insert_default();
+                if mark.after.as_ref().is_some_and(|after| *after != stream.position) {
+                    return Err(EngineError::new(Cause::Stale, "mark", "the stream stands elsewhere"));
+                }
                 if number(&mark.position) <= number(&stream.position) {
                     return Err(broken(format!("{} is marked after {}", mark.position, stream.position)));
                 }

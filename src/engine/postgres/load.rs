@@ -318,9 +318,10 @@ impl PgSession {
 
     /// `fence` is the fence's place among the statements.
     fn not_committed(&self, error: &ServerError, fence: usize) -> EngineError {
-        // The mark of a stream that nobody opened divides by zero.
+        // The mark of a stream that nobody opened, or that stands elsewhere, divides by zero.
         if error.code == "22012" && error.statement < fence {
-            let message = "no capture was opened for this plan, and changes of one are to be marked";
+            let message = "changes are to be marked, and no capture was opened for this plan, or its stream is \
+                           not marked where these changes go on";
             return EngineError::new(Cause::Stale, "commit", message).on(&self.plan);
         }
         // So does the fence when it is not ours.

@@ -356,6 +356,7 @@ pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
 fn applied(plan: &str, mark: &StreamMark, unit: &str) -> Vec<Bound> {
     let mut stream = Bound::new(APPLIED, [&plan, &mark.position, &mark.transactions, &unit]).proof();
     stream.values.push(mark.committed_at.map(|at| at.to_string()));
+    stream.values.push(mark.after.as_ref().map(ToString::to_string));
     if mark.tables.is_empty() {
         return vec![stream];
     }
@@ -401,12 +402,12 @@ const OPENED: &str = "INSERT INTO towpath.stream (plan, opened, position, transa
      ON CONFLICT (plan) DO UPDATE SET opened = excluded.opened, position = excluded.position, \
      committed_at = NULL, transactions = 0, unit = excluded.unit, at = excluded.at";
 
-/// Fails with a division by zero where no capture was opened: what is counted from nowhere would
-/// look like a stream that is complete.
+/// Fails with a division by zero where no capture was opened (what is counted from nowhere would
+/// look like a stream that is complete), and where the stream does not stand where it should.
 const APPLIED: &str = "WITH applied AS (UPDATE towpath.stream SET position = $2, \
      transactions = transactions + $3::bigint, unit = $4, \
      committed_at = COALESCE($5::bigint, committed_at), at = pg_catalog.clock_timestamp() \
-     WHERE plan = $1 RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM applied";
+     WHERE plan = $1 AND ($6::text IS NULL OR position = $6) RETURNING 1) SELECT 1 / pg_catalog.count(*) FROM applied";
 
 /// Several source tables may feed one target table.
 const APPLIED_TABLES: &str = "INSERT INTO towpath.stream_table AS s \

@@ -166,14 +166,16 @@ fn write_opened(conn: &Connection, plan: &str, position: &Position) -> rusqlite:
     conn.execute(&sql, params![plan, position.0]).map(drop)
 }
 
-/// The stream must have been opened: `QueryReturnedNoRows` where it was not.
+/// The stream must have been opened, and stand where the mark goes on: else `QueryReturnedNoRows`.
 fn write_applied(conn: &Connection, plan: &str, mark: &StreamMark) -> rusqlite::Result<()> {
     let sql = format!(
         "UPDATE main.towpath_stream SET position = ?2, committed_at = coalesce(?3, committed_at),
-         transactions = transactions + ?4, at = {NOW} WHERE plan = ?1"
+         transactions = transactions + ?4, at = {NOW} WHERE plan = ?1 AND (?5 IS NULL OR position = ?5)"
     );
     let mut update = conn.prepare_cached(&sql)?;
-    if update.execute(params![plan, mark.position.0, mark.committed_at, mark.transactions as i64])? != 1 {
+    let after = mark.after.as_ref().map(|after| &after.0);
+    let values = params![plan, mark.position.0, mark.committed_at, mark.transactions as i64, after];
+    if update.execute(values)? != 1 {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     }
     let mut add = conn.prepare_cached(

@@ -81,8 +81,11 @@ fn shown(changes: &Changes) -> (String, usize) {
 
 use RowKind::{Delete, Insert, Update};
 
+/// A change, its old cells and its new ones.
+type Row<'a> = (RowKind, &'a [Cell], &'a [Cell]);
+
 /// Changes of the first table, whose key is its second column.
-fn of_first(rows: &[(RowKind, &[Cell], &[Cell])]) -> (String, usize) {
+fn of_first(rows: &[Row<'_>]) -> (String, usize) {
     let mut changes = Changes::default();
     changes.begin("1");
     for (kind, old, new) in rows {
@@ -103,7 +106,7 @@ fn changes_of_one_row_become_one() {
     let (one, other) = (some([1, 7, 2]), some([3, 7, 4]));
     let gone = [N, Some(7), N];
     let part = [N, Some(7), Some(9)];
-    let cases: [(&[(RowKind, &[Cell], &[Cell])], &str); 9] = [
+    let cases: [(&[Row<'_>], &str); 9] = [
         (&[(Insert, &[], &one), (Update, &[], &part)], "0 +[1, 7, 9]"),
         (&[(Insert, &[], &one), (Delete, &gone, &[])], ""),
         (&[(Update, &[], &other), (Update, &[], &part)], "0 [7]: [0, 2]=[3, 9]"),
@@ -127,7 +130,7 @@ fn what_cannot_be_is_left_for_whoever_applies_in_order() {
     assert_eq!(of_first(&[(Delete, &gone, &[]), (Delete, &gone, &[])]), ("0 -[7]".into(), 1));
     assert_eq!(of_first(&[(Delete, &gone, &[]), (Update, &[], &row)]), ("0 -[7]".into(), 1));
     // And what follows it on the same row, but not on others.
-    let rows: [(RowKind, &[Cell], &[Cell]); 4] = [
+    let rows: [Row<'_>; 4] = [
         (Insert, &[], &row),
         (Insert, &[], &row),
         (Delete, &gone, &[]),
@@ -138,7 +141,7 @@ fn what_cannot_be_is_left_for_whoever_applies_in_order() {
 
 #[test]
 fn s_06_a_change_of_key_takes_both_its_rows_out() {
-    let rows: [(RowKind, &[Cell], &[Cell]); 5] = [
+    let rows: [Row<'_>; 5] = [
         (Update, &[], &[N, Some(7), Some(1)]),
         (Update, &[N, Some(7), N], &[Some(5), Some(8), N]),
         (Update, &[], &[N, Some(8), Some(3)]),
@@ -147,7 +150,7 @@ fn s_06_a_change_of_key_takes_both_its_rows_out() {
     ];
     assert_eq!(of_first(&rows), ("0 [7]: [2]=[1]; 0 [9]: [2]=[4]".into(), 3));
     // An old row that tells the same key is no change of key.
-    let same: [(RowKind, &[Cell], &[Cell]); 1] = [(Update, &[N, Some(7), N], &[Some(5), Some(7), N])];
+    let same: [Row<'_>; 1] = [(Update, &[N, Some(7), N], &[Some(5), Some(7), N])];
     assert_eq!(of_first(&same), ("0 [7]: [0]=[5]".into(), 0));
 }
 
@@ -358,7 +361,7 @@ fn grant(wish: &Wish, model: &mut Model, changes: &mut Changes) {
                 return;
             }
             // What is as it was may be left out, but of a key only together with the old one.
-            let told = moves || table == 2 || wish.absent % 2 == 0;
+            let told = moves || table == 2 || wish.absent.is_multiple_of(2);
             let cell = |at: usize| {
                 let same = after[at] == before[at] && wish.absent & (1 << at) != 0;
                 let may = !places.contains(&at) || told;

@@ -41,8 +41,9 @@ pub(super) struct Applier<'r, 'a> {
     tries: Attempts,
     /// What comes next goes row by row, because as sets it failed.
     in_order: bool,
-    /// What a commit of unknown outcome would have marked, and what it would have brought.
-    doubt: Option<(Position, Tally)>,
+    /// What commits of unknown outcome would have marked, and what they would have brought. At most
+    /// one of them can have happened: each begins at the same mark.
+    doubts: Vec<(Position, Tally)>,
 }
 
 /// What there is to do.
@@ -66,11 +67,14 @@ impl<'r, 'a> Applier<'r, 'a> {
             complete: false,
             tries: Attempts::new(flow.following.options.attempts),
             in_order: false,
-            doubt: None,
+            doubts: Vec::new(),
         }
     }
 
     pub(super) fn is_at_goal(&self) -> bool {
+        if !self.doubts.is_empty() {
+            return false;
+        }
         match self.goal {
             Goal::Exactly(goal) | Goal::Past(goal) => {
                 self.complete || self.flow.reached(&self.position, goal)
@@ -86,7 +90,9 @@ impl<'r, 'a> Applier<'r, 'a> {
                 self.mark_idle().await?;
                 return Ok(Ended::Goal);
             }
-            if self.flow.following.stop.asked() {
+            // A commit of unknown outcome is settled by what comes next, where that is there.
+            let settled = self.doubts.is_empty() || self.flow.buffer.peek().is_none();
+            if self.flow.following.stop.asked() && settled {
                 self.mark_idle().await?;
                 return Ok(Ended::Stopped);
             }
@@ -253,11 +259,11 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// Marks and commits.
     async fn seal(&mut self, position: &Position, tally: &Tally) -> Result<(), EngineError> {
         let following = self.flow.following;
-        let mark = Checkpoint::Applied(tally.mark(position, following.tables));
+        let mark = Checkpoint::Applied(tally.mark(self.flow.applied(), position, following.tables));
         self.session().mark(following.plan, &mark).await?;
         if let Err(error) = self.session().commit().await {
             if error.cause == Cause::Connection {
-                self.doubt = Some((position.clone(), tally.clone()));
+                self.doubts.push((position.clone(), tally.clone()));
             }
             return Err(error);
         }
@@ -271,7 +277,8 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.position.clone_from(position);
         (self.marked, self.marked_at) = (true, Instant::now());
         self.tries = Attempts::new(self.flow.following.options.attempts);
-        (self.in_order, self.doubt) = (false, None);
+        self.in_order = false;
+        self.doubts.clear();
         self.flow.note_applied(position, tally);
     }
 
@@ -290,19 +297,26 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// commit of unknown outcome is looked for, and sets that failed are not the last word.
     async fn failed(&mut self, mut error: EngineError) -> Result<(), EngineError> {
         self.leave(Some(&error)).await;
-        if let Some((position, tally)) = self.doubt.clone() {
-            match self.has_come_to(&position).await {
-                Ok(true) => {
+        if !self.doubts.is_empty() {
+            match self.look().await {
+                Ok(Some((position, tally))) => {
                     self.committed(&position, &tally);
                     return Ok(());
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(unknown) => error = unknown,
             }
         }
         if !error.retryable() && error.cause != Cause::Locked && self.folds() {
             self.in_order = true;
             return Ok(());
+        }
+        if !error.retryable()
+            && let Err(lost) = self.flow.following.lock.heartbeat().await
+            && lost.cause == Cause::Locked
+        {
+            // Whoever has the lock now may have applied the same.
+            return Err(lost);
         }
         let mut tries = self.tries.clone();
         let passed = self.back_off(&mut tries, error).await;
@@ -321,15 +335,16 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    /// Looks whether the target has come to `position`: only this stream's commits move it.
-    async fn has_come_to(&self, position: &Position) -> Result<bool, EngineError> {
+    /// Looks which of the commits of unknown outcome happened: only they move the target's mark.
+    async fn look(&mut self) -> Result<Option<(Position, Tally)>, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
             let error = match following.target.progress(following.plan).await {
                 Ok(progress) => {
                     let there = progress.stream.map(|stream| stream.position);
-                    return Ok(there.is_some_and(|there| self.flow.reached(&there, position)));
+                    let happened = self.doubts.iter().find(|(position, _)| Some(position) == there.as_ref());
+                    return Ok(happened.cloned());
                 }
                 Err(error) => error,
             };
@@ -398,7 +413,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Adds parts that are there, up to a batch.
-    async fn join_parts(&self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
+    async fn join_parts(&mut self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
         let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
         let mut rows = parts.iter().map(|part| part.changes.rows()).sum::<u64>();
         let mut bytes = parts.iter().map(|part| part.changes.len()).sum::<usize>();
@@ -416,7 +431,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Waits for the next part. None where those before it were withdrawn.
-    async fn next_part(&self) -> Result<Option<Taken>, EngineError> {
+    async fn next_part(&mut self) -> Result<Option<Taken>, EngineError> {
         let buffer = &self.flow.buffer;
         loop {
             if buffer.is_withdrawn() {
@@ -441,7 +456,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// What was taken since the last commit is taken again: from the buffer, else from the source.
-    async fn take_again(&self) -> Result<(), EngineError> {
+    async fn take_again(&mut self) -> Result<(), EngineError> {
         if !self.flow.buffer.rewind().await? {
             self.flow.again.notify_one();
         }

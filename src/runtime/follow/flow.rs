@@ -11,7 +11,7 @@ use crate::change::{Counts, Position};
 use crate::engine::EngineError;
 use crate::runtime::buffer::{Bounds, Buffer, PIECE_BYTES};
 use crate::runtime::event::Event;
-use crate::runtime::spill::{Disk, Spill};
+use crate::runtime::spill::{Disk, Spill, identity};
 
 /// How often figures are told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -46,6 +46,9 @@ impl<'a> Flow<'a> {
             piece: PIECE_BYTES.min(options.batch_bytes.max(1)),
             acknowledge: options.acknowledge,
         };
+        let identity = identity(following.plan, following.tables, following.starts);
+        let (on, of) = ((disk, following.clock.as_ref()), (following.plan, identity));
+        let spill = Spill::new(on, of, options, bounds.piece);
         let figures = Figures {
             applied: following.from.clone(),
             head: None,
@@ -55,7 +58,7 @@ impl<'a> Flow<'a> {
         };
         Self {
             following,
-            buffer: Buffer::new(bounds, Spill::new(following, disk, bounds.piece)),
+            buffer: Buffer::new(bounds, spill),
             again: Notify::new(),
             figures: Mutex::new(figures),
         }

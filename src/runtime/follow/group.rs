@@ -50,12 +50,13 @@ impl Tally {
         &mut self.tables[table]
     }
 
-    pub(super) fn mark(&self, position: &Position, tables: &[Followed]) -> StreamMark {
+    /// The mark at `position`, of a stream that is marked at `after` now.
+    pub(super) fn mark(&self, after: Position, position: &Position, tables: &[Followed]) -> StreamMark {
         let all = tables.iter().zip(&self.tables).filter(|(_, counts)| !counts.is_empty());
         let named = |(table, counts): (&Followed, &Counts)| (table.projection.target.clone(), *counts);
         let tables: Vec<(Name, Counts)> = all.map(named).collect();
         let (committed_at, transactions) = (self.committed_at, self.transactions);
-        StreamMark { position: position.clone(), committed_at, transactions, tables }
+        StreamMark { after: Some(after), position: position.clone(), committed_at, transactions, tables }
     }
 }
 

@@ -25,10 +25,14 @@ pub(super) struct Reader<'r, 'a> {
     intake: Intake,
     stream: Option<Box<dyn ChangeStream>>,
     inbox: Changes,
+    /// The last border between transactions that is in the buffer, with all before it.
+    handed_on: Position,
     tries: Attempts,
     /// What the source was told last, on this connection, and when.
     acknowledged: Option<Position>,
     spoke_at: Instant,
+    /// When there was last a look at what is safe.
+    looked_at: Instant,
     /// Since when reading is paused.
     paused: Option<Instant>,
 }
@@ -50,15 +54,17 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Will read from a position on.
     pub(super) fn new(flow: &'r Flow<'a>, from: Position) -> Self {
         let following = flow.following;
-        let intake = Intake::new(flow.buffer.piece_bytes(), from, following.tables.len());
+        let intake = Intake::new(flow.buffer.piece_bytes(), from.clone(), following.tables.len());
         Self {
             flow,
             intake,
             stream: None,
             inbox: Changes::default(),
+            handed_on: from,
             tries: Attempts::new(following.options.attempts),
             acknowledged: None,
             spoke_at: Instant::now(),
+            looked_at: Instant::now(),
             paused: None,
         }
     }
@@ -73,8 +79,7 @@ impl<'r, 'a> Reader<'r, 'a> {
                 Break::Again => self.begin_anew(),
                 Break::Failed(error) => {
                     self.flow.buffer.withdraw();
-                    let position = self.intake.position().clone();
-                    self.intake.restart(position);
+                    self.intake.restart(self.handed_on.clone());
                     if let Err(error) = self.back_off(error).await {
                         self.flow.buffer.close(error);
                         return std::future::pending().await;
@@ -86,7 +91,8 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// Goes back to what is applied: what was read since is no more.
     fn begin_anew(&mut self) {
-        self.intake.restart(self.flow.applied());
+        self.handed_on = self.flow.applied();
+        self.intake.restart(self.handed_on.clone());
         self.flow.buffer.begin_anew();
     }
 
@@ -155,11 +161,12 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// How long nothing need be said to the source.
     fn silence(&self) -> Duration {
-        TELL_SAFE.saturating_sub(self.spoke_at.elapsed())
+        TELL_SAFE.saturating_sub(self.looked_at.elapsed())
     }
 
     /// Tells the source what is safe, where that is news or nothing was said for long.
     async fn speak(&mut self) -> Result<(), EngineError> {
+        self.looked_at = Instant::now();
         self.flow.buffer.age(&self.flow.applied()).await?;
         let safe = self.flow.safe();
         let Some(stream) = self.stream.as_mut() else { return Ok(()) };
@@ -168,8 +175,8 @@ impl<'r, 'a> Reader<'r, 'a> {
             stream.acknowledge(&safe).await?;
             crash_point("ack::sent");
             self.acknowledged = Some(safe);
+            self.spoke_at = Instant::now();
         }
-        self.spoke_at = Instant::now();
         Ok(())
     }
 
@@ -195,7 +202,9 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         let applied = flow.applied();
         for piece in pieces {
+            let end = piece.end.clone();
             flow.buffer.push(piece, &applied).await?;
+            self.handed_on = end.unwrap_or_else(|| self.handed_on.clone());
         }
         taken
     }

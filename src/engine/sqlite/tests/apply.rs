@@ -467,6 +467,7 @@ async fn g_06_the_marks_of_a_stream_commit_with_its_changes_and_add_up() {
     let mut to = Applying::new(KEYED, &[keyed()]).await;
     let mark = |position: &str, inserts: u64| {
         Checkpoint::Applied(StreamMark {
+            after: None,
             position: Position(position.into()),
             committed_at: (inserts > 1).then_some(77),
             transactions: 2,
@@ -491,6 +492,15 @@ async fn g_06_the_marks_of_a_stream_commit_with_its_changes_and_add_up() {
     assert_eq!((stream.committed_at, stream.transactions), (Some(77), 4));
     assert_eq!(stream.tables, [(name("t"), Counts { inserts: 3, ..Counts::default() })]);
     assert!(stream.at.ends_with('Z'), "{}", stream.at);
+    let from = |after: &str| {
+        let (after, position) = (Some(Position(after.into())), Position("9".into()));
+        Checkpoint::Applied(StreamMark { after, position, ..StreamMark::default() })
+    };
+    to.session.begin().await.expect("begun");
+    let error = to.session.mark("plan", &from("5")).await.expect_err("the stream stands at 8");
+    assert_eq!(error.cause, Cause::Stale, "{error}");
+    to.session.mark("plan", &from("8")).await.expect("marked");
+    to.session.rollback().await.expect("rolled back");
     to.session.begin().await.expect("begun");
     to.session.mark("plan", &Checkpoint::Opened(Position("20".into()))).await.expect("marked");
     to.session.commit().await.expect("committed");

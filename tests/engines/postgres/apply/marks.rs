@@ -18,6 +18,7 @@ fn one(key: &str) -> Log {
 fn mark(position: &str, transactions: u64, tables: Vec<(Name, Counts)>) -> Checkpoint {
     let committed_at = Some(1_700_000_000_000_000);
     Checkpoint::Applied(StreamMark {
+        after: None,
         position: Position(position.into()),
         committed_at,
         transactions,
@@ -85,6 +86,19 @@ fn r1_a_stream_is_marked_with_its_changes() {
         applier.mark(Checkpoint::Applied(quiet)).await.unwrap();
         let now = stream(&to).await.unwrap();
         assert_eq!((now.position.0.as_str(), now.committed_at.is_some()), ("0/40", true));
+
+        // One that goes on where the stream does not stand fails, and its changes with it.
+        let from = |after: &str| StreamMark {
+            after: Some(Position(after.into())),
+            position: Position("0/45".into()),
+            ..StreamMark::default()
+        };
+        let late = Checkpoint::Applied(from("0/30"));
+        let error = applier.mark(late).await.expect_err("it stands at 0/40");
+        assert_eq!(error.cause, Cause::Stale, "{error}");
+        applier.session.begin().await.unwrap();
+        applier.session.mark(PLAN, &Checkpoint::Applied(from("0/40"))).await.unwrap();
+        applier.session.rollback().await.unwrap();
 
         // Rolled back, both are gone.
         applier.session.begin().await.unwrap();
