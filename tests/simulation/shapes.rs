@@ -172,7 +172,6 @@ fn card(name: &Name, shape: Shape) -> TableCard {
         keys: Vec::new(),
         indexes: Vec::new(),
         foreign_keys: Vec::new(),
-        changes: None,
     }
 }
 

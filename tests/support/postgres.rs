@@ -165,7 +165,7 @@ impl Server {
 
     /// A server of a test's own, which it may kill. Stopped when it is dropped.
     pub fn own() -> Option<Self> {
-        Self::start()
+        Self::start(&[])
     }
 
     /// A directory that the server may write to.

@@ -135,7 +135,7 @@ impl Replica {
 pub async fn rows_of(snapshot: &dyn Snapshot, projection: &Projection) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for chunk in snapshot.chunks(projection, 64 << 10).await.unwrap() {
-        let read = Read { projection, chunk: &chunk, batch_bytes: 1 << 16 };
+        let read = Read { projection, chunk: &chunk, batch_bytes: 1 << 16, paced: false };
         let mut stream = snapshot.read(&read).await.unwrap();
         while let Batch::Rows(batch) = stream.next().await.unwrap() {
             for at in 0..batch.rows() {
