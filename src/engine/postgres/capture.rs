@@ -2,6 +2,7 @@
 //! gives the snapshot that it starts at. Makes nothing beyond these two, and says of each name,
 //! comment or position that is not ours why it is refused.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -116,7 +117,10 @@ fn parse_position(position: &Position) -> Result<Lsn, EngineError> {
 
 /// What slot and publication come to.
 fn standing(object: &str, slot: Option<Slot>, publication: &Found) -> Standing {
-    let Some(slot) = slot else { return Standing::Missing };
+    // One that is still in the making, by a run that is gone, is as good as none.
+    let Some(slot) = slot.filter(|slot| slot.foreign || slot.confirmed.is_some()) else {
+        return Standing::Missing;
+    };
     if slot.foreign {
         return Standing::Lost(format!("the slot {object} is not one that Towpath made here"));
     }
@@ -205,7 +209,7 @@ impl End {
     ) -> Result<PgSnapshot, EngineError> {
         self.remove(session, spec.plan, object).await?;
         let present = followed::read(session, spec.tables).await?;
-        let tables = there(spec.tables, &present)?;
+        let tables = to_publish(spec.tables, &present)?;
         let mut holder = self.link.wire(Role::Replication).await?;
         let (system, timeline, _) = identify(&mut holder).await?;
         let mark = Mark { system, timeline, content: String::new() };
@@ -369,7 +373,19 @@ async fn identify(wire: &mut Wire) -> Result<(String, String, Lsn), EngineError>
     Ok((text(0), text(1), end))
 }
 
-/// The tables, all of which must be there.
+/// The tables to publish, all of which must be there. A root whose leaves are followed one by one
+/// is not published itself: their rows would come under its name.
+fn to_publish<'a>(
+    tables: &'a [Followed],
+    present: &'a [Option<Present>],
+) -> Result<Vec<(&'a Followed, &'a Present)>, EngineError> {
+    let oids: HashSet<u32> = present.iter().flatten().map(|table| table.oid).collect();
+    let by_leaf = |table: &Present| table.leaves.iter().any(|leaf| oids.contains(&leaf.oid));
+    let mut all = there(tables, present)?;
+    all.retain(|(_, table)| !by_leaf(table));
+    Ok(all)
+}
+
 fn there<'a>(
     tables: &'a [Followed],
     present: &'a [Option<Present>],

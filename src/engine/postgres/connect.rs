@@ -566,6 +566,16 @@ fn look_alike(product: &str) -> EngineError {
 }
 
 #[cfg(test)]
+impl Link {
+    /// One that leads nowhere.
+    pub fn nowhere() -> Self {
+        let url = Url::parse("postgres://u@127.0.0.1:1/d?sslmode=disable").expect("a URL");
+        let address = Address::from_url(&url, &Limits::default()).expect("an address");
+        Self { address, encrypted: false, server: Server::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

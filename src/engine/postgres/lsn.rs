@@ -49,8 +49,9 @@ impl Lsn {
         /// Bytes of a page's header; of the first page of a segment file.
         const SHORT: u64 = 24;
         const LONG: u64 = 40;
-        let header = if (self.0 - self.0 % page_bytes) % segment_bytes == 0 { LONG } else { SHORT };
-        if self.0 % page_bytes == header { Self(self.0 - header) } else { self }
+        let page = self.0 - self.0 % page_bytes;
+        let header = if page.is_multiple_of(segment_bytes) { LONG } else { SHORT };
+        if self.0 - page == header { Self(page) } else { self }
     }
 }
 

@@ -276,6 +276,14 @@ fn table(followed: &Followed, present: &Present, version: u32, facts: &Facts, fo
             format!("ALTER TABLE {} SET LOGGED, or copy it without cdc", name(at)),
         ));
     }
+    if present.partitioned {
+        found.push(warn(
+            "C507",
+            at,
+            "its rows are told under its own name: of a TRUNCATE of a single partition the log tells nothing",
+            "empty partitions by DELETE, or the whole table by TRUNCATE, while it is followed",
+        ));
+    }
     if present.hides {
         found.push(stop(
             "P801",

@@ -110,9 +110,10 @@ pub fn fit(followed: &Followed, expected: &[Expected], shape: &Shape) -> Result<
         places.push(Place { at, how });
     }
     let carried = |name: &str| projection.columns.iter().any(|column| column.source == name);
-    let added = shape.columns.iter().find(|column| {
-        !carried(&column.name) && !followed.skipped.iter().any(|skipped| *skipped == column.name)
-    });
+    let added = shape
+        .columns
+        .iter()
+        .find(|column| !carried(&column.name) && !followed.skipped.contains(&column.name));
     if let Some(added) = added {
         return Err(format!("it has a column {} that the plan does not know", show(&added.name)));
     }

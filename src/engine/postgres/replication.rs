@@ -151,17 +151,14 @@ impl ChangeStream for PgChanges {
             return Err(error);
         }
         let before = into.len();
-        match self.advance(into, bytes).await {
-            Ok(()) => Ok(()),
-            Err(error) if into.len() > before => {
-                self.failed = Some(error);
-                Ok(())
-            }
-            Err(error) => {
-                self.failed = Some(ended(&self.slot));
-                Err(error)
-            }
+        let Err(error) = self.advance(into, bytes).await else { return Ok(()) };
+        self.decoder.settle(into);
+        if into.len() > before {
+            self.failed = Some(error);
+            return Ok(());
         }
+        self.failed = Some(ended(&self.slot));
+        Err(error)
     }
 
     async fn acknowledge(&mut self, safe: &Position) -> Result<(), EngineError> {
@@ -261,4 +258,152 @@ fn stale(error: &ServerError, slot: &str, hint: &str) -> EngineError {
     let mut made = EngineError { cause: Cause::Stale, ..error::engine_error(DOING, error) };
     made.hint = Some(hint.to_string());
     made.on(slot).contract("C508")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::super::connect::Link;
+    use super::super::decode::Known;
+    use super::*;
+    use crate::change::Record;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![tag];
+        bytes.extend(u32::try_from(body.len() + 4).expect("small").to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// A message of the log.
+    fn data(parts: &[&[u8]]) -> Vec<u8> {
+        frame(b'd', &[b"w", &[0; 24][..], &parts.concat()].concat())
+    }
+
+    fn keepalive(end: u64, asks: bool) -> Vec<u8> {
+        frame(b'd', &[b"k", &end.to_be_bytes()[..], &[0; 8], &[asks.into()]].concat())
+    }
+
+    /// An empty transaction.
+    fn transaction(at: u64) -> Vec<u8> {
+        let (at, end) = (at.to_be_bytes(), (at + 1).to_be_bytes());
+        [data(&[b"B", &at, &[0; 12]]), data(&[b"C\0", &at, &end, &[0; 8]])].concat()
+    }
+
+    async fn started() -> (PgChanges, DuplexStream) {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        far.write_all(&frame(b'W', &[0, 0, 0])).await.expect("fits");
+        let watch = Watch {
+            link: std::sync::Arc::new(Link::nowhere()),
+            plan: "p".into(),
+            object: "slot".into(),
+            content: String::new(),
+        };
+        let from = Lsn(10);
+        let decoder = Decoder::new(Known::default(), from);
+        let stream = start(Wire::new(Box::new(near)), from, decoder, watch).await.expect("starts");
+        let mut request = vec![0; 1 << 16];
+        let length = far.read(&mut request).await.expect("a request");
+        assert!(String::from_utf8_lossy(&request[..length]).contains("SLOT \"slot\" LOGICAL 0/A ("));
+        (stream, far)
+    }
+
+    fn reached(changes: &Changes) -> Vec<String> {
+        let position = |record| match record {
+            Record::Reached { position } => position.to_string(),
+            other => panic!("{other:?}"),
+        };
+        changes.records().map(position).collect()
+    }
+
+    /// Received, durable, applied; and whether an answer is wanted.
+    async fn status(far: &mut DuplexStream) -> ([u64; 3], bool) {
+        let mut bytes = [0; 39];
+        far.read_exact(&mut bytes).await.expect("a status update");
+        assert_eq!((bytes[0], bytes[5]), (b'd', b'r'));
+        let number = |at: usize| u64::from_be_bytes(*bytes[at..].first_chunk().expect("eight bytes"));
+        ([number(6), number(14), number(22)], bytes[38] != 0)
+    }
+
+    #[tokio::test]
+    async fn r_03_only_what_the_caller_calls_safe_is_acknowledged() {
+        let (mut stream, mut far) = started().await;
+        let mut changes = Changes::default();
+        far.write_all(&keepalive(50, true)).await.expect("fits");
+        stream.next(&mut changes, 1 << 20).await.expect("tells");
+        assert_eq!(reached(&changes), ["0/32"]);
+        // The answer goes out by itself, and promises nothing.
+        assert_eq!(status(&mut far).await, ([50, 0, 0], false));
+        stream.acknowledge(&Lsn(30).position()).await.expect("sent");
+        assert_eq!(status(&mut far).await, ([50, 30, 30], true));
+        // Never backwards, and not asked again at once.
+        stream.acknowledge(&Lsn(20).position()).await.expect("sent");
+        assert_eq!(status(&mut far).await, ([50, 30, 30], false));
+        assert_eq!(stream.head(), Some(Lsn(50).position()));
+        assert!(stream.acknowledge(&Position("elsewhere".into())).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn f_32_a_call_that_is_dropped_loses_nothing() {
+        let (mut stream, mut far) = started().await;
+        let bytes = [transaction(20), keepalive(30, true), transaction(40), keepalive(44, false)].concat();
+        let (mut changes, mut told) = (Changes::default(), Vec::new());
+        for byte in bytes {
+            far.write_all(&[byte]).await.expect("fits");
+            // Dropped in the middle of whatever it was doing.
+            tokio::select! {
+                biased;
+                next = stream.next(&mut changes, 1 << 20) => next.expect("good bytes"),
+                () = tokio::task::yield_now() => {}
+            }
+            told.extend(reached(&changes));
+            changes.clear();
+        }
+        assert_eq!(told, ["0/15", "0/1E", "0/29", "0/2C"]);
+        assert_eq!(status(&mut far).await.0[0], 30);
+    }
+
+    #[tokio::test]
+    async fn h_15_no_end_is_a_success_and_what_came_before_it_is_told() {
+        let lost = b"SWARNING\0VWARNING\0C55000\0Mskipped loading publication\0\0";
+        let gone = b"SERROR\0C42704\0Mpublication is not there\0\0";
+        for (end, cause) in [
+            (frame(b'c', b""), Cause::Connection),
+            (frame(b'C', b"COPY 0\0"), Cause::Connection),
+            (frame(b'N', lost), Cause::Stale),
+            (frame(b'E', gone), Cause::Stale),
+            (frame(b'E', b"SFATAL\0C57P01\0Mterminating\0\0"), Cause::Connection),
+            (data(&[b"?"]), Cause::Connection),
+            (vec![b'd', 0, 0, 0, 1], Cause::Connection),
+            (Vec::new(), Cause::Connection),
+        ] {
+            let (mut stream, mut far) = started().await;
+            far.write_all(&[transaction(20), end.clone()].concat()).await.expect("fits");
+            drop(far);
+            let mut changes = Changes::default();
+            let mut next = stream.next(&mut changes, 1 << 20).await;
+            if changes.is_empty() {
+                panic!("{end:?}: {next:?}");
+            }
+            assert_eq!(reached(&changes), ["0/15"], "{end:?}");
+            if next.is_ok() {
+                changes.clear();
+                next = stream.next(&mut changes, 1 << 20).await;
+            }
+            assert_eq!(next.expect_err("an end").cause, cause, "{end:?}");
+            assert!(stream.next(&mut changes, 1 << 20).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn g_21_a_run_stops_at_its_size_and_nothing_more_is_read() {
+        let (mut stream, mut far) = started().await;
+        far.write_all(&[transaction(20), transaction(40)].concat()).await.expect("fits");
+        let mut changes = Changes::default();
+        changes.reached("0/1");
+        let full = changes.len();
+        stream.next(&mut changes, full).await.expect("is full already");
+        assert_eq!(changes.len(), full);
+    }
 }

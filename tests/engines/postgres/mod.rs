@@ -9,6 +9,7 @@ mod obstacles;
 mod replica;
 mod rows;
 mod session;
+mod shapes;
 mod stream;
 mod trouble;
 

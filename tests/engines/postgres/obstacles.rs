@@ -56,6 +56,7 @@ fn c_503_tables_whose_rows_the_log_cannot_tell_apart_block() {
                 ("C503", "public.late", true),
                 ("C507", "public.unlogged", true),
                 ("C503", "public.other", true),
+                ("C507", "public.part", false),
                 ("C503", "public.part", true),
                 ("C503", "public.whole", true),
                 ("C502", "public.absent", true),

@@ -9,7 +9,7 @@ use towpath::catalog::{Cell, Form, Name, Projection, Type};
 use towpath::change::{Cells, Changes, Datum, Followed, Identity, Position, Record, RowChange, RowKind};
 use towpath::engine::{Batch, Capture, CaptureSpec, ChangeStream, EngineError, Read, Snapshot, Source};
 
-use super::map;
+use super::{map, outside, source};
 use crate::support::postgres::{Database, Server};
 
 /// A cell in words; `Absent` is none.
@@ -259,6 +259,12 @@ pub fn version(server: &Server) -> u32 {
     let number: u32 =
         Database::named("postgres", server.port).value("SHOW server_version_num").parse().unwrap();
     number / 10_000
+}
+
+/// A database with these statements run, and its end.
+pub async fn made(database: &Database, sql: &str) -> Box<dyn Source> {
+    outside(|| database.execute(sql));
+    source(&database.url()).await.unwrap()
 }
 
 /// Opens a capture and copies nothing.
