@@ -233,7 +233,7 @@ impl Capture for Kept {
             let mut known = borders.lock().unwrap_or_else(PoisonError::into_inner);
             numbers.iter().for_each(|&number| mark(&mut known, number));
             drop(known);
-            let decoder = Decoder::new(&tables, ledger.layouts.clone(), &numbers[1..]);
+            let decoder = Decoder::new(&tx, &tables, &ledger.layouts, &numbers[1..])?;
             Ok(Polling::new(&plan, &file, ledger, decoder, borders, at))
         });
         let polling = begun.await.map_err(|error| self.name(error))?;

@@ -61,7 +61,7 @@ pub(super) fn make(conn: &Connection, file: &File, spec: &CaptureSpec<'_>) -> Re
             statements.extend(triggers::create_triggers(spec.plan, number, layout));
         }
         let table = quote(&triggers::table(spec.plan));
-        // The last change always stays, so that no number is given twice; this is the first one.
+        // The last change always stays, so that the newest number is known; this is the first one.
         statements.push(format!("INSERT INTO main.{table} (t, k) VALUES (-1, 0)"));
         statements.push(format!(
             "CREATE TABLE IF NOT EXISTS main.{CAPTURES} (plan TEXT NOT NULL PRIMARY KEY, log TEXT NOT NULL, \

@@ -156,7 +156,8 @@ impl Layout {
 pub(super) fn create_table(plan: &str, layouts: &[Layout]) -> String {
     let slots = layouts.iter().map(Layout::slots).max().unwrap_or(0);
     let slots: String = (0..slots).map(|slot| format!(", c{slot}")).collect();
-    format!("CREATE TABLE main.{} (n INTEGER PRIMARY KEY, t, k{slots})", quote(&table(plan)))
+    // Numbers are never given twice, even where somebody else empties the table.
+    format!("CREATE TABLE main.{} (n INTEGER PRIMARY KEY AUTOINCREMENT, t, k{slots})", quote(&table(plan)))
 }
 
 /// The statements that make the triggers of a table.
