@@ -30,6 +30,10 @@ impl fmt::Display for Position {
 pub struct Followed {
     pub projection: Projection,
     pub identity: Identity,
+    /// Columns of the source that the plan leaves behind. One that is in neither list was added
+    /// since, and stops the stream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 /// What tells a changed row from all others.

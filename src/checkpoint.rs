@@ -1,6 +1,8 @@
 //! Floor 2: what a target remembers of a plan. A [`Checkpoint`] commits in the transaction that
 //! wrote the data it describes; [`Progress`] is all of them read back.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Name;
@@ -78,6 +80,23 @@ pub struct ChunkMark {
     pub bytes: u64,
 }
 
+/// What an apply works towards. The target remembers it from the first apply on, so that what is
+/// left can be told from the target alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goal {
+    /// Digest of what the plan would bring about.
+    pub digest: String,
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A step that a plan consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    pub step: String,
+    /// The phase it belongs to, in one word.
+    pub phase: String,
+}
+
 /// Everything the target remembers of one plan. Empty before the first apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -89,6 +108,9 @@ pub struct Progress {
     /// The change stream, once its capture was opened.
     #[serde(default)]
     pub stream: Option<StreamProgress>,
+    /// The steps of the goal that the last apply worked towards, in their order.
+    #[serde(default)]
+    pub planned: Vec<PlannedStep>,
 }
 
 /// One run of apply, for `status`.
@@ -108,6 +130,12 @@ impl Progress {
     /// The mark of a step, if it is done.
     pub fn step(&self, id: &str) -> Option<&StepMark> {
         self.steps.iter().find(|mark| mark.step == id)
+    }
+
+    /// The planned steps that have no mark, in their order.
+    pub fn left(&self) -> Vec<&PlannedStep> {
+        let done: HashSet<&str> = self.steps.iter().map(|mark| mark.step.as_str()).collect();
+        self.planned.iter().filter(|planned| !done.contains(planned.step.as_str())).collect()
     }
 
     /// The finished chunks of a table, in their order.

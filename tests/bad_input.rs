@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use towpath::cli::problem;
 use towpath::engine::Url;
-use towpath::plan::{Connect, Plan, Problem, Severity, Variables, resolve, resolve_for};
+use towpath::plan::{
+    Acknowledge, Cdc, Connect, Fence, Mode, Plan, Problem, SequencesFrom, Severity, Variables, Verify, Which,
+    resolve, resolve_for,
+};
 
 const HEAD: &str =
     "version: 1\nname: shop\nsource: { url: \"sqlite:a.db\" }\ntarget: { url: \"sqlite:b.db\" }\n";
@@ -32,6 +35,11 @@ fn with(more: &str) -> String {
 
 fn tables(entries: &str) -> String {
     with(&format!("tables:\n{entries}"))
+}
+
+/// A plan whose one table is followed, with more lines at its end.
+fn followed(more: &str) -> String {
+    with(&format!("tables: {{ users: {{ cdc: true }} }}\n{more}"))
 }
 
 fn good(text: &str) -> Plan {
@@ -358,12 +366,106 @@ fn y_25_contradictions_are_e129() {
 }
 
 #[test]
+fn y_25_following_contradicts_itself() {
+    for (text, says) in [
+        (with("tables: { users: { cdc: true } }"), "no change log"),
+        (with("defaults: { cdc: true }\ntables: { \"*\": {} }"), "no change log"),
+        (with("tables: { \"*\": {} }\ncdc: { keep_log: 20GB }"), "cdc is set"),
+        (with("tables: { \"*\": {} }\ncutover: { max_lag: 5s }"), "cutover is set"),
+        (
+            with("tables: { users: { cdc: true }, \"t*\": skip }\ncutover: {}")
+                .replace("sqlite:a", "postgres://h/a"),
+            "",
+        ),
+        (followed("cdc: { sqlite: triggers }").replace("cdc: true", "cdc: true, load: none"), "load: none"),
+        (
+            followed("cdc: { sqlite: triggers }\ncutover: {}")
+                .replace("cdc: true", "cdc: true, verify: none"),
+            "compares nothing",
+        ),
+    ] {
+        if says.is_empty() {
+            good(&text);
+            continue;
+        }
+        let problems = refused(&text);
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        assert_eq!(problems[0].code, "E129", "{text}");
+        assert!(problems[0].message.contains(says), "{text}: {}", problems[0].message);
+        assert!(problems[0].span.is_some() && problems[0].help.is_some());
+    }
+    // An entry that says no for itself follows nothing.
+    good(&with("defaults: { cdc: true }\ntables: { users: { cdc: false } }"));
+    good(&followed("cdc: { sqlite: triggers }\ncutover: {}"));
+}
+
+#[test]
+fn following_is_off_unless_asked_for_and_its_settings_are_read() {
+    let plan = good(&tables("  \"*\": {}"));
+    assert!(!plan.defaults.cdc && plan.cutover.is_none() && plan.cdc == Cdc::default());
+    let plan = good(&followed(
+        "cdc:\n  { mode: transactional, keep_log: 20GB, acknowledge: spooled, sqlite: triggers,\n    memory: { limit: 64MiB, keep: 5s }, spill: { dir: /var/spill, limit: 1GiB } }\n\
+         cutover:\n  max_lag: 2s\n  sequences: { from: max, margin: 1000 }\n  fence: { roles: [app, jobs] }\n  budget: 30s\n  \
+         verify: count\n  checks:\n    - { db: target, sql: \"select 1 where false\" }",
+    ));
+    assert!(plan.rules[0].policy(&plan.defaults).cdc);
+    let cdc = Cdc {
+        mode: Mode::Transactional,
+        keep_log: Some(20_000_000_000),
+        acknowledge: Acknowledge::Spooled,
+        memory_bytes: 64 << 20,
+        memory_keep: Duration::from_secs(5),
+        spill_dir: Some("/var/spill".into()),
+        spill_bytes: 1 << 30,
+        triggers: true,
+    };
+    assert_eq!(plan.cdc, cdc);
+    let cutover = plan.cutover.expect("a cutover");
+    assert_eq!((cutover.max_lag, cutover.budget), (Duration::from_secs(2), Duration::from_secs(30)));
+    assert_eq!(
+        (cutover.sequences, cutover.margin, cutover.verify),
+        (SequencesFrom::Max, 1000, Verify::Count)
+    );
+    assert_eq!(cutover.fence, Fence::Roles(vec!["app".into(), "jobs".into()]));
+    assert_eq!((cutover.checks.len(), cutover.checks[0].db), (1, Which::Target));
+}
+
+#[test]
+fn y_05_y_06_y_10_keys_of_following_are_judged_as_all_others() {
+    let cdc = |inner: &str| followed(&format!("cdc: {{ sqlite: triggers, {inner} }}"));
+    let cutover = |inner: &str| followed(&format!("cdc: {{ sqlite: triggers }}\ncutover: {{ {inner} }}"));
+    for (text, code, near) in [
+        (cdc("mode: bach"), "E106", "batch"),
+        (cdc("keep_logs: 1GB"), "E105", "keep_log"),
+        (cdc("memory: { limits: 1GiB }"), "E105", "limit"),
+        (cdc("keep_log: 20gb"), "E109", "20GB"),
+        (cdc("keep_log: 1MB"), "E108", ""),
+        (cdc("memory: { keep: 60 }"), "E109", "unit is missing"),
+        (cdc("memory: { keep: 1h30 }"), "E109", ""),
+        (cutover("max_lag: -5s"), "E109", ""),
+        (cutover("max_lag: 0s"), "E108", ""),
+        (cutover("fence: table"), "E106", "tables"),
+        (cutover("fence: { roles: [] }"), "E106", ""),
+        (cutover("fence: { roles: [a, a] }"), "E106", ""),
+        (cutover("fence: { roles: [a], budget: 1m }"), "E105", ""),
+        (cutover("verify: none"), "E106", ""),
+        (cutover("sequences: { margin: -1 }"), "E108", ""),
+        (cutover("checks: [{ db: traget, sql: x }]"), "E106", "target"),
+        (cutover("checks: [{ db: target }]"), "E106", "add sql"),
+    ] {
+        let problems = refused(&text);
+        assert_eq!(problems[0].code, code, "{text}: {problems:?}");
+        let help = problems[0].help.clone().unwrap_or_default();
+        assert!(help.contains(near), "{text}: {help}");
+    }
+}
+
+#[test]
 fn y_28_what_is_not_built_is_refused_by_name() {
     for (text, name) in [
-        (with("tables: { \"*\": {} }\ncdc: { keep_log: 20GB }"), "cdc"),
-        (with("tables: { \"*\": {} }\ncutover: { max_lag: 5s }"), "cutover"),
-        (with("tables: { \"*\": {} }\ndefaults: { cdc: true }"), "cdc: true"),
-        (tables("  users: { cdc: true }"), "cdc: true"),
+        (followed("cdc: { sqlite: triggers, on_ddl: pause }"), "pause"),
+        (followed("cdc: { sqlite: triggers, cascades: emulate }"), "cascades"),
+        (followed("cdc: { sqlite: triggers }\nreverse: true"), "reverse: true"),
         (tables("  users: { load: upsert }"), "upsert"),
         (tables("  users: { protect: true }"), "protect"),
         (tables("  users: { after: [orders] }"), "after"),
@@ -378,6 +480,7 @@ fn y_28_what_is_not_built_is_refused_by_name() {
         assert!(problems[0].help.is_some());
     }
     good(&tables("  users: { cdc: false }"));
+    good(&followed("cdc: { sqlite: triggers, on_ddl: fail }\nreverse: false"));
 }
 
 #[test]
@@ -401,7 +504,7 @@ fn y_04_a_duplicate_hides_no_other_problem() {
 
 #[test]
 fn all_problems_come_at_once_and_in_order() {
-    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\ncutover: {}\nextra: 1\n";
+    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\nreverse: true\nextra: 1\n";
     let problems = refused(text);
     let lines: Vec<_> = problems.iter().filter_map(|problem| problem.span).map(|span| span.line).collect();
     assert!(lines.is_sorted(), "{lines:?}");

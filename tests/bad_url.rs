@@ -130,6 +130,9 @@ fn u_07_an_unknown_wrong_or_repeated_option_is_e306() {
         ("sslmode=disable&sslmode=require", None),
         ("connect_timeout=0", None),
         ("connect_timeout=soon", None),
+        ("keepalives_idle=0", None),
+        ("keepalives_idel=3", Some("keepalives_idle")),
+        ("tcp_user_timeout=3s", None),
         ("colour=blue", None),
         ("password=canary", None),
     ] {

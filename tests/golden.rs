@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use towpath::catalog::probe::Measured;
-use towpath::catalog::{Answer, Catalog, ForeignKey, Index, Name};
+use towpath::catalog::{Answer, Catalog, ForeignKey, Index, Name, Table};
 use towpath::checkpoint::{Progress, StepMark};
 use towpath::diff::{self, Dialects};
 use towpath::engine::engine_named;
@@ -242,6 +242,8 @@ fn render_action(action: &Action, out: &mut String) {
         Action::SetSequence { source, sequence, .. } => {
             writeln!(out, "    set {} from {source}", sequence.name).unwrap();
         }
+        Action::OpenCapture { .. } => writeln!(out, "    open").unwrap(),
+        Action::CatchUp { to, .. } => writeln!(out, "    catch up to {to:?}").unwrap(),
     }
 }
 
@@ -380,6 +382,32 @@ fn two_thousand_tables_are_planned_in_linear_time() {
     let (small, large) = (time(500), time(2000));
     // Four times the tables; a square would be sixteen times the time.
     assert!(large < small * 10, "500 tables {small:?}, 2000 tables {large:?}");
+}
+
+#[test]
+fn small_tables_share_units_of_bounded_size_where_one_session_writes() {
+    let case = cases().into_iter().find(|case| case.path.ends_with("16_sqlite_to_sqlite.case")).unwrap();
+    let mut setting = setting(&case.text).unwrap();
+    let pattern = setting.source.tables[0].clone();
+    let sized = |(number, bytes): (usize, u64)| {
+        let name = Name::new("main", format!("t{number:04}"));
+        Table { name, indexes: Vec::new(), bytes, ..pattern.clone() }
+    };
+    let sizes = [vec![4096; 250], vec![6 << 20; 5], vec![1 << 30]].concat();
+    setting.source.tables.extend(sizes.into_iter().enumerate().map(sized));
+    let graph = make(&setting).unwrap_or_else(|problems| panic!("{}", problems_text(&problems))).0;
+    let mut units: HashMap<&str, Vec<u64>> = HashMap::new();
+    for copy in graph.steps.iter().filter(|step| matches!(step.action, Action::Copy { .. })) {
+        assert_eq!(copy.is_shared(), copy.estimate.bytes < 1 << 30, "{}", copy.unit);
+        units.entry(&copy.unit).or_default().push(copy.estimate.bytes);
+    }
+    assert!(units.values().all(|sizes| sizes.len() <= 100));
+    assert!(units.values().all(|sizes| sizes.len() == 1 || sizes.iter().sum::<u64>() <= 16 << 20));
+    assert!(units.len() <= 7, "{units:?}");
+    // Whether rows have their parents is asked at the end, in as few transactions.
+    let checks = graph.steps.iter().filter(|step| matches!(step.action, Action::Check { .. }));
+    let of_checks: HashSet<&str> = checks.map(|step| step.unit.as_str()).collect();
+    assert!(of_checks.iter().all(|unit| unit.ends_with("/foreign")) && of_checks.len() <= 7, "{of_checks:?}");
 }
 
 /// Runs a schedule to its end, with the unit that ends next chosen by a simple generator.

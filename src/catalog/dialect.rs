@@ -2,6 +2,7 @@
 //! trait only; every identifier is quoted there and nowhere else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{
     Catalog, Check, Column, Expr, Extension, ForeignKey, Index, Key, Name, Probe, Schema, Sequence, Table,
@@ -83,10 +84,11 @@ pub struct Unspeakable {
 pub struct Renames {
     /// Columns of the table the text belongs to, where they are renamed.
     pub columns: BTreeMap<String, String>,
-    /// Tables, sequences and types by old name, where they move.
-    pub objects: BTreeMap<Name, Name>,
+    /// Tables, sequences and types by old name, where they move. Shared: every text has columns of
+    /// its own, these are the same for all.
+    pub objects: Arc<BTreeMap<Name, Name>>,
     /// Schemas that move as a whole.
-    pub schemas: BTreeMap<String, String>,
+    pub schemas: Arc<BTreeMap<String, String>>,
 }
 
 impl Renames {

@@ -4,6 +4,7 @@
 pub mod dialect;
 pub mod expr;
 pub mod name;
+pub mod noun;
 pub mod probe;
 pub mod projection;
 pub mod table;

@@ -41,8 +41,10 @@ pub fn show(part: &str) -> String {
 }
 
 fn write_part(out: &mut fmt::Formatter<'_>, part: &str) -> fmt::Result {
-    let plain = |c: char| c.is_alphanumeric() || "_$*?-".contains(c);
-    if !part.is_empty() && part.chars().all(plain) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_$*?-".contains(&byte);
+    let wide = |c: char| if c.is_ascii() { plain(c as u8) } else { c.is_alphanumeric() };
+    // Most names are ASCII, and names are printed by the hundred thousand.
+    if !part.is_empty() && (part.bytes().all(plain) || part.chars().all(wide)) {
         return out.write_str(part);
     }
     out.write_str("\"")?;

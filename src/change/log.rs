@@ -257,6 +257,24 @@ impl Changes {
         self.bytes.truncate(self.record);
     }
 
+    /// Appends a copy of records of another run, which go on where this one ends.
+    pub fn extend(&mut self, records: Records<'_>) {
+        let mut rest = records;
+        while let Some(record) = rest.next() {
+            let end = self.bytes.len() + records.before(rest).rest().len();
+            self.note(&record, end);
+        }
+        self.bytes.extend_from_slice(records.rest());
+    }
+
+    /// Room for so many bytes in all, and no more.
+    pub fn fit(&mut self, bytes: usize) {
+        match bytes.checked_sub(self.bytes.len()) {
+            Some(more) if self.bytes.capacity() < bytes => self.bytes.reserve_exact(more),
+            _ => self.bytes.shrink_to(bytes),
+        }
+    }
+
     /// Takes what follows the last whole transaction off, and returns it.
     pub fn split_tail(&mut self) -> Self {
         let tail = self.bytes.split_off(self.boundary);
@@ -505,6 +523,24 @@ mod tests {
         assert_eq!((changes.rows(), changes.commits(), changes.is_open()), (1, 1, false));
         assert_eq!((tail.rows(), tail.commits(), tail.is_open()), (1, 0, true));
         assert_eq!(changes.records().count() + tail.records().count(), 7);
+    }
+
+    #[test]
+    fn a_run_takes_records_of_another_where_it_ends() {
+        let sample = sample();
+        let mut copy = Changes::default();
+        let mut rest = sample.records();
+        loop {
+            let here = rest;
+            if rest.next().is_none() {
+                break;
+            }
+            copy.extend(here.before(rest));
+        }
+        copy.fit(0);
+        assert_eq!(copy.as_bytes(), sample.as_bytes());
+        assert_eq!((copy.rows(), copy.commits(), copy.is_open()), (2, 1, true));
+        assert_eq!(copy.split_tail().records().count(), 2);
     }
 
     #[test]

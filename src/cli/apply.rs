@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::{ApplyArgs, ProbeArg, ProgressFormat, SavedArgs, Until};
-use super::ends::{self, Loaded};
+use super::ends;
 use super::failure::Failure;
 use super::look::Look;
 use super::making::{self, Made};
@@ -18,10 +18,10 @@ use crate::engine::Source;
 use crate::graph::{Graph, Phase, digest};
 use crate::plan::Plan;
 use crate::runtime::planning::SourceEnd;
-use crate::runtime::{Report, RunOptions, Stop, execute};
+use crate::runtime::{Planned, Report, RunOptions, Stop, execute, stream};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 8;
 /// How often a lock that is waited for is looked at.
 const LOCK_LOOK: Duration = Duration::from_millis(500);
 
@@ -38,18 +38,20 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     }
     let made = make(args, face).await?;
     let graph = &made.planned.graph;
-    match &saved {
-        Some(saved) => plan_file::same_goal(saved, graph)?,
-        None => expected(args, graph)?,
+    let goal = digest::goal(graph);
+    let approved = saved.is_some() || args.expect.is_some();
+    match saved {
+        Some(saved) => plan_file::same_goal(saved, graph, &goal)?,
+        None => expected(args, &goal)?,
     }
     if review::blocked(graph) {
         return Err(blocked(face, graph, &made.done));
     }
-    if saved.is_none() && args.expect.is_none() {
+    if !approved {
         ask(args, face, graph, &made.done)?;
     }
-    run_made(&made, &options(args, &made.loaded.plan, graph), args.progress, args.json, &command(args), face)
-        .await
+    let options = options(args, &made.loaded.plan, goal);
+    run_made(made, &options, args.progress, args.json, &command(args), face).await
 }
 
 /// Plans, once no other run of this plan is at work: planning while one writes would see halves.
@@ -69,10 +71,9 @@ async fn make(args: &ApplyArgs, face: &Face) -> Result<Made, Failure> {
     Ok(Made { loaded, ends, planned, done })
 }
 
-fn expected(args: &ApplyArgs, graph: &Graph) -> Result<(), Failure> {
-    let goal = digest::goal(graph);
+fn expected(args: &ApplyArgs, goal: &str) -> Result<(), Failure> {
     match &args.expect {
-        Some(expect) if !plan_file::matches(&goal, expect) => Err(plan_file::unexpected(expect, &goal)),
+        Some(expect) if !plan_file::matches(goal, expect) => Err(plan_file::unexpected(expect, goal)),
         _ => Ok(()),
     }
 }
@@ -109,41 +110,43 @@ fn command(args: &ApplyArgs) -> String {
     }
 }
 
-fn options(args: &ApplyArgs, plan: &Plan, graph: &Graph) -> RunOptions {
+fn options(args: &ApplyArgs, plan: &Plan, goal: String) -> RunOptions {
     let jobs = |limit: usize| args.jobs.map_or(limit, |jobs| limit.min(usize::from(jobs)));
     RunOptions {
         readers: jobs(plan.limits.readers),
         writers: jobs(plan.limits.writers),
         index_builds: jobs(plan.limits.index_builds),
         rows_per_second: args.rate.or(plan.limits.rows_per_second),
-        goal: digest::goal(graph),
+        goal,
         lock_wait: args.lock_timeout,
         until: args.until.map(|until| match until {
             Until::Schema => Phase::Schema,
             Until::Loaded => Phase::Load,
+            Until::Synced => Phase::Sync,
         }),
         keep_going: args.keep_going,
         fail_fast: args.fail_fast,
         attempts: ATTEMPTS,
+        follow: stream::follow_options(plan, ATTEMPTS),
     }
 }
 
 /// Executes a made plan, showing progress, and reports. Used by `demo` too.
 pub async fn run_made(
-    made: &Made,
+    made: Made,
     options: &RunOptions,
     format: ProgressFormat,
     as_json: bool,
     command: &str,
     face: &Face,
 ) -> Result<u8, Failure> {
-    let graph = &made.planned.graph;
-    let report = execute_made(&made.loaded, made, options, format, face).await?;
+    let name = made.planned.graph.name.clone();
+    let report = execute_made(made, options, format, face).await?;
     if as_json {
-        face.screen.out(&super::json::pretty(&report::value(&report, &graph.name, &options.goal)));
+        face.screen.out(&super::json::pretty(&report::value(&report, &name, &options.goal)));
     }
     if !as_json || !report.failures.is_empty() {
-        let text = report::render(&report, &graph.name, command, face.screen.message_look());
+        let text = report::render(&report, &name, command, face.screen.message_look());
         if !face.screen.quiet || !report.failures.is_empty() {
             face.screen.err(&text);
         }
@@ -152,20 +155,20 @@ pub async fn run_made(
 }
 
 async fn execute_made(
-    loaded: &Loaded,
-    made: &Made,
+    made: Made,
     options: &RunOptions,
     format: ProgressFormat,
     face: &Face,
 ) -> Result<Report, Failure> {
-    let SourceEnd::Live(source) = &made.ends.source else {
+    let Made { loaded, ends, planned: Planned { graph, .. }, done } = made;
+    let SourceEnd::Live(source) = &ends.source else {
         return Err(Failure::usage("a saved catalog has no rows to copy"));
     };
     let source: &dyn Source = source.as_ref();
     // The session that planned is read-only; what writes is opened only now.
-    let target = ends::open_target(loaded, false).await?;
-    let graph = &made.planned.graph;
-    let progress = Progress::start(format, &face.screen, Tally::new(graph, &made.done));
+    let target = ends::open_target(&loaded, false).await?;
+    let progress = Progress::start(format, &face.screen, Tally::new(&graph, &done));
+    drop(done);
     let stop = Stop::default();
     let report = tokio::select! {
         report = execute(graph, source, target.as_ref(), options, &progress, &stop) => report,

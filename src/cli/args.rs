@@ -361,6 +361,8 @@ pub enum Until {
     Schema,
     /// Rows are there
     Loaded,
+    /// And the changes that happened meanwhile: everything
+    Synced,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

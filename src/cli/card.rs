@@ -4,7 +4,7 @@
 use super::escape::{capped, line};
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
-use super::review::{self, Done};
+use super::review::{self, Done, Found};
 use crate::catalog::probe::Measured;
 use crate::diff::difference::{Change, Difference};
 use crate::diff::hazard::{Hazard, Level, Standing};
@@ -19,29 +19,28 @@ const TEXT_MAX: usize = 160;
 const LISTED_MAX: usize = 3;
 
 /// Writes the card, or nothing when all its steps are done and not everything is wanted.
-pub fn render(page: &mut Page, graph: &Graph, card: &TableCard, steps: &[&Step], done: &Done) {
+pub fn render(
+    page: &mut Page,
+    graph: &Graph,
+    card: &TableCard,
+    hazards: &[Found<'_>],
+    steps: &[&Step],
+    done: &Done,
+) {
     title(page, card, steps, done);
-    let hazards: Vec<(&Hazard, Option<String>)> = hazards_of(graph, card);
-    let body = Body { card, hazards: &hazards, label: label_width(card) };
+    let body = Body { card, hazards, label: label_width(card) };
     body.differences(page);
     body.unchanged(page);
     body.keys(page);
     body.load(page, steps);
+    body.changes(page, graph);
     body.indexes(page);
     body.other_hazards(page);
 }
 
 /// True when nothing is left to do for the table and nothing is wrong with it.
-pub fn hidden(graph: &Graph, card: &TableCard, steps: &[&Step], done: &Done) -> bool {
-    steps.iter().all(|step| done.contains(&step.id))
-        && !hazards_of(graph, card).iter().any(|(hazard, _)| hazard.blocks())
-}
-
-fn hazards_of<'a>(graph: &'a Graph, card: &TableCard) -> Vec<(&'a Hazard, Option<String>)> {
-    let on =
-        |hazard: &&Hazard| review::place(graph, hazard).filter(|(c, _)| c.target == card.target).is_some();
-    let hazards = review::sorted_hazards(graph).into_iter().filter(on);
-    hazards.map(|hazard| (hazard, review::place(graph, hazard).and_then(|(_, column)| column))).collect()
+pub fn hidden(hazards: &[Found<'_>], steps: &[&Step], done: &Done) -> bool {
+    steps.iter().all(|step| done.contains(&step.id)) && !hazards.iter().any(|(hazard, _)| hazard.blocks())
 }
 
 fn title(page: &mut Page, card: &TableCard, steps: &[&Step], done: &Done) {
@@ -73,7 +72,7 @@ fn label_width(card: &TableCard) -> usize {
 /// What all lines of a card share.
 struct Body<'a> {
     card: &'a TableCard,
-    hazards: &'a [(&'a Hazard, Option<String>)],
+    hazards: &'a [Found<'a>],
     label: usize,
 }
 
@@ -130,6 +129,17 @@ impl Body<'_> {
         if let Some(filter) = &self.card.filter {
             page.line(self.entry(Tone::Load, " ", "where", filter));
         }
+    }
+
+    /// Said of every table as soon as any is followed.
+    fn changes(&self, page: &mut Page, graph: &Graph) {
+        if graph.stream.is_none() || self.card.load == "none" {
+            return;
+        }
+        page.line(match &self.card.changes {
+            Some(by) => self.entry(Tone::Load, ">", "changes", &format!("followed after the load, {by}")),
+            None => self.entry(Tone::Leave, "-", "changes", "not followed (cdc: false)"),
+        });
     }
 
     fn indexes(&self, page: &mut Page) {

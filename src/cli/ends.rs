@@ -62,15 +62,22 @@ pub fn variables(given: &[String]) -> Result<Variables, Failure> {
 
 /// Both ends for planning: read-only sessions, or saved catalogs.
 pub async fn open(loaded: &Loaded, saved: &SavedArgs) -> Result<Ends, Failure> {
-    let source = match &saved.source_catalog {
+    let (source, target) = tokio::try_join!(source_end(loaded, saved), target_end(loaded, saved))?;
+    Ok(Ends { source, target })
+}
+
+async fn source_end(loaded: &Loaded, saved: &SavedArgs) -> Result<SourceEnd, Failure> {
+    Ok(match &saved.source_catalog {
         Some(path) => SourceEnd::Saved(Box::new(saved_catalog::read(path)?)),
         None => SourceEnd::Live(open_source(loaded).await?),
-    };
-    let target = match &saved.target_catalog {
+    })
+}
+
+async fn target_end(loaded: &Loaded, saved: &SavedArgs) -> Result<TargetEnd, Failure> {
+    Ok(match &saved.target_catalog {
         Some(path) => TargetEnd::Saved(Box::new(saved_catalog::read(path)?)),
         None => TargetEnd::Live(open_target(loaded, true).await?),
-    };
-    Ok(Ends { source, target })
+    })
 }
 
 /// The engine and the parsed URL of the plan's source.

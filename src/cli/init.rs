@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::escape;
 use crate::catalog::name::show;
+use crate::catalog::noun::counted;
 use crate::catalog::{Catalog, KeyKind, Name, Table};
 use crate::engine::Url;
 
@@ -96,7 +97,7 @@ fn describe(catalog: &Catalog) -> String {
         return format!("{} {}, empty", catalog.engine, catalog.version);
     }
     let rows: u64 = catalog.tables.iter().map(|table| table.rows).sum();
-    format!("{} {}, {}, about {rows} rows", catalog.engine, catalog.version, count(tables, "table"))
+    format!("{} {}, {}, about {rows} rows", catalog.engine, catalog.version, counted(tables, "table"))
 }
 
 /// One pattern for each schema with tables.
@@ -116,7 +117,7 @@ fn patterns(source: Option<&Catalog>) -> Vec<String> {
         format!(
             "  {}: {{}}    # {} of schema {}\n",
             yaml_text(&pattern),
-            count(*tables, "table"),
+            counted(*tables, "table"),
             show(schema)
         )
     };
@@ -168,7 +169,7 @@ fn others(source: &Catalog) -> Vec<String> {
     for other in &source.others {
         *kinds.entry(&other.kind).or_default() += 1;
     }
-    kinds.iter().map(|(kind, number)| count(*number, kind)).collect()
+    kinds.iter().map(|(kind, number)| counted(*number, kind)).collect()
 }
 
 fn spell(catalog: &Catalog, name: &Name) -> String {
@@ -180,14 +181,6 @@ fn list(names: &[String]) -> String {
     match names.len().saturating_sub(LISTED_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),
-    }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    match (number, noun.strip_suffix('y')) {
-        (1, _) => format!("1 {noun}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        _ => format!("{number} {noun}s"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::review::{self, Done};
+use super::review::{self, CriticalPath, Done};
 use crate::graph::Graph;
 
 pub fn render(graph: &Graph, done: &Done) -> String {
@@ -37,10 +37,11 @@ pub fn value(graph: &Graph, done: &Done) -> Value {
         "nothing_to_do": review::nothing_left(graph, done),
         "summary": summary(graph, done),
         "critical_path": { "seconds": path.seconds, "steps": ids },
-        "phases": phases(graph, done),
+        "phases": phases(graph, done, &path),
         "hazards": review::sorted_hazards(graph),
         "tables": graph.tables,
         "left_behind": graph.left_behind,
+        "stream": graph.stream,
         "steps": graph.steps,
         "done": done,
         "probes": graph.probes,
@@ -69,6 +70,7 @@ pub fn summary(graph: &Graph, done: &Done) -> Value {
         "indexes": sums.indexes,
         "foreign_keys": sums.foreign_keys,
         "sequences": sums.sequences,
+        "change_streams": sums.streams,
         "removed": 0,
         "blocking": sums.blocking,
         "accepted": sums.accepted,
@@ -79,8 +81,8 @@ pub fn summary(graph: &Graph, done: &Done) -> Value {
     })
 }
 
-fn phases(graph: &Graph, done: &Done) -> Value {
-    let phases = review::phases(graph, done).into_iter().map(|facts| {
+fn phases(graph: &Graph, done: &Done, path: &CriticalPath) -> Value {
+    let phases = review::phases(graph, done, path).into_iter().map(|facts| {
         json!({
             "phase": facts.phase,
             "steps": facts.steps,

@@ -164,20 +164,24 @@ fn tables(graph: &Graph, most: usize) -> String {
     if graph.tables.is_empty() {
         return String::new();
     }
-    let mut out = String::from(
-        "| Table | Rows | Size | Load | Keys and indexes |\n| --- | ---: | ---: | --- | --- |\n",
+    let follows = graph.stream.is_some();
+    let (head, line) = if follows { (" Changes |", " --- |") } else { ("", "") };
+    let mut out = format!(
+        "| Table | Rows | Size | Load | Keys and indexes |{head}\n| --- | ---: | ---: | --- | --- |{line}\n"
     );
     for card in graph.tables.iter().take(most) {
-        out.push_str(&table_row(card));
+        out.push_str(&table_row(card, follows));
     }
     if graph.tables.len() > most {
-        out.push_str(&format!("| and {} more | | | | |\n", count(graph.tables.len() - most, "table")));
+        let last = if follows { " |" } else { "" };
+        let more = count(graph.tables.len() - most, "table");
+        out.push_str(&format!("| and {more} more | | | | |{last}\n"));
     }
     out.push('\n');
     out
 }
 
-fn table_row(card: &TableCard) -> String {
+fn table_row(card: &TableCard, follows: bool) -> String {
     let name = match card.source == card.target {
         true => markdown_code(&card.target.to_string()),
         false => {
@@ -193,7 +197,13 @@ fn table_row(card: &TableCard) -> String {
         true => format!("{}{filtered}", markdown(&card.load)),
         false => format!("{}{filtered}, table exists", markdown(&card.load)),
     };
-    format!("| {name} | {} | {} | {load} | {} |\n", short(card.rows), bytes(card.bytes), keys_text(card))
+    let changes = match (&card.changes, follows) {
+        (_, false) => String::new(),
+        (Some(by), true) => format!(" {} |", markdown(by)),
+        (None, true) => " no |".into(),
+    };
+    let (rows, size) = (short(card.rows), bytes(card.bytes));
+    format!("| {name} | {rows} | {size} | {load} | {} |{changes}\n", keys_text(card))
 }
 
 fn keys_text(card: &TableCard) -> String {
@@ -249,7 +259,7 @@ fn difference_lines(difference: &Difference) -> String {
 }
 
 fn order(graph: &Graph, done: &Done) -> String {
-    let phases = review::phases(graph, done);
+    let phases = review::phases(graph, done, &review::critical_path(graph, done));
     if phases.is_empty() {
         return String::new();
     }
@@ -260,7 +270,7 @@ fn order(graph: &Graph, done: &Done) -> String {
     };
     let mut body = String::new();
     for (number, facts) in phases.iter().enumerate() {
-        let name = review::phase_name(facts.phase);
+        let name = facts.phase.word();
         let text = markdown(&phase_text(facts));
         body.push_str(&format!("{}. **{name}**: {text}, {}\n", number + 1, seconds(facts.seconds)));
     }
@@ -356,6 +366,15 @@ mod tests {
         }
         assert!(page.contains("Left out to fit one comment"), "{page}");
         assert!(page.contains("and 2 962 tables more"), "{page}");
+    }
+
+    #[test]
+    fn followed_tables_are_told_from_the_others() {
+        let page = render(&sample::followed(), &Done::new(), None);
+        assert!(page.contains("| Keys and indexes | Changes |\n"), "{page}");
+        assert!(page.contains("| pk, 1 unique, 1 index | by id |\n"), "{page}");
+        assert!(page.contains("| pk, 3 indexes, 1 fk | no |\n"), "{page}");
+        assert!(page.contains("stream/synced"), "the SQL part names the steps:\n{page}");
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod sample;
 pub mod saved_catalog;
 pub mod schema;
 pub mod screen;
+pub mod serve;
 pub mod show;
 pub mod signals;
 pub mod source_text;

@@ -1,6 +1,8 @@
 //! Numbers as people read them: rows, bytes, durations, counts with their noun. Always marked
 //! where a figure is an estimate; never used where an exact number decides something.
 
+pub use crate::catalog::noun::plural;
+
 /// A count, exact, in groups of three: `4 102`.
 pub fn exact(number: u64) -> String {
     let digits = number.to_string();
@@ -82,25 +84,6 @@ pub fn millis(millis: u64) -> String {
 /// A count with its noun: `1 index`, `3 indexes`.
 pub fn count(number: usize, noun: &str) -> String {
     format!("{} {}", exact(number as u64), plural(number, noun))
-}
-
-/// The noun alone, in the number asked for.
-pub fn plural(number: usize, noun: &str) -> String {
-    if number == 1 {
-        return noun.into();
-    }
-    if let Some((first, rest)) = noun.split_once(" analyzed") {
-        return format!("{} analyzed{rest}", plural(number, first));
-    }
-    for ending in ["s", "x", "ch", "sh"] {
-        if noun.ends_with(ending) {
-            return format!("{noun}es");
-        }
-    }
-    match noun.strip_suffix('y') {
-        Some(stem) if !noun.ends_with("ey") && !noun.ends_with("ay") => format!("{stem}ies"),
-        _ => format!("{noun}s"),
-    }
 }
 
 #[cfg(test)]

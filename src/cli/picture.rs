@@ -40,12 +40,13 @@ pub fn picture(graph: &Graph, done: &Done, level: GraphLevel, only_critical: boo
 /// Phases one after the other: their edges are their order.
 fn phases(graph: &Graph, done: &Done) -> Picture {
     let node = |facts: review::PhaseFacts| Node {
-        title: review::phase_name(facts.phase).into(),
+        title: facts.phase.word().into(),
         detail: format!("{}, {}", phase_text(&facts), seconds(facts.seconds)),
         done: facts.steps == facts.done,
         critical: facts.seconds > 0.0,
     };
-    let nodes: Vec<Node> = review::phases(graph, done).into_iter().map(node).collect();
+    let path = review::critical_path(graph, done);
+    let nodes: Vec<Node> = review::phases(graph, done, &path).into_iter().map(node).collect();
     let edges = (1..nodes.len()).map(|at| (at - 1, at)).collect();
     Picture { nodes, edges }
 }
@@ -53,7 +54,7 @@ fn phases(graph: &Graph, done: &Done) -> Picture {
 fn table_of(step: &Step) -> String {
     match &step.table {
         Some(table) => table.to_string(),
-        None => review::phase_name(step.phase).into(),
+        None => step.phase.word().into(),
     }
 }
 

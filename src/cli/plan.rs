@@ -13,21 +13,27 @@ use super::review::{self, Done};
 use super::text::SavedAs;
 use super::write::{Access, atomic};
 use super::{Face, dot, exit, json, markdown, mermaid, plan_file, sql, text};
-use crate::graph::Graph;
+use crate::graph::{Graph, digest};
+use crate::runtime::Planned;
 
 pub async fn run(args: &PlanArgs, face: &Face) -> Result<u8, Failure> {
-    let Made { loaded, planned, done, .. } = making::make(face, &args.saved, args.probe).await?;
-    let graph = &planned.graph;
-    let saved = plan_file::saved(graph, &loaded.plan.digest, Timestamp::now(), args.valid_for);
-    let named = args.out.as_ref().map(|path| plan_file::named(path, &saved));
-    if let Some(path) = &args.out {
-        plan_file::write(path, &saved)?;
-    }
+    let Made { loaded, planned: Planned { graph, .. }, done, .. } =
+        making::make(face, &args.saved, args.probe).await?;
+    let graph = &graph;
+    let goal = digest::goal(graph);
+    let named = match &args.out {
+        Some(path) => {
+            let saved = plan_file::saved(graph, &goal, &loaded.plan.digest, Timestamp::now(), args.valid_for);
+            plan_file::write(path, &saved)?;
+            Some(plan_file::named(path, &saved))
+        }
+        None => None,
+    };
     emit(&args.emit, graph, &done, named.as_ref(), face)?;
     if !on_stdout(&args.emit) {
         let look = Look { all: args.all, ..face.screen.look() };
         face.screen.out(&text::render(graph, &done, look));
-        closing(face, graph, &done, named.as_ref(), &saved.goal);
+        closing(face, graph, &done, named.as_ref(), &goal);
     }
     Ok(verdict(graph, &done, args.detailed_exitcode))
 }

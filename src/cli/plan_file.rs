@@ -18,18 +18,24 @@ const FORMAT: &str = "towpath.plan/1";
 /// Bytes of the largest plan file that is read.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// The plan as it is saved, made now. `config`: digest of the YAML.
-pub fn saved(graph: &Graph, config: &str, now: Timestamp, valid_for: Duration) -> SavedPlan {
+/// The plan as it is saved, made now. `goal`: digest of the goal; `config`: of the YAML.
+pub fn saved<'g>(
+    graph: &'g Graph,
+    goal: &str,
+    config: &str,
+    now: Timestamp,
+    valid_for: Duration,
+) -> SavedPlan<&'g Graph> {
     let expires = now.checked_add(valid_for).unwrap_or(Timestamp::MAX);
     let mut saved = SavedPlan {
-        format: FORMAT.into(),
-        digest: String::new(),
-        goal: digest::goal(graph),
-        tool: Tool { version: env!("CARGO_PKG_VERSION").into(), planner: PLANNER },
-        created_at: stamp(now),
-        expires_at: stamp(expires),
         config: config.into(),
-        graph: graph.clone(),
+        created_at: stamp(now),
+        digest: String::new(),
+        expires_at: stamp(expires),
+        format: FORMAT.into(),
+        goal: goal.into(),
+        graph,
+        tool: Tool { version: env!("CARGO_PKG_VERSION").into(), planner: PLANNER },
     };
     saved.digest = digest::digest(&saved);
     saved
@@ -40,13 +46,13 @@ fn stamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-pub fn write(path: &Path, saved: &SavedPlan) -> Result<(), Failure> {
+pub fn write(path: &Path, saved: &SavedPlan<&Graph>) -> Result<(), Failure> {
     let text = digest::canonical(saved);
     atomic(path, text.as_bytes(), Access::Private)
 }
 
 /// How the closing lines name it.
-pub fn named(path: &Path, saved: &SavedPlan) -> SavedAs {
+pub fn named<G>(path: &Path, saved: &SavedPlan<G>) -> SavedAs {
     let expires = saved.expires_at.parse::<Timestamp>();
     SavedAs {
         path: path.display().to_string(),
@@ -122,10 +128,9 @@ pub fn unexpected(expect: &str, goal: &str) -> Failure {
         .help("nothing was changed; review the plan again, then expect its digest")
 }
 
-/// The plan that was approved against the plan made now.
-pub fn same_goal(saved: &SavedPlan, graph: &Graph) -> Result<(), Failure> {
-    let now = digest::goal(graph);
-    if now == saved.goal {
+/// The plan that was approved against the plan made now, whose goal has this digest.
+pub fn same_goal(saved: SavedPlan, graph: &Graph, goal: &str) -> Result<(), Failure> {
+    if goal == saved.goal {
         return Ok(());
     }
     let mut failure = Failure::new(exit::STALE, "the plan is stale").code("E401");
@@ -149,8 +154,15 @@ mod tests {
 
     const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
+    fn saved_at_first(graph: &Graph) -> SavedPlan<&Graph> {
+        saved(graph, &digest::goal(graph), "sha256:51aa", Timestamp::UNIX_EPOCH, WEEK)
+    }
+
     fn plan() -> SavedPlan {
-        saved(&sample::graph(), "sha256:51aa", Timestamp::UNIX_EPOCH, WEEK)
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("plan.json");
+        write(&path, &saved_at_first(&sample::graph())).map_err(|f| f.exit).expect("written");
+        read(&path).map_err(|f| f.exit).expect("whole")
     }
 
     fn exit_of<T>(result: Result<T, Failure>) -> Option<u8> {
@@ -161,8 +173,9 @@ mod tests {
     fn a_plan_reads_back_and_every_change_of_it_is_found() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("plan.json");
-        write(&path, &plan()).map_err(|f| f.exit).expect("written");
-        assert_eq!(read(&path).map_err(|f| f.exit).expect("whole"), plan());
+        let graph = sample::graph();
+        write(&path, &saved_at_first(&graph)).map_err(|f| f.exit).expect("written");
+        assert_eq!(read(&path).map_err(|f| f.exit).expect("whole").graph, graph);
         let text = std::fs::read_to_string(&path).expect("readable");
         for (from, to) in [
             ("30200000", "30200001"),
@@ -180,7 +193,8 @@ mod tests {
     fn y_27_another_version_and_another_file_are_refused() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("plan.json");
-        let mut other = plan();
+        let graph = sample::graph();
+        let mut other = saved_at_first(&graph);
         other.tool.planner += 1;
         write(&path, &other).map_err(|f| f.exit).expect("written");
         assert_eq!(exit_of(read(&path)), Some(exit::STALE));
@@ -208,8 +222,9 @@ mod tests {
             statements[0] = "create table app.accounts (id int)".into();
         }
         graph.steps[0].inputs = "sha256:01".into();
-        assert_eq!(exit_of(same_goal(&plan(), &sample::graph())), None);
-        let failure = same_goal(&plan(), &graph).expect_err("it is stale");
+        let against = |graph: &Graph| same_goal(plan(), graph, &digest::goal(graph));
+        assert_eq!(exit_of(against(&sample::graph())), None);
+        let failure = against(&graph).expect_err("it is stale");
         assert_eq!(failure.exit, exit::STALE);
         let super::super::failure::What::Message(message) = failure.what else { panic!("a message") };
         assert!(message.details.iter().any(|text| text.contains("app.accounts/create")), "{message:?}");

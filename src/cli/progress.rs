@@ -252,7 +252,14 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
         Event::Retrying { step, attempt, millis: wait, error } => {
             Some(format!("{}: {}; attempt {attempt} in {}", line(step), line(error), millis(*wait)))
         }
-        Event::Recopying { table, why } => Some(format!("{table} is copied again: {}", line(why))),
+        Event::Recopying { table, why, .. } => Some(format!("{table} is copied again: {}", line(why))),
+        Event::StreamOpened { position, tables } if verbose > 0 => {
+            Some(format!("changes of {} are read from {position} on", count(*tables, "table")))
+        }
+        Event::ReadingPaused { why } => Some(format!("reading from the source is paused: {}", line(why))),
+        Event::ReadingResumed { millis: after } => {
+            Some(format!("reading from the source goes on after {}", millis(*after)))
+        }
         Event::Stopping => {
             Some("stopping: what runs is finished, nothing new starts (again: abort at once)".into())
         }
@@ -307,7 +314,28 @@ fn json_of(event: &Event) -> Option<Value> {
         Event::Retrying { step, attempt, millis, error } => json!({
             "event": "retrying", "step": step, "attempt": attempt, "millis": millis, "error": error
         }),
-        Event::Recopying { table, why } => json!({ "event": "recopying", "table": table, "why": why }),
+        Event::Recopying { step, table, done, why } => json!({
+            "event": "recopying", "step": step, "table": table, "done": done, "why": why
+        }),
+        Event::StreamOpened { position, tables } => {
+            json!({ "event": "stream_opened", "position": position, "tables": tables })
+        }
+        Event::Streamed {
+            position,
+            lag_bytes,
+            lag,
+            transactions,
+            rows,
+            buffered_bytes,
+            spilled_bytes,
+            tables: _,
+        } => json!({
+            "event": "streamed", "position": position, "lag_bytes": lag_bytes,
+            "lag_seconds": lag.map(|lag| lag.as_secs_f64()), "transactions": transactions, "rows": rows,
+            "buffered_bytes": buffered_bytes, "spilled_bytes": spilled_bytes
+        }),
+        Event::ReadingPaused { why } => json!({ "event": "reading_paused", "why": why }),
+        Event::ReadingResumed { millis } => json!({ "event": "reading_resumed", "millis": millis }),
         Event::SequenceSet { step, value } => {
             json!({ "event": "sequence_set", "step": step, "value": value })
         }

@@ -21,6 +21,8 @@ pub struct Summary {
     pub indexes: usize,
     pub foreign_keys: usize,
     pub sequences: usize,
+    /// Tables whose changes are followed.
+    pub streams: usize,
     pub blocking: usize,
     pub accepted: usize,
     pub warnings: usize,
@@ -40,7 +42,9 @@ pub fn summary(graph: &Graph, done: &Done) -> Summary {
         keys: graph.tables.iter().map(|card| card.keys.len()).sum(),
         indexes: graph.tables.iter().map(|card| card.indexes.len()).sum(),
         foreign_keys: graph.tables.iter().map(|card| card.foreign_keys.len()).sum(),
-        sequences: graph.steps.iter().filter(sequence).count(),
+        sequences: graph.steps.iter().filter(sequence).count()
+            + graph.stream.as_ref().map_or(0, |stream| stream.sequences.len()),
+        streams: graph.stream.as_ref().map_or(0, |stream| stream.tables.len()),
         blocking: standing(Hazard::blocks),
         accepted: standing(|h| !h.blocks() && accepted(h)),
         warnings: standing(|h| h.level == Level::Warn && !accepted(h)),
@@ -75,20 +79,71 @@ fn rank(hazard: &Hazard) -> (bool, bool, Level) {
     (hazard.blocks(), accepted(hazard), hazard.level)
 }
 
-/// The table a hazard's place names, and the column if it names one.
-pub fn place<'a>(graph: &'a Graph, hazard: &Hazard) -> Option<(&'a TableCard, Option<String>)> {
-    let parts = split(&hazard.at).ok()?;
-    let find = |test: &dyn Fn(&Name) -> bool| graph.tables.iter().find(|card| test(&card.source));
-    let by_name = |name: &str| find(&|source| source.name == name);
-    let qualified = |schema: &str, name: &str| find(&|s| s.schema == schema && s.name == name);
-    match parts.as_slice() {
-        [table] => by_name(table).map(|card| (card, None)),
-        [first, second] => match qualified(first, second) {
-            Some(card) => Some((card, None)),
-            None => by_name(first).map(|card| (card, Some(second.clone()))),
-        },
-        [schema, table, column] => qualified(schema, table).map(|card| (card, Some(column.clone()))),
-        _ => None,
+/// A hazard, with the column its place names if it names one.
+pub type Found<'a> = (&'a Hazard, Option<String>);
+
+/// Hazards by the tables that their places name: looked up once, however many tables there are.
+pub struct Hazards<'a> {
+    /// By the table's name on the target, as sorted.
+    of: HashMap<&'a Name, Vec<Found<'a>>>,
+    /// Those that hang on no table, as sorted.
+    pub general: Vec<&'a Hazard>,
+}
+
+impl<'a> Hazards<'a> {
+    pub fn new(graph: &'a Graph) -> Self {
+        let places = Places::new(graph);
+        let mut hazards = Self { of: HashMap::new(), general: Vec::new() };
+        for hazard in sorted_hazards(graph) {
+            match places.find(&hazard.at) {
+                Some((card, column)) => {
+                    hazards.of.entry(&card.target).or_default().push((hazard, column));
+                }
+                None => hazards.general.push(hazard),
+            }
+        }
+        hazards
+    }
+
+    /// Those of a table.
+    pub fn of(&self, card: &TableCard) -> &[Found<'a>] {
+        self.of.get(&card.target).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Tables by their names on the source.
+struct Places<'a> {
+    qualified: HashMap<(&'a str, &'a str), &'a TableCard>,
+    /// The first of that name.
+    named: HashMap<&'a str, &'a TableCard>,
+}
+
+impl<'a> Places<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut places = Self { qualified: HashMap::new(), named: HashMap::new() };
+        for card in &graph.tables {
+            let Name { schema, name } = &card.source;
+            places.qualified.entry((schema, name)).or_insert(card);
+            places.named.entry(name).or_insert(card);
+        }
+        places
+    }
+
+    /// The table that a place names, and the column if it names one.
+    fn find(&self, at: &str) -> Option<(&'a TableCard, Option<String>)> {
+        let parts = split(at).ok()?;
+        let named = |name: &String| self.named.get(name.as_str()).copied();
+        let qualified =
+            |schema: &String, name: &String| self.qualified.get(&(schema.as_str(), name.as_str())).copied();
+        match parts.as_slice() {
+            [table] => named(table).map(|card| (card, None)),
+            [first, second] => match qualified(first, second) {
+                Some(card) => Some((card, None)),
+                None => named(first).map(|card| (card, Some(second.clone()))),
+            },
+            [schema, table, column] => qualified(schema, table).map(|card| (card, Some(column.clone()))),
+            _ => None,
+        }
     }
 }
 
@@ -104,8 +159,7 @@ pub struct PhaseFacts {
     pub seconds: f64,
 }
 
-pub fn phases(graph: &Graph, done: &Done) -> Vec<PhaseFacts> {
-    let path = critical_path(graph, done);
+pub fn phases(graph: &Graph, done: &Done, path: &CriticalPath) -> Vec<PhaseFacts> {
     let mut phases: BTreeMap<Phase, PhaseFacts> = BTreeMap::new();
     for step in &graph.steps {
         let facts = phases.entry(step.phase).or_insert_with(|| PhaseFacts {
@@ -135,23 +189,14 @@ fn count_kind(kinds: &mut Vec<(String, usize)>, kind: String) {
     }
 }
 
-pub fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Schema => "schema",
-        Phase::Load => "load",
-        Phase::Index => "indexes",
-        Phase::Key => "keys",
-        Phase::Sequence => "sequences",
-        Phase::Finish => "finish",
-    }
-}
-
 /// What a step makes or does, as a noun: `table`, `index`, `foreign key`.
 pub fn kind(step: &Step) -> String {
     match &step.action {
         Action::Copy { .. } => return "copy".into(),
         Action::SetSequence { .. } => return "sequence".into(),
         Action::Check { .. } => return "check".into(),
+        Action::OpenCapture { .. } => return "change log".into(),
+        Action::CatchUp { .. } => return "catch-up".into(),
         Action::Sql { .. } => {}
     }
     if step.id.ends_with("/validate") {
@@ -183,7 +228,7 @@ pub struct CriticalPath {
 }
 
 pub fn critical_path(graph: &Graph, done: &Done) -> CriticalPath {
-    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut at: HashMap<&str, usize> = HashMap::with_capacity(graph.steps.len());
     let mut best: Vec<(f64, Option<usize>)> = Vec::with_capacity(graph.steps.len());
     for (number, step) in graph.steps.iter().enumerate() {
         let own = if done.contains(&step.id) { 0.0 } else { step.estimate.seconds };
@@ -249,16 +294,13 @@ mod tests {
     #[test]
     fn a_hazard_finds_its_table_in_every_spelling() {
         let graph = sample::graph();
-        let mut hazard = sample::hazard("D105", Level::Block, "users.legacy_flags");
-        let found =
-            |hazard: &Hazard| place(&graph, hazard).map(|(card, column)| (card.target.to_string(), column));
-        assert_eq!(found(&hazard), Some(("app.accounts".into(), Some("legacy_flags".into()))));
-        hazard.at = "public.users".into();
-        assert_eq!(found(&hazard), Some(("app.accounts".into(), None)));
-        hazard.at = "public.users.legacy_flags".into();
-        assert_eq!(found(&hazard), Some(("app.accounts".into(), Some("legacy_flags".into()))));
-        hazard.at = "nothing".into();
-        assert_eq!(found(&hazard), None);
+        let places = Places::new(&graph);
+        let found = |at: &str| places.find(at).map(|(card, column)| (card.target.to_string(), column));
+        let column = Some(("app.accounts".to_string(), Some("legacy_flags".to_string())));
+        assert_eq!(found("users.legacy_flags"), column);
+        assert_eq!(found("public.users"), Some(("app.accounts".into(), None)));
+        assert_eq!(found("public.users.legacy_flags"), column);
+        assert_eq!(found("nothing"), None);
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! A hand-made graph for the tests of the renderers: two tables, a rename, hazards of each
 //! standing, names that try to break out of every format.
 
+use std::sync::Arc;
+
 use crate::catalog::probe::Measured;
 use crate::catalog::{ColumnMap, Form, Name, Place, Projection, Type};
-use crate::diff::LeftBehind;
+use crate::change::{Followed, Identity};
 use crate::diff::difference::{Change, Difference};
 use crate::diff::hazard::{Hazard, Level, Standing};
-use crate::graph::{Action, EndFacts, Estimate, Graph, Phase, Step, TableCard};
+use crate::diff::{LeftBehind, id};
+use crate::graph::{Action, CatchUpTo, EndFacts, Estimate, Graph, Phase, Step, Stream, TableCard};
+use crate::plan::Mode;
 
 pub fn graph() -> Graph {
     Graph {
@@ -22,7 +26,33 @@ pub fn graph() -> Graph {
             left("view", "totals", "not carried yet"),
             left("table", "tmp_a", "skipped by \"tmp_*\""),
         ],
+        stream: None,
     }
+}
+
+/// The graph with the changes of one of its tables followed.
+pub fn followed() -> Graph {
+    let mut graph = graph();
+    graph.hazards.clear();
+    graph.tables[0].changes = Some("by id".into());
+    let table = Followed {
+        projection: projection("users", "accounts"),
+        identity: Identity::Columns(vec![0]),
+        skipped: Vec::new(),
+    };
+    graph.stream = Some(Stream { tables: vec![table], mode: Mode::Batch, sequences: Vec::new() });
+    let hash = || "sha256:00".to_string();
+    let mut open = sql(id::OPEN, Phase::Capture, &[], 0.005, "");
+    open.action = Action::OpenCapture { followed: hash() };
+    graph.steps.insert(2, open);
+    for (id, phase, to) in
+        [(id::CONSISTENT, Phase::Key, CatchUpTo::Consistent), (id::SYNCED, Phase::Sync, CatchUpTo::Head)]
+    {
+        let mut step = sql(id, phase, &["app.orders/copy"], 0.005, "");
+        step.action = Action::CatchUp { followed: hash(), to };
+        graph.steps.push(step);
+    }
+    graph
 }
 
 /// A graph whose every name and text tries to break the format it is shown in.
@@ -114,6 +144,7 @@ fn accounts() -> TableCard {
         columns: 9,
         form: "binary".into(),
         filter: None,
+        changes: None,
         differences: vec![
             difference(Change::Renamed, "full_name", "text", "display_name text"),
             difference(Change::Skipped, "legacy_flags", "integer", ""),
@@ -205,7 +236,7 @@ fn copy(target: &str, source: &str, rows: u64, seconds: f64) -> Step {
     let mut step = of("app", target, sql(&id, Phase::Load, &[&create], seconds, ""));
     step.estimate = Estimate { rows, bytes: rows * 464, seconds };
     step.action = Action::Copy {
-        projection: Box::new(projection(source, target)),
+        projection: Arc::new(projection(source, target)),
         empty: Vec::new(),
         replace: false,
         frozen: false,

@@ -45,7 +45,7 @@ fn find<'a>(graph: &'a Graph, id: &str) -> Result<&'a Step, Failure> {
 fn step_page(graph: &Graph, step: &Step) -> String {
     let mut out = format!("{}\n", line(&step.id));
     let mut row = |name: &str, value: String| out.push_str(&format!("  {name:<9} {value}\n"));
-    row("phase", review::phase_name(step.phase).into());
+    row("phase", step.phase.word().into());
     row("does", review::kind(step));
     if let Some(table) = &step.table {
         row("table", table.to_string());

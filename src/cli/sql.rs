@@ -4,7 +4,7 @@
 use super::escape::line;
 use super::number::{bytes, short};
 use super::review::Done;
-use crate::graph::{Action, Graph, Step};
+use crate::graph::{Action, CatchUpTo, Graph, Step};
 
 pub fn render(graph: &Graph, done: &Done) -> String {
     let mut out = format!(
@@ -53,6 +53,15 @@ pub fn step_sql(step: &Step, done: bool) -> String {
         Action::Check { query, message } => {
             out.push_str(&format!("-- must return no row: {}\n", line(message)));
             push_all(&mut out, std::slice::from_ref(query));
+        }
+        Action::OpenCapture { .. } => {
+            out.push_str("-- make the source keep its changes, and take the snapshot of all copies there\n");
+        }
+        Action::CatchUp { to: CatchUpTo::Consistent, .. } => {
+            out.push_str("-- apply changes up to the latest start of any copy: all rows belong together\n");
+        }
+        Action::CatchUp { to: CatchUpTo::Head, .. } => {
+            out.push_str("-- apply changes up to what the source has then\n");
         }
         Action::SetSequence { source, sequence, margin } => out.push_str(&format!(
             "-- set {} beyond the value of {} at that time, by {margin}\n",

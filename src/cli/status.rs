@@ -1,5 +1,5 @@
-//! `status`: what the target remembers of a plan: steps done, tables half copied, runs, the lock,
-//! the next command. Reads the target's own state and nothing else.
+//! `status`: what the target remembers of a plan: steps done, tables half copied, what is left,
+//! runs, the lock, the next command. Reads the target's own state and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,13 @@ use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
 use super::{Face, exit};
 use crate::catalog::Name;
-use crate::checkpoint::{Progress, RunRecord};
+use crate::checkpoint::{PlannedStep, Progress, RunRecord};
 use crate::engine::LockHolder;
 
 /// Runs listed, newest first.
 const RUNS_MAX: usize = 5;
+/// Steps listed that are left, in the plan's order.
+const LEFT_MAX: usize = 10;
 
 /// Everything that is shown.
 struct Status {
@@ -62,10 +64,17 @@ fn standing(status: &Status) -> Standing {
         _ if status.holder.is_some() => Standing::Running,
         None => Standing::New,
         Some(Some("done")) => Standing::Done,
+        // Killed after its last step, or stopped just then.
+        _ if is_complete(&status.progress) => Standing::Done,
         Some(Some("partial")) => Standing::Partial,
         Some(Some(_)) => Standing::Failed,
         Some(None) => Standing::Broken,
     }
+}
+
+/// Everything that the last apply worked towards is done.
+fn is_complete(progress: &Progress) -> bool {
+    !progress.planned.is_empty() && progress.left().is_empty()
 }
 
 fn last_run(progress: &Progress) -> Option<&RunRecord> {
@@ -122,6 +131,7 @@ fn render(status: &Status, look: Look) -> String {
     for (table, (chunks, of, rows)) in half_copied(&status.progress) {
         page.say(&format!("  half    {table}: {chunks} of {of} chunks, {} rows", exact(rows)));
     }
+    left(&mut page, &status.progress);
     runs(&mut page, &status.progress);
     if let Some(goal) = &status.progress.digest {
         page.say(&format!("  goal    {}", super::text::short_digest(goal)));
@@ -132,6 +142,35 @@ fn render(status: &Status, look: Look) -> String {
     }
     page.line(Line::new().text("  next    ").add(Tone::Strong, next(standing)));
     page.finish()
+}
+
+/// How many steps each phase still has, in the order of the phases.
+fn left_by_phase(left: &[&PlannedStep]) -> Vec<(String, usize)> {
+    let mut phases: Vec<(String, usize)> = Vec::new();
+    for planned in left {
+        match phases.iter_mut().find(|(phase, _)| *phase == planned.phase) {
+            Some((_, steps)) => *steps += 1,
+            None => phases.push((planned.phase.clone(), 1)),
+        }
+    }
+    phases
+}
+
+/// What the last apply worked towards and has not reached.
+fn left(page: &mut Page, progress: &Progress) {
+    let left = progress.left();
+    if left.is_empty() {
+        return;
+    }
+    let phases: Vec<String> =
+        left_by_phase(&left).iter().map(|(phase, steps)| format!("{} {steps}", line(phase))).collect();
+    page.say(&format!("  left    {}: {}", count(left.len(), "step"), phases.join(", ")));
+    for planned in left.iter().take(LEFT_MAX) {
+        page.say(&format!("          {}", line(&planned.step)));
+    }
+    if left.len() > LEFT_MAX {
+        page.say(&format!("          and {} more", left.len() - LEFT_MAX));
+    }
 }
 
 fn runs(page: &mut Page, progress: &Progress) {
@@ -164,6 +203,7 @@ fn value(status: &Status) -> Value {
         "rows": rows,
         "bytes": size,
         "half_copied": half.collect::<Vec<_>>(),
+        "left": status.progress.left(),
         "runs": status.progress.runs,
         "other_plans": status.others,
         "next": next(standing),
@@ -175,6 +215,13 @@ mod tests {
     use super::*;
     use crate::change::Position;
     use crate::checkpoint::{ChunkMark, StepMark};
+
+    const PLANNED: [(&str, &str); 4] = [
+        ("app.users/copy", "load"),
+        ("app.orders/copy", "load"),
+        ("app.orders/index/by_day", "indexes"),
+        ("app.orders/index/by_user", "indexes"),
+    ];
 
     fn run(at: &str, outcome: Option<&str>) -> RunRecord {
         RunRecord {
@@ -211,6 +258,10 @@ mod tests {
             chunks: vec![chunk("users", 1), chunk("orders", 1), chunk("orders", 2)],
             runs: vec![run("2026-11-22T09:00:00Z", Some("failed")), run("2026-11-22T10:00:00Z", outcome)],
             stream: None,
+            planned: PLANNED
+                .iter()
+                .map(|(step, phase)| PlannedStep { step: (*step).into(), phase: (*phase).into() })
+                .collect(),
         };
         Status { name: "shop".into(), progress, holder: None, others: Vec::new() }
     }
@@ -222,6 +273,28 @@ mod tests {
         assert!(shown.contains("  half    app.orders: 2 of 9 chunks, 200 rows\n"), "{shown}");
         assert!(!shown.contains("app.users:"), "{shown}");
         assert!(shown.ends_with("  next    towpath apply\n"), "{shown}");
+        let left = "  left    3 steps: load 1, indexes 2\n          app.orders/copy\n          app.orders/index/by_day\n";
+        assert!(shown.contains(left), "{shown}");
+    }
+
+    #[test]
+    fn a_run_killed_after_its_last_step_is_done() {
+        let mut status = status(None);
+        status.progress.planned.truncate(1);
+        assert_eq!(standing(&status), Standing::Done);
+        status.progress.planned.clear();
+        assert_eq!(standing(&status), Standing::Broken);
+    }
+
+    #[test]
+    fn a_long_list_of_what_is_left_is_cut() {
+        let mut status = status(None);
+        let more = (0..20).map(|at| PlannedStep { step: format!("t{at}/analyze"), phase: "finish".into() });
+        status.progress.planned.extend(more);
+        let shown = render(&status, Look::default());
+        assert!(shown.contains("  left    23 steps: load 1, indexes 2, finish 20\n"), "{shown}");
+        assert!(shown.contains("          t6/analyze\n          and 13 more\n"), "{shown}");
+        assert_eq!(value(&status)["left"].as_array().map(Vec::len), Some(23));
     }
 
     #[test]

@@ -79,8 +79,13 @@ impl Tally {
                 self.running.entry(step.clone()).or_default().attempt = *attempt;
             }
             Event::Stopping => self.stopping = true,
+            Event::Recopying { done: true, .. } => self.done = self.done.saturating_sub(1),
             Event::StepSkipped { .. }
             | Event::Recopying { .. }
+            | Event::StreamOpened { .. }
+            | Event::Streamed { .. }
+            | Event::ReadingPaused { .. }
+            | Event::ReadingResumed { .. }
             | Event::SequenceSet { .. }
             | Event::Verified { .. }
             | Event::Finished { .. } => {}
@@ -107,14 +112,21 @@ impl Tally {
         }
     }
 
-    fn moved(&mut self, step: &str, rows: u64, bytes: u64, at: Duration) {
+    fn moved(&mut self, step: &str, rows: i64, bytes: i64, at: Duration) {
+        if rows < 0 && !self.expected.contains_key(step) {
+            // Of a copy that was over: its rows are expected anew when it begins again.
+            self.rows_total = self.rows_total.saturating_add_signed(rows);
+        }
+        self.rows = self.rows.saturating_add_signed(rows);
+        self.bytes = self.bytes.saturating_add_signed(bytes);
+        if rows <= 0 && bytes <= 0 && !self.running.contains_key(step) {
+            return self.remember(at);
+        }
         let running = self.running.entry(step.to_string()).or_default();
         running.copy = true;
-        running.rows += rows;
-        running.bytes += bytes;
+        running.rows = running.rows.saturating_add_signed(rows);
+        running.bytes = running.bytes.saturating_add_signed(bytes);
         let (so_far, total) = (running.rows, running.rows_total);
-        self.rows += rows;
-        self.bytes += bytes;
         if so_far > total {
             running_total(&mut self.running, step, so_far);
             self.expect(step, so_far);
@@ -156,7 +168,8 @@ impl Tally {
         if seconds < 0.5 {
             return (0.0, 0.0);
         }
-        ((self.rows - rows) as f64 / seconds, (self.bytes - bytes) as f64 / seconds)
+        let since = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        (since(self.rows, *rows), since(self.bytes, *bytes))
     }
 
     /// Seconds until the rows are in, at the present rate.
@@ -184,7 +197,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn moved(rows: u64) -> Event {
+    fn moved(rows: i64) -> Event {
         Event::Moved { step: COPY.into(), rows, bytes: rows * 100 }
     }
 
@@ -197,6 +210,25 @@ mod tests {
         tally.take(&moved(1_000_000), second(10));
         assert_eq!(tally.rate(second(10)), (100_000.0, 10_000_000.0));
         assert_eq!(tally.seconds_left(second(10)), Some(333.0));
+    }
+
+    #[test]
+    fn h_13_what_an_attempt_moved_in_vain_does_not_count() {
+        let mut tally = Tally::new(&sample::graph(), &Done::new());
+        tally.take(&Event::StepStarted { step: COPY.into() }, second(0));
+        for rows in [1_000, -1_000, 2_000, -500] {
+            tally.take(&moved(rows), second(1));
+        }
+        assert_eq!((tally.rows, tally.bytes, tally.rows_total), (1_500, 150_000, 34_300_000));
+        let done = Event::StepDone { step: COPY.into(), rows: 1_500, bytes: 0, millis: 1 };
+        tally.take(&done, second(2));
+        // All of it is to come again.
+        let table = crate::catalog::Name::new("app", "orders");
+        let again = Event::Recopying { step: COPY.into(), table, done: true, why: "it changed".into() };
+        tally.take(&again, second(3));
+        tally.take(&moved(-1_500), second(3));
+        assert_eq!((tally.rows, tally.done, tally.rows_total), (0, 0, 4_100_000));
+        assert!(tally.running.is_empty());
     }
 
     #[test]

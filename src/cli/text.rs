@@ -5,9 +5,9 @@ use super::card;
 use super::escape::{capped, line};
 use super::look::{Line, Look, Page, Tone};
 use super::number::{about, bytes, count, plural, seconds, short};
-use super::review::{self, Done, PhaseFacts, Summary};
+use super::review::{self, Done, Hazards, PhaseFacts, Summary};
 use crate::diff::hazard::{Hazard, Level};
-use crate::graph::{EndFacts, Graph};
+use crate::graph::{EndFacts, Graph, Phase, Stream};
 
 /// Where the plan was saved, for the closing lines.
 #[derive(Clone, Debug)]
@@ -29,9 +29,10 @@ pub fn render(graph: &Graph, done: &Done, look: Look) -> String {
     page.gap();
     let legend = card::legend(&look, review::blocked(graph));
     page.say(legend.trim_end());
-    cards(&mut page, graph, done);
+    let hazards = Hazards::new(graph);
+    cards(&mut page, graph, &hazards, done);
     left_behind(&mut page, graph);
-    general(&mut page, graph);
+    general(&mut page, &hazards.general);
     decide(&mut page, graph);
     order(&mut page, graph, done);
     closing(&mut page, graph, done);
@@ -72,17 +73,18 @@ fn nothing(page: &mut Page, graph: &Graph) {
     page.line(Line::new().add(Tone::Good, "Nothing to do").text(format!(": {text}.")));
 }
 
-fn cards(page: &mut Page, graph: &Graph, done: &Done) {
+fn cards(page: &mut Page, graph: &Graph, hazards: &Hazards<'_>, done: &Done) {
     let mut hidden = 0;
     let by_table = review::steps_by_table(graph);
     for card in &graph.tables {
         let steps = by_table.get(&card.target).map_or(&[][..], Vec::as_slice);
-        if !page.look.all && card::hidden(graph, card, steps, done) {
+        let hazards = hazards.of(card);
+        if !page.look.all && card::hidden(hazards, steps, done) {
             hidden += 1;
             continue;
         }
         page.gap();
-        card::render(page, graph, card, steps, done);
+        card::render(page, graph, card, hazards, steps, done);
     }
     if hidden > 0 {
         page.gap();
@@ -137,9 +139,7 @@ fn wrapped(page: &mut Page, heading: &str, parts: &[String]) {
 }
 
 /// Hazards that no card shows.
-fn general(page: &mut Page, graph: &Graph) {
-    let homeless = |hazard: &&Hazard| review::place(graph, hazard).is_none();
-    let hazards: Vec<&Hazard> = review::sorted_hazards(graph).into_iter().filter(homeless).collect();
+fn general(page: &mut Page, hazards: &[&Hazard]) {
     if !hazards.is_empty() {
         page.gap();
     }
@@ -204,11 +204,11 @@ pub fn yaml_text(text: &str) -> String {
 }
 
 fn order(page: &mut Page, graph: &Graph, done: &Done) {
-    let phases = review::phases(graph, done);
+    let path = review::critical_path(graph, done);
+    let phases = review::phases(graph, done, &path);
     if phases.is_empty() {
         return;
     }
-    let path = review::critical_path(graph, done);
     page.gap();
     let mut head = Line::new().add(Tone::Strong, "Order");
     head = head.text(format!(", {} on the critical path", about(path.seconds)));
@@ -219,15 +219,35 @@ fn order(page: &mut Page, graph: &Graph, done: &Done) {
     for (number, phase) in phases.iter().enumerate() {
         page.line(phase_line(number + 1, phase, graph));
     }
+    if let Some(stream) = &graph.stream {
+        afterwards(page, phases.len() + 1, stream);
+    }
+}
+
+/// What follows when apply is done.
+fn afterwards(page: &mut Page, number: usize, stream: &Stream) {
+    let mut line = |number: usize, name: &str, what: String, last: &str| {
+        let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, name, 10);
+        page.line(shown.text(format!(" {what}")).right(Tone::Dim, last));
+    };
+    let what = format!("{}, until the cutover", count(stream.tables.len(), "table"));
+    line(number, "follow", what, "towpath follow");
+    let sequences = count(stream.sequences.len(), "sequence");
+    line(number + 1, "cutover", format!("{sequences} set from the source"), "not by apply");
 }
 
 fn phase_line(number: usize, facts: &PhaseFacts, graph: &Graph) -> Line {
-    let shown =
-        Line::new().text(format!("  {number} ")).cell(Tone::Plain, review::phase_name(facts.phase), 10);
+    let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, facts.phase.word(), 10);
     let mut what = phase_text(facts);
-    if facts.phase == crate::graph::Phase::Load {
+    if facts.phase == Phase::Load {
         let sums = review::summary(graph, &Done::new());
         what = format!("{}, {} rows", count(facts.steps, "table"), short(sums.rows));
+    }
+    let followed = graph.stream.as_ref().map_or(0, |stream| stream.tables.len());
+    match facts.phase {
+        Phase::Capture => what = "the source keeps its changes from here on".into(),
+        Phase::Sync => what = format!("{}, up to the source's head", count(followed, "table")),
+        _ => {}
     }
     let shown = shown.text(format!(" {what}"));
     match (facts.steps - facts.done, facts.done) {
@@ -275,6 +295,7 @@ pub fn made(sums: &Summary) -> Vec<String> {
         (sums.keys, "unique key"),
         (sums.indexes, "index"),
         (sums.foreign_keys, "foreign key"),
+        (sums.streams, "change stream"),
         (sums.sequences, "sequence"),
     ] {
         if number > 0 {
@@ -330,6 +351,23 @@ mod tests {
         let expected = include_str!("text.expected");
         let shown = text(&[]);
         assert_eq!(shown, expected, "\n{shown}");
+    }
+
+    #[test]
+    fn a_followed_table_and_what_comes_after_apply_are_said() {
+        let shown = render(&sample::followed(), &Done::new(), Look::default());
+        for part in [
+            "> changes         followed after the load, by id",
+            "- changes         not followed (cdc: false)",
+            "2 capture    the source keeps its changes from here on",
+            "catch up   1 table, up to the source's head",
+            "follow     1 table, until the cutover",
+            "cutover    0 sequences set from the source",
+            "1 change stream",
+        ] {
+            assert!(shown.contains(part), "{part} is missing:\n{shown}");
+        }
+        assert!(!text(&[]).contains("changes"), "a plan without cdc says nothing of it");
     }
 
     #[test]

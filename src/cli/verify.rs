@@ -88,8 +88,8 @@ fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Vec<(VerifyLevel, V
             continue;
         }
         match groups.iter_mut().find(|(other, _)| *other == level) {
-            Some((_, group)) => group.push(table.projection.clone()),
-            None => groups.push((level, vec![table.projection.clone()])),
+            Some((_, group)) => group.push(Projection::clone(&table.projection)),
+            None => groups.push((level, vec![Projection::clone(&table.projection)])),
         }
     }
     Ok(groups)

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::escape::line;
 use super::exit;
 use super::failure::Failure;
+use crate::engine::crash::crash_point;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +31,17 @@ fn atomic_io(path: &Path, bytes: &[u8], access: Access) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_new(&temporary, bytes, access).and_then(|()| std::fs::rename(&temporary, path));
+    crash_point("plan::before_write");
+    let written = write_new(&temporary, bytes, access).and_then(|()| {
+        crash_point("plan::after_tmp_before_rename");
+        std::fs::rename(&temporary, path)
+    });
     if written.is_err() {
         // The first error is the one that matters.
         let _ = std::fs::remove_file(&temporary);
     }
     written?;
+    crash_point("plan::after_rename");
     sync_folder(folder)
 }
 

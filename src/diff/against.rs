@@ -17,13 +17,14 @@ use crate::plan::{Load, Problem};
 /// The target, ready to be asked by name.
 pub(super) struct There<'a> {
     pub tables: HashMap<&'a Name, &'a Table>,
+    /// The same by their names in small letters, where the target tells names apart so.
+    folded: HashMap<String, &'a Table>,
     /// What takes a relation's name, by name: `view`, `index`...
     relations: HashMap<Name, String>,
     triggers: HashMap<&'a Name, Vec<&'a Name>>,
     done: HashSet<&'a str>,
     /// Tables that this plan has put rows into.
     begun: HashSet<&'a Name>,
-    folds: bool,
 }
 
 impl<'a> There<'a> {
@@ -49,13 +50,15 @@ impl<'a> There<'a> {
                 _ => {}
             }
         }
+        let folds = road.to.features().folds_case;
+        let alike = target.tables.iter().filter(|_| folds);
         Self {
+            folded: alike.map(|table| (table.name.name.to_ascii_lowercase(), table)).collect(),
             tables: target.tables.iter().map(|table| (&table.name, table)).collect(),
             relations,
             triggers,
             done: progress.steps.iter().map(|mark| mark.step.as_str()).collect(),
             begun: progress.chunks.iter().map(|mark| &mark.table).collect(),
-            folds: road.to.features().folds_case,
         }
     }
 
@@ -65,14 +68,8 @@ impl<'a> There<'a> {
     }
 
     fn table(&self, name: &Name) -> Option<&'a Table> {
-        match self.tables.get(name) {
-            Some(table) => Some(table),
-            None if self.folds => {
-                let alike = |known: &&&Name| known.name.eq_ignore_ascii_case(&name.name);
-                self.tables.keys().find(alike).map(|known| self.tables[*known])
-            }
-            None => None,
-        }
+        let known = self.tables.get(name).copied();
+        known.or_else(|| self.folded.get(&name.name.to_ascii_lowercase()).copied())
     }
 }
 
@@ -130,8 +127,35 @@ pub(super) fn compare_table(road: &Road<'_>, table: &mut TableDiff, there: &Ther
         found.problems.push(lacks.into_iter().fold(problem, Problem::note));
     }
     if table.state == State::Present {
+        leave_comments(table, have, found);
         warn_extra(road, table, have, found);
         guard_rows(road, table, there, found);
+    }
+}
+
+/// What was there before keeps its own comment, or none: the other one is left behind.
+pub(super) fn leave_comment(
+    kind: &str,
+    name: Name,
+    want: &Option<String>,
+    have: Option<&String>,
+    found: &mut Found,
+) {
+    if want.is_some() && want.as_ref() != have {
+        let why = format!("the {kind} was there already, and what is there is not changed");
+        found.left(&format!("comment on {kind}"), name, why);
+    }
+}
+
+fn leave_comments(table: &TableDiff, have: &Table, found: &mut Found) {
+    let name = &table.want.name;
+    leave_comment("table", name.clone(), &table.want.comment, have.comment.as_ref(), found);
+    for column in &table.want.columns {
+        let there = have.column(&column.name).and_then(|there| there.comment.as_ref());
+        if column.comment.is_some() && column.comment.as_ref() != there {
+            let why = format!("table {name} was there already, and what is there is not changed");
+            found.left("comment on column", Name::new(&name.schema, &column.name), why);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One table's columns in the target's terms: names, types, defaults, generated expressions,
 //! identity, collation. What each change of type may do to values is asked in `values`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{Change, Difference};
@@ -98,18 +99,28 @@ fn map_column(
 ) {
     let road = work.road;
     let span = rule.map_or(work.intent.span, |rule| rule.span);
-    let Some((basis, own_checks)) = neutral_column(work, column, out, found) else { return };
+    let (basis, own_checks) = neutral_column(work, column, out, found);
     let typed = match type_of(work, &basis, rule, found) {
         Ok(typed) => typed,
         Err(problem) => return found.problems.push(*problem),
     };
     let name = out.renamed.get(&column.name).unwrap_or(&column.name).clone();
     check_name(road, work, &name, span, found);
+    // Default, generation and collation follow below, where they come.
     let mut want = Column {
         name: name.clone(),
         ty: typed.fit.ty.clone(),
         native: typed.fit.native.clone(),
-        ..basis.clone()
+        not_null: basis.not_null,
+        default: None,
+        generated: None,
+        identity: basis.identity,
+        collation: None,
+        storage: basis.storage.clone(),
+        compression: basis.compression.clone(),
+        inherited: basis.inherited,
+        portable: basis.portable,
+        comment: basis.comment.clone(),
     };
     if !road.same {
         out.stripped |= want.storage.take().is_some() | want.compression.take().is_some();
@@ -151,17 +162,17 @@ fn check_name(road: &Road<'_>, work: &Work<'_, '_>, name: &str, span: Span, foun
 }
 
 /// The column with what its domain says about it taken over, where the target has no domains.
-fn neutral_column(
+fn neutral_column<'c>(
     work: &Work<'_, '_>,
-    column: &Column,
+    column: &'c Column,
     out: &Columns,
     found: &mut Found,
-) -> Option<(Column, Vec<Check>)> {
-    let mut basis = column.clone();
+) -> (Cow<'c, Column>, Vec<Check>) {
     let mut checks = Vec::new();
     if work.road.same {
-        return Some((basis, checks));
+        return (Cow::Borrowed(column), checks);
     }
+    let mut basis = column.clone();
     let name = out.renamed.get(&column.name).unwrap_or(&column.name);
     for _ in 0..MOST_NESTED {
         let Some(kind) = user_type(work.road, &basis) else { break };
@@ -183,7 +194,7 @@ fn neutral_column(
             _ => break,
         }
     }
-    Some((basis, checks))
+    (Cow::Owned(basis), checks)
 }
 
 /// The user type that a column is of; none for arrays of it.

@@ -9,8 +9,9 @@ use super::difference::State;
 use super::found::Found;
 use super::road::Road;
 use super::same::Same;
-use super::{Diff, SequencePair, TableDiff, Wanted, id, naming, needed, sequences, tables};
-use crate::catalog::{Extension, Name, Schema, UserType};
+use super::{Diff, SequencePair, TableDiff, Wanted, following, id, naming, needed, sequences, tables};
+use crate::catalog::noun::counted;
+use crate::catalog::{Extension, Name, Schema, Sequence, UserType};
 use crate::checkpoint::Progress;
 use crate::plan::{Problem, Selection};
 
@@ -33,6 +34,7 @@ pub(super) fn run(
     look_at_ends(road, &tables, &mut found);
     look_at_grants(road, &sequences, &mut found);
     leave_behind(road, selection, &mut found);
+    let followed = following::look(road, &tables, &mut found);
 
     let there = There::new(road, progress);
     for table in &mut tables {
@@ -44,6 +46,7 @@ pub(super) fn run(
         types: compare_types(road, types, &there, &mut found),
         sequences: compare_sequences(road, sequences, &tables, &there, &mut found),
         tables,
+        followed,
         begun: !progress.steps.is_empty(),
         ..Diff::default()
     };
@@ -176,7 +179,9 @@ fn need_parent_keys(road: &Road<'_>, tables: &mut [TableDiff], found: &mut Found
             found.left("foreign key", Name::new(&schema, label), why);
             false
         });
-        table.want.foreign_keys = table.foreign_keys.iter().map(|key| key.want.clone()).collect();
+        if table.foreign_keys.len() < table.want.foreign_keys.len() {
+            table.want.foreign_keys = table.foreign_keys.iter().map(|key| key.want.clone()).collect();
+        }
     }
 }
 
@@ -217,10 +222,10 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
     for other in &source.others {
         *kinds.entry(&other.kind).or_default() += 1;
     }
-    let is_right = |kind: &str| matches!(kind, "policy" | "grant" | "owner" | "default privilege");
+    let is_right = |kind: &str| matches!(kind, "policy" | "grant" | "owner" | "default privileges");
     let sum = |rights: bool| {
         let kinds = kinds.iter().filter(|(kind, _)| is_right(kind) == rights);
-        kinds.map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+        kinds.map(|(kind, count)| counted(*count, kind)).collect::<Vec<_>>().join(", ")
     };
     for (code, rights) in [("U901", false), ("P804", true)] {
         if !sum(rights).is_empty() {
@@ -253,11 +258,17 @@ fn compare_schemas(
     let names = tables.iter().map(|table| table.want.name.schema.as_str());
     let names = names.chain(types.iter().map(|user_type| user_type.name.schema.as_str()));
     let names = names.chain(sequences.iter().map(|pair| pair.want.name.schema.as_str()));
-    let have: HashSet<&str> = road.target.schemas.iter().map(|schema| schema.name.as_str()).collect();
+    let have: HashMap<&str, &Schema> =
+        road.target.schemas.iter().map(|schema| (schema.name.as_str(), schema)).collect();
     let wanted = needed::map_schemas(road, names);
     let describe = |want: &Schema| (format!("schema {}", want.name), id::schema(&want.name));
-    let find = |want: &Schema| have.contains(want.name.as_str()).then(Vec::new);
-    against::compare_objects(wanted, there, describe, find, found)
+    let find = |want: &Schema| have.contains_key(want.name.as_str()).then(Vec::new);
+    let wanted = against::compare_objects(wanted, there, describe, find, found);
+    for schema in wanted.iter().filter(|wanted| wanted.state == State::Present) {
+        let have = have.get(schema.want.name.as_str()).and_then(|have| have.comment.as_ref());
+        against::leave_comment("schema", Name::new("", &schema.want.name), &schema.want.comment, have, found);
+    }
+    wanted
 }
 
 fn compare_extensions(
@@ -288,7 +299,13 @@ fn compare_types(
         let same = Same { road, lenient: there.did(&id::user_type(&want.name)) };
         Some(same.type_changes(have.get(&want.name)?, want))
     };
-    against::compare_objects(wanted, there, describe, find, found)
+    let wanted = against::compare_objects(wanted, there, describe, find, found);
+    for user_type in wanted.iter().filter(|wanted| wanted.state == State::Present) {
+        let have = have.get(&user_type.want.name).and_then(|have| have.comment.as_ref());
+        let UserType { name, comment, .. } = &user_type.want;
+        against::leave_comment("type", name.clone(), comment, have, found);
+    }
+    wanted
 }
 
 /// Sequences stand for themselves, but for those of identity columns: they stand as their table.
@@ -299,7 +316,8 @@ fn compare_sequences(
     there: &There<'_>,
     found: &mut Found,
 ) -> Vec<Wanted<SequencePair>> {
-    let have: HashMap<&Name, _> = road.target.sequences.iter().map(|have| (&have.name, have)).collect();
+    let have: HashMap<&Name, &Sequence> =
+        road.target.sequences.iter().map(|have| (&have.name, have)).collect();
     let states: HashMap<&Name, State> = tables.iter().map(|table| (&table.want.name, table.state)).collect();
     let same = Same { road, lenient: false };
     let (with_table, alone): (Vec<_>, Vec<_>) =
@@ -308,6 +326,11 @@ fn compare_sequences(
         |pair: &SequencePair| (format!("sequence {}", pair.want.name), id::sequence(&pair.want.name));
     let find = |pair: &SequencePair| Some(same.sequence_changes(have.get(&pair.want.name)?, &pair.want));
     let mut out = against::compare_objects(alone, there, describe, find, found);
+    for pair in out.iter().filter(|pair| pair.state == State::Present) {
+        let want = &pair.want.want;
+        let have = have.get(&want.name).and_then(|have| have.comment.as_ref());
+        against::leave_comment("sequence", want.name.clone(), &want.comment, have, found);
+    }
     out.extend(with_table.into_iter().map(|want| {
         let table = want.want.owner.as_ref().and_then(|owner| states.get(&owner.table));
         let state = table.copied().unwrap_or(State::Present);

@@ -91,3 +91,10 @@ fn parts_label(parts: &[IndexPart]) -> String {
         |part: &IndexPart| part.column.clone().or_else(|| part.expression.clone()).unwrap_or_default();
     parts.iter().map(label).collect::<Vec<_>>().join("-")
 }
+
+/// Makes the source keep its changes.
+pub const OPEN: &str = "capture/open";
+/// Changes up to where all rows belong together.
+pub const CONSISTENT: &str = "stream/consistent";
+/// Changes up to the source's head.
+pub const SYNCED: &str = "stream/synced";

@@ -14,13 +14,85 @@ const fn kind(code: &'static str, level: Level, title: &'static str, page: &'sta
 /// All hazards there are, sorted by code. Those whose page says so are not raised by this version.
 pub static KINDS: &[Kind] = &[
     kind("C501", Block, "no single snapshot over all tables or readers", ABSENT),
-    kind("C502", Stop, "change capture is not possible", ABSENT),
-    kind("C503", Block, "updates or deletes of a table cannot be identified", ABSENT),
+    kind(
+        "C502",
+        Stop,
+        "change capture is not possible",
+        "The source does not keep what following its changes needs, or this role may not use it: then a plan\n\
+         with cdc: true cannot be right, however its tables look.\n\
+         \n\
+         How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
+         planning: PostgreSQL needs wal_level = logical, free replication slots and senders, and a role with\n\
+         REPLICATION that owns the tables; SQLite needs the plan's consent to triggers.\n\
+         \n\
+         Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
+         cdc: false: the plan then is one full load, and writers stop meanwhile.",
+    ),
+    kind(
+        "C503",
+        Block,
+        "updates or deletes of a table cannot be identified",
+        "The change log tells a changed row by the table's replica identity. Where that is nothing, where it\n\
+         is the primary key of a table without one, or where one of its columns stays behind, the row to\n\
+         change cannot be found on the target. Publishing such a table would also make the application's own\n\
+         updates and deletes fail, so it is never tried: this stops. Where the key itself is not carried to\n\
+         the target the row is found by reading the whole table: this may be accepted.\n\
+         \n\
+         How it is found: From the source's catalog and what the plan skips.\n\
+         \n\
+         Ways out: Give the table a primary key; ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index\n\
+         without nulls, or FULL; carry the columns; or cdc: false for the table.",
+    ),
     kind("C504", Block, "cascades are invisible in the stream", ABSENT),
-    kind("C505", Block, "the log is kept shorter than the load takes", ABSENT),
-    kind("C506", Warn, "a slot may fill the source's disk", ABSENT),
-    kind("C507", Warn, "the stream does not carry all changes", ABSENT),
-    kind("C508", Block, "the source schema changed during sync", ABSENT),
+    kind(
+        "C505",
+        Block,
+        "the log is kept shorter than the load takes",
+        "Changes are applied once the rows are in. A log that the source removes before then leaves a gap that\n\
+         only another copy can close.\n\
+         \n\
+         How it is found: By asking the live source when planning.\n\
+         \n\
+         Ways out: Let the source keep more (PostgreSQL: max_slot_wal_keep_size), or copy less at a time.",
+    ),
+    kind(
+        "C506",
+        Warn,
+        "a slot may fill the source's disk",
+        "While changes are not applied the source keeps its log: while the rows are copied, while follow does\n\
+         not run, while the target is down. A full disk stops the source.\n\
+         \n\
+         How it is found: The plan follows a source with a log of its own and has no cdc.keep_log.\n\
+         \n\
+         Ways out: cdc: { keep_log: 20GB } gives the capture up before that much is kept, while towpath runs;\n\
+         max_slot_wal_keep_size on the server does so always. `towpath clean` removes a capture that is not\n\
+         needed any more.",
+    ),
+    kind(
+        "C507",
+        Warn,
+        "the stream does not carry all changes",
+        "A change log tells of rows. Structure, values of sequences and large objects are not in it: a change\n\
+         of structure stops the stream, sequences are set at the cutover. Where one of two tables that a\n\
+         foreign key joins is followed and the other is not, the key holds at the copy and at no time after:\n\
+         this blocks.\n\
+         \n\
+         How it is found: From the plan and the catalogs.\n\
+         \n\
+         Ways out: Follow both tables or neither, or leave the foreign key out.",
+    ),
+    kind(
+        "C508",
+        Block,
+        "the source schema changed during sync",
+        "A followed table's columns are not what the plan saw. What comes after that in the log has another\n\
+         shape, so following stops there; everything before it is in the target.\n\
+         \n\
+         How it is found: While running, from the log's own description of the table.\n\
+         \n\
+         Ways out: Undo the change on the source where nothing was written since. Otherwise the table is\n\
+         another one: bring the target to the new structure under another plan, or clean up and start over.",
+    ),
     kind(
         "C509",
         Block,
@@ -33,8 +105,28 @@ pub static KINDS: &[Kind] = &[
          Ways out: Drop or disable the triggers for the time of the load, or accept it where they are\n\
          known to do no harm.",
     ),
-    kind("C510", Stop, "the connection goes through a transaction pooler", ABSENT),
-    kind("C511", Warn, "a slot does not survive a failover", ABSENT),
+    kind(
+        "C510",
+        Stop,
+        "the connection goes through a transaction pooler",
+        "A pooler hands each transaction to another session: snapshots, locks and replication do not survive\n\
+         that.\n\
+         \n\
+         How it is found: By asking the live source when planning.\n\
+         \n\
+         Ways out: Give the plan a URL that goes to the server itself.",
+    ),
+    kind(
+        "C511",
+        Warn,
+        "a slot does not survive a failover",
+        "The place that the source keeps for a capture is on one server. After a failover to a standby it is\n\
+         gone, and with it what was not applied yet: the followed tables are then copied again.\n\
+         \n\
+         How it is found: By asking the live source when planning: it has standbys.\n\
+         \n\
+         Ways out: Plan the move for a time without a failover; PostgreSQL 17 can keep slots on a standby.",
+    ),
     kind(
         "D101",
         Stop,
@@ -150,8 +242,9 @@ pub static KINDS: &[Kind] = &[
         "K302",
         Block,
         "a table has neither primary key nor unique key without nulls",
-        "Such a table is copied as one chunk: a load that is interrupted starts over with it. Changes\n\
-         could not be followed, therefore it blocks where changes are followed; a plain load only warns.\n\
+        "Such a table is copied as one chunk: a load that is interrupted starts over with it. Its\n\
+         changes can be followed where the log carries whole rows, but each one reads the whole table to\n\
+         find its row: that blocks until it is accepted; a plain load only warns.\n\
          \n\
          How it is found: From the source's catalog and what the plan skips.\n\
          \n\

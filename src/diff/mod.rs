@@ -6,6 +6,7 @@ mod columns;
 mod compare;
 pub mod definition;
 pub mod difference;
+pub mod following;
 mod found;
 pub mod hazard;
 pub mod id;
@@ -22,14 +23,18 @@ mod tables;
 pub mod typemap;
 mod values;
 
+use std::sync::Arc;
+
 use crate::catalog::{
     Catalog, Dialect, Extension, ForeignKey, Index, Key, Name, Probe, Projection, Schema, Sequence, Table,
     UserType,
 };
+use crate::change::{Followed, Identity};
 use crate::checkpoint::Progress;
 use crate::plan::{Plan, Policy, Problem, Span};
 
 pub use difference::{Difference, State};
+pub use following::Finding;
 pub use hazard::{Asked, Hazard, Level};
 pub use keys::orphans_of;
 pub use road::{mentions, shown};
@@ -59,6 +64,8 @@ pub struct Diff {
     pub left_behind: Vec<LeftBehind>,
     /// Findings that stop nothing.
     pub warnings: Vec<Problem>,
+    /// Tables whose changes are followed, in the order of the list that capture and target get.
+    pub followed: Vec<Followed>,
     /// The target remembers steps of this plan.
     pub begun: bool,
 }
@@ -90,8 +97,10 @@ pub struct TableDiff {
     pub source: Name,
     pub want: Table,
     pub state: State,
-    pub projection: Projection,
+    pub projection: Arc<Projection>,
     pub policy: Policy,
+    /// By what its rows are told apart while its changes are followed; none: they are not.
+    pub identity: Option<Identity>,
     /// How the target's table differs from the source's, line by line for display: renamed,
     /// retyped, skipped columns.
     pub differences: Vec<Difference>,

@@ -32,9 +32,23 @@ pub(super) fn settle(
     }
     for table in tables.iter_mut() {
         follow_parents(table, &moved);
-        table.want.keys = table.keys.iter().map(|key| key.want.clone()).collect();
-        table.want.indexes = table.indexes.iter().map(|index| index.want.clone()).collect();
-        table.want.foreign_keys = table.foreign_keys.iter().map(|key| key.want.clone()).collect();
+        write_names(table);
+    }
+}
+
+/// The wanted table holds its parts once more, for the engines that make them with it.
+fn write_names(table: &mut TableDiff) {
+    let want = &mut table.want;
+    for (key, Wanted { want, .. }) in want.keys.iter_mut().zip(&table.keys) {
+        key.name.clone_from(&want.name);
+        key.parent.clone_from(&want.parent);
+    }
+    for (index, Wanted { want, .. }) in want.indexes.iter_mut().zip(&table.indexes) {
+        index.name.clone_from(&want.name);
+        index.parent.clone_from(&want.parent);
+    }
+    for (key, Wanted { want, .. }) in want.foreign_keys.iter_mut().zip(&table.foreign_keys) {
+        key.name.clone_from(&want.name);
     }
 }
 
@@ -56,7 +70,11 @@ fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         }
         if schemas.insert(name.schema.clone()) && road.to.features().schemas {
             if road.to.system_schema(&name.schema) {
-                let message = format!("schema {} belongs to {} itself", show(&name.schema), road.to.name());
+                let message = format!(
+                    "schema {} is kept for {} itself or for Towpath",
+                    show(&name.schema),
+                    road.to.name()
+                );
                 found.problems.push(error("E144", message));
             } else if let Some(why) = road.to.bad_identifier(&name.schema) {
                 let message =

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::found::Found;
 use super::road::{Road, mentions};
-use crate::catalog::{Extension, Name, Schema, Table, UserType, UserTypeKind};
+use crate::catalog::{Extension, Name, OtherObject, Schema, Table, UserType, UserTypeKind};
 use crate::plan::{Problem, Selection};
 
 /// Names that carried tables use, by their source names.
@@ -48,9 +48,9 @@ pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) 
 struct World<'a, 'r> {
     road: &'r Road<'a>,
     sequences: HashSet<&'a Name>,
-    functions: HashSet<&'a Name>,
+    functions: HashSet<Name>,
     /// Functions that are on the target.
-    there: HashSet<&'a Name>,
+    there: HashSet<Name>,
     extensions: HashMap<&'a str, Vec<&'a Extension>>,
 }
 
@@ -59,6 +59,11 @@ impl<'a, 'r> World<'a, 'r> {
         let is_function = |kind: &str| matches!(kind, "function" | "procedure" | "aggregate");
         let functions = road.source.others.iter().filter(|other| is_function(&other.kind));
         let there = road.target.others.iter().filter(|other| is_function(&other.kind));
+        // Texts call a function by its bare name; the catalog lists it with its arguments.
+        let bare = |other: &OtherObject| {
+            let name = other.name.name.split_once('(').map_or(other.name.name.as_str(), |(name, _)| name);
+            Name::new(&other.name.schema, name)
+        };
         let mut extensions: HashMap<&str, Vec<&Extension>> = HashMap::new();
         for extension in road.source.extensions.iter().filter(|extension| extension.installed) {
             extensions.entry(&extension.schema).or_default().push(extension);
@@ -66,24 +71,21 @@ impl<'a, 'r> World<'a, 'r> {
         Self {
             road,
             sequences: road.source.sequences.iter().map(|sequence| &sequence.name).collect(),
-            functions: functions.map(|other| &other.name).collect(),
-            there: there.map(|other| &other.name).collect(),
+            functions: functions.map(bare).collect(),
+            there: there.map(bare).collect(),
             extensions,
         }
     }
 
     fn look(&self, text: &str, used: &mut Used, place: &Name, found: &mut Found) {
         for (name, _) in mentions(text) {
-            if self.road.from.system_schema(&name.schema) {
-                continue;
-            }
             if self.road.user_type(&name).is_some() {
                 used.types.insert(name);
             } else if self.sequences.contains(&name) {
                 used.sequences.insert(name);
             } else if self.functions.contains(&name) {
                 self.need_function(&name, place, found);
-            } else {
+            } else if !self.road.from.system_schema(&name.schema) {
                 self.need_extension(&name, used);
             }
         }

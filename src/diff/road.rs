@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Dialects;
 use super::found::Spot;
@@ -55,7 +56,7 @@ impl<'a> Road<'a> {
             from: dialects.source,
             to: dialects.target,
             same,
-            renames: Renames { schemas, ..Renames::default() },
+            renames: Renames { schemas: Arc::new(schemas), ..Renames::default() },
             intents: selection.tables.iter().map(|intent| (&intent.source, intent)).collect(),
             tables: source.tables.iter().map(|table| (&table.name, table)).collect(),
             types: source.types.iter().map(|user_type| (&user_type.name, user_type)).collect(),
@@ -78,12 +79,9 @@ impl<'a> Road<'a> {
                 source.types.iter().map(|known| UserType { name: moved(&known.name), ..known.clone() });
             road.known.types.extend(coming.collect::<Vec<_>>());
         }
-        for intent in &selection.tables {
-            let to = road.target_of(intent);
-            if to != road.renames.object(&intent.source) {
-                road.renames.objects.insert(intent.source.clone(), to);
-            }
-        }
+        let goes = selection.tables.iter().map(|intent| (&intent.source, road.target_of(intent)));
+        let moved = goes.filter(|(source, to)| *to != road.renames.object(source));
+        road.renames.objects = Arc::new(moved.map(|(source, to)| (source.clone(), to)).collect());
         road
     }
 
@@ -189,9 +187,10 @@ impl<'a> Road<'a> {
         let installed = self.target.extensions.iter().filter(|extension| extension.installed);
         let there: HashMap<&str, &str> =
             installed.map(|extension| (extension.name.as_str(), extension.schema.as_str())).collect();
+        let objects = Arc::make_mut(&mut self.renames.objects);
         for (member, extension) in &used.members {
             let schema = there.get(extension.as_str()).copied().unwrap_or(&member.schema);
-            self.renames.objects.insert(member.clone(), Name::new(schema, &member.name));
+            objects.insert(member.clone(), Name::new(schema, &member.name));
         }
         // A type can only be asked for by name where its extension will be.
         self.known.extensions.retain(|known| known.installed || used.extensions.contains(&known.name));

@@ -1,13 +1,16 @@
 //! One carried table in the target's terms: the wanted table, the projection of its rows, and what
 //! about it needs a look. Columns and keys have files of their own.
 
+use std::sync::Arc;
+
 use super::columns::{Columns, Work, map_columns};
 use super::difference::State;
 use super::found::Found;
 use super::hazard::{Level, Verdict};
 use super::road::Road;
-use super::{TableDiff, Wanted, definition, keys};
+use super::{TableDiff, Wanted, definition, following, keys};
 use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Question, Table, TableKind};
+use crate::change::Identity;
 use crate::plan::{Load, Problem, TableIntent};
 
 /// Maps a table. States are set later, against the target.
@@ -42,13 +45,15 @@ pub(super) fn map_table(
         // Statistics of a root are those of its partitions once more.
         (want.rows, want.bytes) = (0, 0);
     }
-    let projection = project(&work, &want, &columns);
-    look(&work, &want, &columns, &projection, found);
+    let projection = Arc::new(project(&work, &want, &mut columns));
+    let identity = following::identify(&work, &want, &projection, found);
+    look(&work, &want, &columns, &projection, &identity, found);
     TableDiff {
         source: source.name.clone(),
         state: State::Missing,
         projection,
         policy: intent.policy.clone(),
+        identity,
         differences: columns.differences,
         keys: missing(&want.keys),
         indexes: missing(&want.indexes),
@@ -169,14 +174,14 @@ fn refuse_columns(work: &Work<'_, '_>, want: &Table, found: &mut Found) {
     }
 }
 
-fn project(work: &Work<'_, '_>, want: &Table, columns: &Columns) -> Projection {
-    let maps = columns.maps.clone();
+fn project(work: &Work<'_, '_>, want: &Table, columns: &mut Columns) -> Projection {
+    let maps = std::mem::take(&mut columns.maps);
     Projection {
         source: work.table.name.clone(),
         target: want.name.clone(),
         filter: work.intent.filter.clone(),
         key: key_places(work.table, &maps),
-        form: form(work, &columns.maps),
+        form: form(work, &maps),
         columns: maps,
     }
 }
@@ -215,7 +220,14 @@ fn key_places(table: &Table, maps: &[crate::catalog::ColumnMap]) -> Vec<usize> {
 }
 
 /// Hazards and questions about the table as a whole.
-fn look(work: &Work<'_, '_>, want: &Table, columns: &Columns, projection: &Projection, found: &mut Found) {
+fn look(
+    work: &Work<'_, '_>,
+    want: &Table,
+    columns: &Columns,
+    projection: &Projection,
+    identity: &Option<Identity>,
+    found: &mut Found,
+) {
     let road = work.road;
     let spot = road.spot(&work.table.name, None);
     if let Some(why) = &work.table.hidden_rows {
@@ -229,7 +241,7 @@ fn look(work: &Work<'_, '_>, want: &Table, columns: &Columns, projection: &Proje
     if work.intent.policy.load == Load::None || !want.holds_rows() {
         return;
     }
-    if projection.key.is_empty() {
+    if projection.key.is_empty() && *identity != Some(Identity::Whole) {
         let what = "no key: copied as one piece, and again as a whole if interrupted";
         found.hazard_as("K302", Level::Warn, &spot.at, what, &[]);
     }

@@ -25,7 +25,7 @@ pub enum Cause {
     Stale,
     /// Another run holds the lock or has taken it over.
     Locked,
-    /// No space, no memory, too many connections.
+    /// No space, no memory, too many connections. Trying again may help: others make room.
     Resources,
     /// The server said something that fits nowhere else.
     Other,
@@ -85,7 +85,7 @@ impl EngineError {
 
     /// Whether the same work may succeed when tried again.
     pub fn retryable(&self) -> bool {
-        matches!(self.cause, Cause::Connection | Cause::Busy)
+        matches!(self.cause, Cause::Connection | Cause::Busy | Cause::Resources)
     }
 }
 

@@ -2,6 +2,7 @@
 //! does not know why they are asked. Adding one is a folder and an entry in [`ENGINES`].
 
 pub mod capture;
+pub mod crash;
 pub mod error;
 pub mod postgres;
 pub mod source;
@@ -15,7 +16,7 @@ pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
 pub use error::{Cause, EngineError};
 pub use source::{Batch, BatchStream, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
 pub use sqlite::create_from_sql;
-pub use target::{Applied, Load, Loaded, Lock, LockHolder, Session, Target};
+pub use target::{Applied, Build, Load, Loaded, Lock, LockHolder, Session, Target};
 pub use url::{Url, UrlError};
 
 use crate::catalog::Dialect;

@@ -66,8 +66,36 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<Vec<(String, i128)>, EngineError>;
     /// Exact number of rows that the projection selects.
     async fn count(&self, projection: &Projection) -> Result<u64, EngineError>;
+    /// How the engine itself moves local time in this zone to UTC; none where it knows no zones.
+    async fn zone(&self, _name: &str) -> Result<Option<Zone>, EngineError> {
+        Ok(None)
+    }
     /// Lets go of it. Dropping without closing is allowed and may take until the server notices.
     async fn close(self: Box<Self>) -> Result<(), EngineError>;
+}
+
+/// A time zone as steps of local time: from each second since 1970 on, so many seconds east of
+/// UTC. In order, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    pub steps: Vec<(i64, i64)>,
+    /// The second up to which the steps are known. From there on the 400 years before it repeat.
+    pub until: i64,
+}
+
+/// Seconds of 400 years, after which the calendar repeats.
+const CALENDAR_SECONDS: i64 = 146_097 * 86_400;
+
+impl Zone {
+    /// Seconds east of UTC at this local second.
+    pub fn east(&self, local: i64) -> i64 {
+        let local = match local - self.until {
+            beyond @ 0.. => self.until - CALENDAR_SECONDS + beyond % CALENDAR_SECONDS,
+            _ => local,
+        };
+        let at = self.steps.partition_point(|(since, _)| *since <= local);
+        self.steps.get(at.saturating_sub(1)).map_or(0, |(_, east)| *east)
+    }
 }
 
 /// What to read.
@@ -77,6 +105,9 @@ pub struct Read<'a> {
     pub chunk: &'a Chunk,
     /// Bytes of one batch, as near as whole rows allow (native bytes are cut anywhere).
     pub batch_bytes: usize,
+    /// The rows themselves must come, because somebody keeps them to a rate: never a hint at
+    /// where the target may fetch them.
+    pub paced: bool,
 }
 
 /// A range of one table.
@@ -105,8 +136,11 @@ pub trait BatchStream: Send {
 #[derive(Debug)]
 pub enum Batch {
     Rows(RowBatch),
-    /// Bytes that the target half of the same engine understands.
-    Native(Bytes),
+    /// Bytes that the target half of the same engine understands, in which so many rows end.
+    Native {
+        bytes: Bytes,
+        rows: u64,
+    },
     /// The chunk is complete and had this many rows, by the source's own count.
     End {
         rows: u64,
@@ -132,5 +166,30 @@ pub struct Summary {
 impl Summary {
     pub fn rows(&self) -> u64 {
         self.buckets.iter().map(|(rows, _)| rows).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_holds_before_its_first_step_and_repeats_in_the_end() {
+        let steps = vec![(-100, 34), (0, 3600), (1_000, 7200), (2_000, 3600)];
+        let zone = Zone { steps, until: CALENDAR_SECONDS };
+        for (local, east) in [
+            (-1_000_000, 34),
+            (-100, 34),
+            (-1, 34),
+            (0, 3600),
+            (999, 3600),
+            (1_000, 7200),
+            (CALENDAR_SECONDS - 1, 3600),
+            (CALENDAR_SECONDS, 3600),
+            (CALENDAR_SECONDS + 1_000, 7200),
+            (9 * CALENDAR_SECONDS + 1_000, 7200),
+        ] {
+            assert_eq!(zone.east(local), east, "{local}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::source::SequenceValue;
 use super::{BatchStream, Cause, EngineError, Snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
 use crate::change::{Followed, Net, Records};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
 
 /// A database that rows go to.
 #[async_trait]
@@ -21,9 +21,9 @@ pub trait Target: Send + Sync {
     /// Names of all plans it remembers.
     async fn plans(&self) -> Result<Vec<String>, EngineError>;
     /// Makes the state tables where they are missing, takes the plan's lock, raises its fence
-    /// and records the run with the goal `digest`. Waits up to `wait` for another holder, then
+    /// and records the run with its goal. Waits up to `wait` for another holder, then
     /// `Cause::Locked` naming it.
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError>;
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError>;
     /// Who holds the plan's lock now.
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError>;
     /// A snapshot for verification: the same answers as the source's.
@@ -57,6 +57,10 @@ pub trait Session: Send {
     async fn begin(&mut self) -> Result<(), EngineError>;
     /// Runs DDL as the dialect wrote it. Outside a transaction each statement is its own.
     async fn execute(&mut self, statements: &[String]) -> Result<(), EngineError>;
+    /// Runs the DDL of an index or key that is built over rows. How dear it will be is a hint.
+    async fn build(&mut self, statements: &[String], _build: &Build) -> Result<(), EngineError> {
+        self.execute(statements).await
+    }
     /// Runs a query that must return no row; returns how many it did return.
     async fn violations(&mut self, query: &str) -> Result<u64, EngineError>;
     /// Takes the stream to its end; the rows are in when it returns. Checks the stream's own
@@ -105,6 +109,16 @@ pub enum Applied {
     /// another), or the target differs from the source: one by one they may go, or the row that
     /// differs will be found.
     Clashed,
+}
+
+/// An index build, as far as it is known beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    pub rows: u64,
+    /// Of the index; zero where statistics do not know them.
+    pub bytes: u64,
+    /// No other work of the run goes on beside it.
+    pub alone: bool,
 }
 
 /// What to load.

@@ -324,6 +324,10 @@ const OPTIONS: &[&str] = &[
     "connect_timeout",
     "host",
     "channel_binding",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
 ];
 
 const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -383,11 +387,17 @@ fn check_option(name: &str, value: &str) -> Result<(), UrlError> {
         _ if value.is_empty() => Err(UrlError::new("E306", format!("option {name} has no value"))),
         "sslmode" => one_of(name, value, SSL_MODES),
         "channel_binding" => one_of(name, value, BINDINGS),
-        "connect_timeout" => match value.parse::<u64>() {
-            Ok(1..=3600) => Ok(()),
-            _ => Err(UrlError::new("E306", "connect_timeout is not a number of seconds from 1 to 3600")),
-        },
+        "connect_timeout" | "keepalives_idle" | "keepalives_interval" => number(name, value, "seconds", 3600),
+        "keepalives_count" => number(name, value, "attempts", 100),
+        "tcp_user_timeout" => number(name, value, "milliseconds", 3_600_000),
         _ => Ok(()),
+    }
+}
+
+fn number(name: &str, value: &str, unit: &str, most: u64) -> Result<(), UrlError> {
+    match value.parse::<u64>() {
+        Ok(given) if (1..=most).contains(&given) => Ok(()),
+        _ => Err(UrlError::new("E306", format!("{name} is not a number of {unit} from 1 to {most}"))),
     }
 }
 

@@ -1,11 +1,13 @@
 //! From a diff to a graph: steps by rules, in order, with what a reviewer sees of each table.
 
 use super::step::Step;
-use super::{Graph, ProbeResult, TableCard, facts, order, rules};
+use super::{Graph, ProbeResult, SequenceAim, Stream, TableCard, facts, order, rules};
+use crate::catalog::name::show;
 use crate::catalog::probe::{End, Measured};
 use crate::catalog::{Answer, Catalog, Form, KeyKind};
+use crate::change::Identity;
 use crate::checkpoint::Progress;
-use crate::diff::{Dialects, Diff, Hazard, State, TableDiff, definition, id};
+use crate::diff::{Dialects, Diff, Hazard, SequencePair, State, TableDiff, definition, id};
 use crate::plan::{Load, Plan, Problem};
 
 /// A cycle that no rule can break, as the path of step ids.
@@ -37,12 +39,26 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Graph, Cycle> {
         hazards: inputs.hazards.to_vec(),
         probes: probes(inputs),
         left_behind: inputs.diff.left_behind.clone(),
+        stream: stream(inputs),
+    })
+}
+
+fn stream(inputs: &Inputs<'_>) -> Option<Stream> {
+    let Diff { followed, sequences, .. } = inputs.diff;
+    let aim = |pair: &SequencePair| SequenceAim { source: pair.source.clone(), sequence: pair.want.clone() };
+    (!followed.is_empty()).then(|| Stream {
+        tables: followed.clone(),
+        mode: inputs.plan.cdc.mode,
+        sequences: sequences.iter().map(|wanted| aim(&wanted.want)).collect(),
     })
 }
 
 /// Steps that were finished with other inputs than they would have now: never reused in silence.
 /// And steps that are done and no longer wanted, as warnings.
 pub fn done_otherwise(graph: &Graph, progress: &Progress) -> (Vec<Problem>, Vec<Problem>) {
+    if progress.steps.is_empty() {
+        return Default::default();
+    }
     let steps: std::collections::HashMap<&str, &Step> =
         graph.steps.iter().map(|step| (step.id.as_str(), step)).collect();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
@@ -104,6 +120,7 @@ fn card(table: &TableDiff) -> TableCard {
         }
         .into(),
         filter: table.projection.filter.clone(),
+        changes: table.identity.as_ref().map(|identity| told_apart(table, identity)),
         differences: table.differences.clone(),
         primary_key: primary.map(|key| definition::parts(&key.want.parts)),
         keys: others
@@ -112,6 +129,13 @@ fn card(table: &TableDiff) -> TableCard {
         indexes: table.indexes.iter().map(|index| index.want.name.clone()).collect(),
         foreign_keys: table.foreign_keys.iter().map(|key| foreign_line(&key.want)).collect(),
     }
+}
+
+fn told_apart(table: &TableDiff, identity: &Identity) -> String {
+    let Identity::Columns(places) = identity else { return "by all columns".into() };
+    let names: Vec<String> =
+        places.iter().map(|place| show(&table.projection.columns[*place].source)).collect();
+    format!("by {}", names.join(", "))
 }
 
 /// `user_id -> app.accounts, on delete cascade`

@@ -1,30 +1,37 @@
 //! The saved plan: canonical JSON and its digest, and what differs between two plans. Nothing is
 //! ever executed from a saved plan: it is compared with one that is made again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Action, EndFacts, Graph, Step};
+use super::canonical::Writer;
+use super::{Action, EndFacts, Graph, Phase, Step};
+use crate::catalog::{Place, Projection};
+use crate::change::Followed;
 use crate::diff::definition::{changes, hex};
 
+pub use super::canonical::canonical;
+
 /// The plan file that `plan --out` writes and `apply` compares with. The digest covers all but
-/// itself.
+/// itself. Fields stand in canonical order, so that writing a large plan copies nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedPlan {
+pub struct SavedPlan<G = Graph> {
+    /// `sha256:` of the YAML.
+    pub config: String,
+    pub created_at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    pub expires_at: String,
     /// `towpath.plan/1`.
     pub format: String,
-    pub digest: String,
     /// Digest of the goal alone (steps and the structure of both ends, without estimates, hazards
     /// and what follows from them): equal for two plans that would do the same, whenever they
     /// were made.
     pub goal: String,
+    pub graph: G,
     pub tool: Tool,
-    pub created_at: String,
-    pub expires_at: String,
-    /// `sha256:` of the YAML.
-    pub config: String,
-    pub graph: Graph,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,109 +44,112 @@ pub struct Tool {
 /// This version's planner.
 pub const PLANNER: u32 = 1;
 
-/// Serde values of our own plain data; nothing in them can fail to serialize.
-fn to_value<T: Serialize>(data: &T) -> Value {
-    serde_json::to_value(data).expect("broken invariant: plans are plain data")
-}
-
 /// Digest of everything in a saved plan but itself.
-pub fn digest(saved: &SavedPlan) -> String {
-    let mut value = to_value(saved);
-    if let Value::Object(fields) = &mut value {
-        fields.remove("digest");
-    }
-    sha(&value)
+pub fn digest<G: Serialize>(saved: &SavedPlan<G>) -> String {
+    sha(&SavedPlan {
+        config: saved.config.clone(),
+        created_at: saved.created_at.clone(),
+        digest: String::new(),
+        expires_at: saved.expires_at.clone(),
+        format: saved.format.clone(),
+        goal: saved.goal.clone(),
+        graph: &saved.graph,
+        tool: saved.tool.clone(),
+    })
 }
 
-fn sha(value: &Value) -> String {
-    hex(&Sha256::digest(canonical(value).as_bytes()))
+fn sha<T: Serialize>(data: &T) -> String {
+    hex(&Sha256::digest(Writer::default().write(data)))
 }
 
-/// Canonical JSON (RFC 8785): keys sorted by UTF-16 units, no white space, shortest numbers.
-pub fn canonical<T: Serialize>(data: &T) -> String {
-    let mut out = String::new();
-    write(&to_value(data), &mut out);
-    out
-}
+/// Hashes steps one after another.
+#[derive(Default)]
+pub(super) struct Hasher(Writer);
 
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { "," });
-                write(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            out.push('{');
-            for (at, (key, item)) in fields.into_iter().enumerate() {
-                out.push_str(if at == 0 { "" } else { "," });
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
-                write(item, out);
-            }
-            out.push('}');
-        }
-        Value::Number(number) => out.push_str(&shortest(number)),
-        other => out.push_str(&other.to_string()),
+impl Hasher {
+    /// Hash of everything a step was made from, without what follows from estimates: a step that
+    /// is done stays done when statistics move.
+    pub(super) fn inputs(&mut self, id: &str, action: &Action) -> String {
+        hex(&Sha256::digest(self.0.write(&Made { action: essence(action), id })))
     }
 }
 
-/// A whole float is written as ECMAScript writes it: without a fraction.
-fn shortest(number: &serde_json::Number) -> String {
-    let text = number.to_string();
-    match text.strip_suffix(".0") {
-        Some(whole) if number.is_f64() => {
-            if whole == "-0" {
-                "0".into()
-            } else {
-                whole.into()
-            }
-        }
-        _ => text,
+#[derive(Serialize)]
+struct Made<'a> {
+    action: Essence<'a>,
+    id: &'a str,
+}
+
+/// An action without what follows from estimates.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Essence<'a> {
+    Copy {
+        projection: &'a Projection,
+        replace: bool,
+    },
+    #[serde(untagged)]
+    Whole(&'a Action),
+}
+
+fn essence(action: &Action) -> Essence<'_> {
+    match action {
+        Action::Copy { projection, replace, .. } => Essence::Copy { projection, replace: *replace },
+        _ => Essence::Whole(action),
     }
 }
 
-/// Hash of everything a step was made from, without what follows from estimates: a step that is
-/// done stays done when statistics move.
-pub(super) fn inputs(id: &str, action: &Action) -> String {
-    sha(&json!({ "id": id, "action": essence(action) }))
+/// Hash of the list of followed tables.
+pub(super) fn followed(tables: &[Followed]) -> String {
+    sha(&tables)
 }
 
-fn essence(action: &Action) -> Value {
-    let mut value = to_value(action);
-    if let Some(Value::Object(copy)) = value.get_mut("copy") {
-        for field in ["chunk_bytes", "empty", "frozen"] {
-            copy.remove(field);
-        }
-    }
-    value
-}
-
-/// Digest of what a graph would bring about. Units and the order of steps follow estimates and are
-/// not in it; neither are hazards, which are judged anew by every run.
+/// Digest of what a graph would bring about: canonical JSON of both ends, then of each step in the
+/// order of their ids, one line each. Units and the order of steps follow estimates and are not in
+/// it; neither are hazards, which are judged anew by every run.
 pub fn goal(graph: &Graph) -> String {
-    let mut steps: Vec<(&String, Value)> = graph.steps.iter().map(|step| (&step.id, facts(step))).collect();
-    steps.sort_by(|a, b| a.0.cmp(b.0));
-    let steps: Vec<Value> = steps.into_iter().map(|(_, facts)| facts).collect();
-    sha(&json!({
-        "name": graph.name,
-        "source": end(&graph.source),
-        "target": end(&graph.target),
-        "steps": steps,
-    }))
+    let mut steps: Vec<Facts<'_>> = graph.steps.iter().map(facts).collect();
+    steps.sort_unstable_by_key(|step| step.id);
+    let mut writer = Writer::default();
+    let mut hash = Sha256::new();
+    let ends = Ends { name: &graph.name, source: end(&graph.source), target: end(&graph.target) };
+    hash.update(writer.write(&ends));
+    for step in steps {
+        hash.update(b"\n");
+        hash.update(writer.write(&step));
+    }
+    hex(&hash.finalize())
 }
 
-fn facts(step: &Step) -> Value {
-    json!({ "id": step.id, "phase": step.phase, "needs": step.needs, "inputs": step.inputs })
+/// What of a step is its goal.
+#[derive(PartialEq, Serialize)]
+struct Facts<'a> {
+    id: &'a str,
+    inputs: &'a str,
+    needs: &'a [String],
+    phase: Phase,
 }
 
-fn end(facts: &EndFacts) -> Value {
-    json!({ "engine": facts.engine, "place": to_value(&facts.place), "objects": facts.objects })
+fn facts(step: &Step) -> Facts<'_> {
+    Facts { id: &step.id, inputs: &step.inputs, needs: &step.needs, phase: step.phase }
+}
+
+#[derive(Serialize)]
+struct Ends<'a> {
+    name: &'a str,
+    source: End<'a>,
+    target: End<'a>,
+}
+
+#[derive(Serialize)]
+struct End<'a> {
+    engine: &'a str,
+    objects: &'a BTreeMap<String, String>,
+    place: &'a Place,
+}
+
+fn end(facts: &EndFacts) -> End<'_> {
+    End { engine: &facts.engine, objects: &facts.objects, place: &facts.place }
 }
 
 /// How a plan made now differs from a saved one, the first object or step first: lines for a
@@ -162,7 +172,7 @@ fn end_differences(which: &str, saved: &EndFacts, now: &EndFacts, lines: &mut Ve
         lines.push(format!("the {which} is another database than the plan was made for"));
         return;
     }
-    let names: std::collections::BTreeSet<&String> = saved.objects.keys().chain(now.objects.keys()).collect();
+    let names: BTreeSet<&String> = saved.objects.keys().chain(now.objects.keys()).collect();
     for name in names {
         match (saved.objects.get(name), now.objects.get(name)) {
             (Some(a), Some(b)) if a == b => {}
@@ -202,16 +212,13 @@ fn in_place(lines: Vec<String>) -> Vec<String> {
 }
 
 fn step_differences(saved: &Graph, now: &Graph, lines: &mut Vec<String>) {
-    let by_id = |graph: &'_ Graph| -> std::collections::BTreeMap<String, Value> {
-        graph.steps.iter().map(|step| (step.id.clone(), facts(step))).collect()
-    };
     let (before, after) = (by_id(saved), by_id(now));
-    for id in before.keys().chain(after.keys()).collect::<std::collections::BTreeSet<_>>() {
+    for id in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
         match (before.get(id), after.get(id)) {
-            (Some(a), Some(b)) if a == b => {}
-            (Some(_), Some(_)) => {
+            (Some(a), Some(b)) if facts(a) == facts(b) => {}
+            (Some(a), Some(b)) => {
                 lines.push(format!("step {id} would do something else"));
-                lines.extend(statement_changes(saved.step(id), now.step(id)));
+                lines.extend(statement_changes(a, b));
             }
             (Some(_), None) => lines.push(format!("step {id} is no longer there")),
             _ => lines.push(format!("step {id} is new")),
@@ -219,17 +226,20 @@ fn step_differences(saved: &Graph, now: &Graph, lines: &mut Vec<String>) {
     }
 }
 
-fn statement_changes(before: Option<&Step>, after: Option<&Step>) -> Vec<String> {
-    let text = |step: Option<&Step>| -> Vec<String> {
-        match step.map(|step| &step.action) {
-            Some(Action::Sql { statements, .. }) => {
+fn by_id(graph: &Graph) -> BTreeMap<&str, &Step> {
+    graph.steps.iter().map(|step| (step.id.as_str(), step)).collect()
+}
+
+fn statement_changes(before: &Step, after: &Step) -> Vec<String> {
+    let text = |step: &Step| -> Vec<String> {
+        match &step.action {
+            Action::Sql { statements, .. } => {
                 statements.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_string()).collect()
             }
-            Some(action) => {
-                let value = essence(action);
-                serde_json::to_string_pretty(&value).unwrap_or_default().lines().map(str::to_string).collect()
+            action => {
+                let text = serde_json::to_string_pretty(&essence(action));
+                text.unwrap_or_default().lines().map(str::to_string).collect()
             }
-            None => Vec::new(),
         }
     };
     changes(&text(before), &text(after)).into_iter().map(|line| format!("  {line}")).collect()
@@ -238,12 +248,6 @@ fn statement_changes(before: Option<&Step>, after: Option<&Step>) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canonical_json_sorts_keys_and_writes_the_shortest_numbers() {
-        let value = json!({ "b": [1.0, 0.005, -0.0, 12], "a": { "\u{e9}": null, "z": "q\"\n" } });
-        assert_eq!(canonical(&value), "{\"a\":{\"z\":\"q\\\"\\n\",\"é\":null},\"b\":[1,0.005,0,12]}");
-    }
 
     #[test]
     fn a_changed_column_reads_as_one_line() {

@@ -1,6 +1,7 @@
 //! Floor 5: in what order the differences are put right. The only user of petgraph.
 
 pub mod build;
+mod canonical;
 pub mod digest;
 mod facts;
 mod order;
@@ -13,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 pub use build::build;
 pub use order::critical_path;
-pub use step::{Action, Estimate, Phase, Step};
+pub use step::{Action, CatchUpTo, Estimate, Phase, Step};
 
-use crate::catalog::{Answer, Name, Place, Probe};
+use crate::catalog::{Answer, Name, Place, Probe, Sequence};
+use crate::change::Followed;
 use crate::diff::{Difference, Hazard, LeftBehind};
+use crate::plan::Mode;
 
 /// The whole goal of a plan, ready to review and to execute. Serialized, it is the plan file's
 /// core; nothing in it is a secret or a row value.
@@ -31,6 +34,26 @@ pub struct Graph {
     pub hazards: Vec<Hazard>,
     pub probes: Vec<ProbeResult>,
     pub left_behind: Vec<LeftBehind>,
+    /// Where changes of tables are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Stream>,
+}
+
+/// What is followed after the load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// In the order of the list that capture and target get.
+    pub tables: Vec<Followed>,
+    pub mode: Mode,
+    /// Set at the cutover: until then they move on at the source.
+    pub sequences: Vec<SequenceAim>,
+}
+
+/// A sequence that is set from its source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceAim {
+    pub source: Name,
+    pub sequence: Sequence,
 }
 
 /// One end as the plan saw it.
@@ -62,6 +85,9 @@ pub struct TableCard {
     /// `binary`, `text`, `values`: how rows travel, in words for the reader.
     pub form: String,
     pub filter: Option<String>,
+    /// By what its rows are told apart while its changes are followed: `by id`; none: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<String>,
     pub differences: Vec<Difference>,
     pub primary_key: Option<String>,
     pub keys: Vec<String>,

@@ -10,68 +10,89 @@ use super::build::Cycle;
 use super::{Graph, Step};
 
 /// Sorts steps so that each comes after those it needs, the steps of a unit stand together, and
-/// ties fall by phase, then by the longer remaining path, then by id.
-pub(super) fn sort(steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
-    let steps = sort_within(steps)?;
-    let mut units: Vec<Vec<Step>> = Vec::new();
-    let mut place: HashMap<String, usize> = HashMap::new();
-    for step in steps {
-        let at = *place.entry(step.unit.clone()).or_insert_with(|| {
-            units.push(Vec::new());
-            units.len() - 1
-        });
-        units[at].push(step);
-    }
-    let unit_of: HashMap<&str, usize> = units
-        .iter()
-        .enumerate()
-        .flat_map(|(at, unit)| unit.iter().map(move |step| (&*step.id, at)))
-        .collect();
-    let mut edges = Vec::new();
-    for (at, unit) in units.iter().enumerate() {
-        let needs = unit.iter().flat_map(|step| &step.needs).filter_map(|need| unit_of.get(need.as_str()));
-        edges.extend(needs.filter(|from| **from != at).map(|from| (*from, at)));
-    }
-    let keys: Vec<Rank<'_>> = units
-        .iter()
-        .map(|unit| Rank {
-            phase: unit[0].phase as u8,
-            seconds: unit.iter().map(|step| step.estimate.seconds).sum(),
-            id: &unit[0].id,
-        })
-        .collect();
-    let order = arrange(&keys, &edges)
-        .map_err(|cycle| Cycle(cycle.into_iter().map(|at| units[at][0].id.clone()).collect()))?;
-    let mut units: Vec<Option<Vec<Step>>> = units.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|at| units[at].take()).flatten().collect())
-}
-
-/// Steps in an order that respects their needs, whatever their units.
-fn sort_within(steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
-    let place: HashMap<&str, usize> = steps.iter().enumerate().map(|(at, step)| (&*step.id, at)).collect();
-    let mut edges = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
-        edges.extend(step.needs.iter().filter_map(|need| place.get(need.as_str())).map(|from| (*from, at)));
-    }
-    let ranks: Vec<Rank<'_>> = steps
-        .iter()
-        .map(|step| Rank { phase: step.phase as u8, seconds: step.estimate.seconds, id: &step.id })
-        .collect();
-    let order = arrange(&ranks, &edges)
-        .map_err(|cycle| Cycle(cycle.into_iter().map(|at| steps[at].id.clone()).collect()))?;
+/// ties fall by phase, then by the longer remaining path, then by id. Needs that no step meets are
+/// for objects that are there already, and are dropped.
+pub(super) fn sort(mut steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
+    let edges = edges(&mut steps);
+    let alphabet = alphabet(&steps);
+    let rank = |(at, step): (usize, &Step)| Rank {
+        phase: step.phase as u8,
+        seconds: step.estimate.seconds,
+        id: alphabet[at],
+    };
+    let ranks: Vec<Rank> = steps.iter().enumerate().map(rank).collect();
+    let name = |at: usize| steps[at].id.clone();
+    let single = arrange(&ranks, &edges).map_err(|cycle| Cycle(cycle.into_iter().map(name).collect()))?;
+    let (units, unit_of) = units(&steps, &single);
+    let between = edges.iter().map(|(from, to)| (unit_of[*from], unit_of[*to]));
+    let between: Vec<(usize, usize)> = between.filter(|(from, to)| from != to).collect();
+    let seconds = |unit: &[usize]| unit.iter().map(|at| ranks[*at].seconds).sum();
+    let rank = |unit: &Vec<usize>| Rank { seconds: seconds(unit), ..ranks[unit[0]] };
+    let ranks: Vec<Rank> = units.iter().map(rank).collect();
+    let first = |at: usize| name(units[at][0]);
+    let order = arrange(&ranks, &between).map_err(|cycle| Cycle(cycle.into_iter().map(first).collect()))?;
+    let order: Vec<usize> = order.into_iter().flat_map(|unit| units[unit].iter().copied()).collect();
     let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
     Ok(order.into_iter().filter_map(|at| steps[at].take()).collect())
 }
 
-/// What ties fall by.
-struct Rank<'a> {
+/// What needs what, as places of steps.
+fn edges(steps: &mut [Step]) -> Vec<(usize, usize)> {
+    let place: HashMap<&str, usize> = steps.iter().enumerate().map(|(at, step)| (&*step.id, at)).collect();
+    let mut edges = Vec::new();
+    let mut unmet = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        for (number, need) in step.needs.iter().enumerate() {
+            match place.get(need.as_str()) {
+                Some(from) => edges.push((*from, at)),
+                None => unmet.push((at, number)),
+            }
+        }
+    }
+    // From the last on, so that the places of those before stay.
+    for (at, number) in unmet.into_iter().rev() {
+        steps[at].needs.remove(number);
+    }
+    edges
+}
+
+/// The places of steps in the order of their ids: numbers compare faster than names.
+fn alphabet(steps: &[Step]) -> Vec<usize> {
+    let mut sorted: Vec<usize> = (0..steps.len()).collect();
+    sorted.sort_by_key(|at| &steps[*at].id);
+    let mut places = vec![0; steps.len()];
+    for (place, at) in sorted.into_iter().enumerate() {
+        places[at] = place;
+    }
+    places
+}
+
+/// Steps by unit, each in this order, and the unit of each step.
+fn units(steps: &[Step], order: &[usize]) -> (Vec<Vec<usize>>, Vec<usize>) {
+    let mut units: Vec<Vec<usize>> = Vec::new();
+    let mut unit_of = vec![0; steps.len()];
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for &at in order {
+        let unit = *places.entry(&steps[at].unit).or_insert_with(|| {
+            units.push(Vec::new());
+            units.len() - 1
+        });
+        units[unit].push(at);
+        unit_of[at] = unit;
+    }
+    (units, unit_of)
+}
+
+/// What ties fall by; the id by its place among all.
+#[derive(Clone, Copy)]
+struct Rank {
     phase: u8,
     seconds: f64,
-    id: &'a str,
+    id: usize,
 }
 
 /// Places in order, or one cycle as the way around it, its first place again at the end.
-fn arrange(ranks: &[Rank<'_>], edges: &[(usize, usize)]) -> Result<Vec<usize>, Vec<usize>> {
+fn arrange(ranks: &[Rank], edges: &[(usize, usize)]) -> Result<Vec<usize>, Vec<usize>> {
     let mut graph: DiGraph<usize, ()> = DiGraph::with_capacity(ranks.len(), edges.len());
     for at in 0..ranks.len() {
         graph.add_node(at);

@@ -6,12 +6,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 mod after;
 mod foreign;
 mod parts;
+mod stream;
 
 use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Dialect, Name, Sequence, Table};
+use crate::catalog::{Check, Dialect, Name, Sequence, Table};
 use crate::diff::{State, TableDiff, Wanted, id, mentions};
 use crate::plan::Load;
 
@@ -24,14 +25,19 @@ pub(super) struct Rules<'a> {
     below: HashMap<&'a Name, Vec<&'a TableDiff>>,
     /// Sequences that a step makes on its own, and those of identity columns by table.
     sequences: HashMap<&'a Name, &'a Sequence>,
+    /// Those of them that a table owns, by the table.
+    owned: HashMap<&'a Name, Vec<&'a Sequence>>,
     identities: HashMap<&'a Name, Vec<&'a Sequence>>,
     /// Tables that draw from a sequence of the target.
     drawers: HashMap<Name, BTreeSet<&'a Name>>,
     types: HashSet<&'a Name>,
     /// Steps of keys and indexes by the object's name, for attached ones.
     parents: HashMap<Name, String>,
+    /// The unit of each table that shares its transaction with others.
+    shared: HashMap<&'a Name, String>,
     /// Accepted K303: place and words.
     accepted: Vec<(&'a str, &'a str)>,
+    hasher: digest::Hasher,
     pub steps: Vec<Step>,
 }
 
@@ -65,7 +71,8 @@ impl Draft {
 /// The unit of what comes before all tables.
 const FIRST: &str = "schema";
 
-/// All steps, each with its needs, in no order yet.
+/// All steps, each with its needs, in no order yet. What a need names may be there already: then no
+/// step is called so.
 pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
     let mut rules = Rules::new(inputs);
     rules.schemas();
@@ -82,7 +89,7 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<Step> {
         rules.analyze(table);
     }
     rules.set_sequences();
-    rules.keep_known_needs();
+    rules.stream();
     rules.steps
 }
 
@@ -110,6 +117,7 @@ impl<'a> Rules<'a> {
             tables: diff.tables.iter().map(|table| (&table.want.name, table)).collect(),
             below,
             sequences: HashMap::new(),
+            owned: HashMap::new(),
             identities: HashMap::new(),
             drawers: HashMap::new(),
             types: diff
@@ -119,10 +127,13 @@ impl<'a> Rules<'a> {
                 .map(|wanted| &wanted.want.name)
                 .collect(),
             parents: HashMap::new(),
+            shared: HashMap::new(),
             accepted: foreign::accepted_orphans(inputs.hazards),
+            hasher: digest::Hasher::default(),
             steps: Vec::new(),
         };
         rules.know_sequences();
+        rules.share_units();
         for table in &diff.tables {
             let name = &table.want.name;
             for key in &table.keys {
@@ -146,6 +157,9 @@ impl<'a> Rules<'a> {
                 }
                 _ if missing(wanted) => {
                     self.sequences.insert(&sequence.name, sequence);
+                    if let Some(owner) = &sequence.owner {
+                        self.owned.entry(&owner.table).or_default().push(sequence);
+                    }
                 }
                 _ => {}
             }
@@ -172,7 +186,7 @@ impl<'a> Rules<'a> {
         draft.locks.sort();
         draft.locks.dedup();
         self.steps.push(Step {
-            inputs: digest::inputs(&draft.id, &draft.action),
+            inputs: self.hasher.inputs(&draft.id, &draft.action),
             id: draft.id,
             phase: draft.phase,
             needs: draft.needs.into_iter().collect(),
@@ -182,14 +196,6 @@ impl<'a> Rules<'a> {
             estimate: draft.estimate,
             unit: draft.unit,
         });
-    }
-
-    /// Needs on objects that are there already have no step.
-    fn keep_known_needs(&mut self) {
-        let known: HashSet<String> = self.steps.iter().map(|step| step.id.clone()).collect();
-        for step in &mut self.steps {
-            step.needs.retain(|need| known.contains(need));
-        }
     }
 
     /// Schemas come first.
@@ -262,12 +268,16 @@ impl<'a> Rules<'a> {
         let inline = !self.to.features().alter_adds_constraints;
         let none = Vec::new();
         let identities = self.identities.get(&want.name).unwrap_or(&none);
-        let now = Table {
-            checks: want.checks.iter().filter(|check| check.validated || inline).cloned().collect(),
-            ..want.clone()
-        };
         let with = Inline { keys: inline, foreign_keys: inline };
-        let mut statements = self.to.create_table(&now, identities, with);
+        let later = |check: &Check| !check.validated && !inline;
+        let mut statements = match want.checks.iter().any(later) {
+            false => self.to.create_table(want, identities, with),
+            true => {
+                let mut now = want.clone();
+                now.checks.retain(|check| !later(check));
+                self.to.create_table(&now, identities, with)
+            }
+        };
         statements.extend(self.owned_statements(&want.name));
         let mut draft = Draft::sql(id::create(&want.name), Phase::Schema, statements);
         draft.needs.insert(id::schema(&want.name.schema));
@@ -283,8 +293,7 @@ impl<'a> Rules<'a> {
     }
 
     fn owned_statements(&self, table: &Name) -> Vec<String> {
-        let owns = |sequence: &&&Sequence| sequence.owner.as_ref().is_some_and(|owner| owner.table == *table);
-        let mut owned: Vec<_> = self.sequences.values().filter(owns).collect();
+        let mut owned: Vec<&Sequence> = self.owned.get(table).cloned().unwrap_or_default();
         owned.sort_by(|a, b| a.name.cmp(&b.name));
         owned.into_iter().flat_map(|sequence| self.to.own_sequence(sequence)).collect()
     }
@@ -323,11 +332,10 @@ impl<'a> Rules<'a> {
             return;
         }
         let name = &table.want.name;
-        let fused = self.is_fused(table);
         let own = id::copy(name);
         let mut draft = Draft::sql(own.clone(), Phase::Load, Vec::new());
         draft.action = Action::Copy {
-            projection: Box::new(table.projection.clone()),
+            projection: table.projection.clone(),
             empty: self.to.empty_table(name),
             replace: table.policy.load == Load::Replace,
             frozen: self.to.features().frozen_load && made(table),
@@ -339,7 +347,7 @@ impl<'a> Rules<'a> {
         }
         draft.table = Some(name.clone());
         draft.estimate = pace::copy(table.rows, table.bytes);
-        draft.unit = if fused { name.to_string() } else { own };
+        draft.unit = if self.is_fused(table) || self.is_small(table) { self.unit_of(table) } else { own };
         self.add(draft);
     }
 

@@ -1,5 +1,7 @@
 //! Acts. A step is self-contained data: what runs is what was rendered and reviewed.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Name, Projection, Sequence};
@@ -24,16 +26,52 @@ pub struct Step {
     pub unit: String,
 }
 
+/// How units begin that several tables share; no table is called so.
+const SHARED: &str = "tables/";
+
+/// The name of a unit that several tables share.
+pub(super) fn shared_unit(number: usize) -> String {
+    format!("{SHARED}{number}")
+}
+
+impl Step {
+    /// True where its unit holds several tables that need nothing of each other: they are together
+    /// to save commits, and can as well be done one by one.
+    pub fn is_shared(&self) -> bool {
+        self.unit.starts_with(SHARED)
+    }
+}
+
 /// Phases, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Schema,
+    /// The change log is kept from here on.
+    Capture,
     Load,
     Index,
     Key,
     Sequence,
     Finish,
+    /// Changes up to the source's head.
+    Sync,
+}
+
+impl Phase {
+    /// What it is called before people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Capture => "capture",
+            Self::Load => "load",
+            Self::Index => "indexes",
+            Self::Key => "keys",
+            Self::Sequence => "sequences",
+            Self::Finish => "finish",
+            Self::Sync => "catch up",
+        }
+    }
 }
 
 /// What a step does.
@@ -45,7 +83,7 @@ pub enum Action {
     Sql { statements: Vec<String>, index_build: bool },
     /// Copies a table.
     Copy {
-        projection: Box<Projection>,
+        projection: Arc<Projection>,
         /// Statements that empty the target table first: `load: replace`, a resumed copy, or
         /// what a frozen load of a table made by an earlier step needs.
         empty: Vec<String>,
@@ -59,6 +97,21 @@ pub enum Action {
     Check { query: String, message: String },
     /// Sets a sequence beyond the source's value.
     SetSequence { source: Name, sequence: Sequence, margin: u64 },
+    /// Makes the source keep its changes, and takes the snapshot that all rows are read in.
+    /// `followed`: hash of the list of followed tables.
+    OpenCapture { followed: String },
+    /// Applies changes up to a point.
+    CatchUp { followed: String, to: CatchUpTo },
+}
+
+/// Where catching up ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUpTo {
+    /// The latest moment at which any table was copied: from there on all rows belong together.
+    Consistent,
+    /// What the source has when it begins.
+    Head,
 }
 
 /// What it is thought to cost, from statistics.

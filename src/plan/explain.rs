@@ -148,15 +148,19 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E128",
         "a filter needs columns that the change log does not carry",
-        "While changes are followed, a filter may only use columns of the replica identity. Following changes is \
-         not built yet.",
+        "Of a row that is changed or deleted the log carries its replica identity, and other columns only with \
+         REPLICA IDENTITY FULL. A filter that uses another column cannot be decided for such a row, and would make \
+         the application's own updates fail.\n\n\
+         Filter by columns of the identity, set REPLICA IDENTITY FULL on the source, or write cdc: false.",
     ),
     (
         "E129",
         "the plan contradicts itself",
         "Two settings exclude each other: where: with load: none, to: under a pattern of many tables, columns of a \
          partition other than its root's, foreign keys without the keys they refer to, an acceptance of a hazard \
-         that always stops.",
+         that always stops; cdc: true with load: none, a SQLite source that is followed without \
+         cdc: { sqlite: triggers }, cdc: or cutover: where no table is followed, a cutover of tables with \
+         verify: none.",
     ),
     ("E130", "steps wait for each other in a circle", "The circle is printed. Mend the order by hand."),
     (
@@ -194,8 +198,9 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     ),
     (
         "E144",
-        "a schema belongs to the engine",
-        "Schemas such as pg_catalog or information_schema cannot be used.",
+        "a schema belongs to the engine or to towpath",
+        "Schemas such as pg_catalog or information_schema cannot be used, nor can towpath, which holds the state \
+         on the target. Give the tables another schema with to:, or `target: { schema: ... }`.",
     ),
     (
         "E150",
@@ -284,7 +289,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E306",
         "an unknown, wrong or repeated URL option",
-        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding. \
+        "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding, \
+         keepalives_idle, keepalives_interval, keepalives_count, tcp_user_timeout. \
          An option that was misspelt and ignored could switch off TLS, so it is refused.",
     ),
     (

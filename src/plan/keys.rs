@@ -49,6 +49,17 @@ pub enum Kind {
         min: u64,
         max: u64,
     },
+    /// Time with a unit, within bounds in milliseconds, both included.
+    Span {
+        min: u64,
+        max: u64,
+    },
+    /// A list of the user's own names.
+    Names {
+        example: &'static str,
+    },
+    /// One word, or a map of that shape.
+    WordOr(&'static [&'static str], &'static Shape),
     /// `YYYY-MM-DD`.
     Date,
     /// A hazard code.
@@ -78,8 +89,6 @@ const fn required(name: &'static str, kind: Kind, about: &'static str) -> KeyFac
 /// The words of `keys:`.
 pub static KEY_WORDS: &[&str] = &["primary", "unique", "foreign"];
 
-const NO_CDC: &str = "following changes is not built yet: remove it, the plan then is one full load";
-const NO_CUTOVER: &str = "a cutover is not built yet: sequences are set after the load";
 const BY_SCHEME: &str = "the engine follows from the URL's scheme: postgres:// or sqlite:";
 
 const CREATE: KeyFacts =
@@ -95,7 +104,8 @@ const LOAD: KeyFacts = key(
     Kind::Choice { words: &["copy", "replace", "none"], unbuilt: &["upsert"] },
     "copy: into an empty table; replace: empty the target table first; none: structure only.",
 );
-const CDC: KeyFacts = key("cdc", Kind::NotYet, "Following changes is not built yet; only false is accepted.");
+const CDC: KeyFacts =
+    key("cdc", Kind::Bool, "Follow the table's changes after its load; false: one full load.");
 const VERIFY: KeyFacts = key(
     "verify",
     Kind::Choice { words: &["checksum", "count", "none"], unbuilt: &[] },
@@ -113,10 +123,132 @@ pub static PLAN: Shape = Shape {
         key("defaults", Kind::Map(&DEFAULTS), "The policy of every table."),
         required("tables", Kind::Named(&TABLE), "Tables by pattern; the most specific one decides."),
         key("types", Kind::List(&TYPE), "Types, where the built-in mapping is not wanted; first match wins."),
+        key("cdc", Kind::Map(&CDC_MAP), "How changes of the tables with cdc: true are followed."),
+        key("cutover", Kind::Map(&CUTOVER), "How the target takes over."),
+        key(
+            "reverse",
+            Kind::NotYet,
+            "A way back after the cutover is not built yet; only false is accepted.",
+        ),
         key("accept", Kind::List(&ACCEPT), "Reviewed risks: what, where, how much, why, until when."),
         key("limits", Kind::Map(&LIMITS), "How much is done at once."),
     ],
-    unbuilt: &[("cdc", NO_CDC), ("cutover", NO_CUTOVER), ("after", "steps are ordered by their rules")],
+    unbuilt: &[("after", "steps are ordered by their rules")],
+};
+
+/// `cdc:` of the whole plan.
+pub static CDC_MAP: Shape = Shape {
+    title: "cdc",
+    keys: &[
+        key(
+            "mode",
+            Kind::Choice { words: &["batch", "transactional"], unbuilt: &[] },
+            "batch: net changes of several source transactions; transactional: row by row in their order.",
+        ),
+        key(
+            "keep_log",
+            Kind::Size { min: 16 << 20, max: 1 << 50 },
+            "Give the capture up before the source keeps more log than this for it.",
+        ),
+        key(
+            "on_ddl",
+            Kind::Choice { words: &["fail"], unbuilt: &["pause"] },
+            "fail: stop when a followed table's structure changes on the source.",
+        ),
+        key(
+            "acknowledge",
+            Kind::Choice { words: &["applied", "spooled"], unbuilt: &[] },
+            "What the source may forget: changes that are in the target, or in the spill on disk.",
+        ),
+        key("memory", Kind::Map(&CDC_MEMORY), "How much of the changes stays in memory."),
+        key("spill", Kind::Map(&CDC_SPILL), "Where changes go that do not fit in memory."),
+        key(
+            "sqlite",
+            Kind::Choice { words: &["triggers"], unbuilt: &[] },
+            "Consent to triggers and a change table in a SQLite source, which has no change log.",
+        ),
+    ],
+    unbuilt: &[("cascades", "engines that hide cascades from their log are not built yet")],
+};
+
+/// `cdc.memory:`.
+pub static CDC_MEMORY: Shape = Shape {
+    title: "cdc.memory",
+    keys: &[
+        key("limit", Kind::Size { min: 16 << 20, max: 1 << 40 }, "Bytes of changes in memory: 1GiB."),
+        key("keep", Kind::Span { min: 100, max: 86_400_000 }, "How long changes stay in memory: 60s."),
+    ],
+    unbuilt: &[],
+};
+
+/// `cdc.spill:`.
+pub static CDC_SPILL: Shape = Shape {
+    title: "cdc.spill",
+    keys: &[
+        key("dir", Kind::Text { example: "/var/tmp/towpath" }, "Directory on the machine that runs towpath."),
+        key(
+            "limit",
+            Kind::Size { min: 16 << 20, max: 1 << 50 },
+            "Bytes on disk; then reading pauses: 10GiB.",
+        ),
+    ],
+    unbuilt: &[],
+};
+
+/// `cutover:`.
+pub static CUTOVER: Shape = Shape {
+    title: "cutover",
+    keys: &[
+        key("max_lag", Kind::Span { min: 100, max: 86_400_000 }, "Most lag at its start: 5s."),
+        key("sequences", Kind::Map(&CUTOVER_SEQUENCES), "How sequences are set."),
+        key("checks", Kind::List(&CUTOVER_CHECK), "Queries that must return no row."),
+        key(
+            "fence",
+            Kind::WordOr(&["none", "tables"], &CUTOVER_FENCE),
+            "How writers are kept off the source: not at all, by locks on its tables, or by their roles.",
+        ),
+        key("budget", Kind::Span { min: 1_000, max: 86_400_000 }, "Longest time without writes: 1m."),
+        key(
+            "verify",
+            Kind::Choice { words: &["checksum", "count"], unbuilt: &[] },
+            "How both ends are compared before the target takes over.",
+        ),
+    ],
+    unbuilt: &[],
+};
+
+/// `cutover.sequences:`.
+pub static CUTOVER_SEQUENCES: Shape = Shape {
+    title: "cutover.sequences",
+    keys: &[
+        key(
+            "from",
+            Kind::Choice { words: &["source", "max"], unbuilt: &[] },
+            "source: the sequence's value there; max: the largest value in its columns.",
+        ),
+        key("margin", Kind::Whole { min: 0, max: 1_000_000_000_000 }, "Values left free beyond it: 0."),
+    ],
+    unbuilt: &[],
+};
+
+/// `cutover.fence:` as a map.
+pub static CUTOVER_FENCE: Shape = Shape {
+    title: "cutover.fence",
+    keys: &[required("roles", Kind::Names { example: "app" }, "Roles of the source that may write no more.")],
+    unbuilt: &[],
+};
+
+static CUTOVER_CHECK: Shape = Shape {
+    title: "an entry of cutover.checks",
+    keys: &[
+        required("db", Kind::Choice { words: &["source", "target"], unbuilt: &[] }, "Which end is asked."),
+        required(
+            "sql",
+            Kind::Text { example: "select id from app.orders where total < 0" },
+            "A query that must return no row.",
+        ),
+    ],
+    unbuilt: &[],
 };
 
 static SOURCE: Shape = Shape {
@@ -163,7 +295,7 @@ pub static TABLE: Shape = Shape {
     unbuilt: &[
         ("protect", "protection is not built yet; nothing is dropped in any case"),
         ("after", "steps are ordered by their rules"),
-        ("cutover", NO_CUTOVER),
+        ("cutover", "a cutover concerns the whole plan: write it at the top"),
     ],
 };
 
@@ -212,7 +344,10 @@ pub static LIMITS: Shape = Shape {
         key("rows_per_second", Kind::Whole { min: 1, max: 1_000_000_000 }, "Most rows read per second."),
         key("chunk", Kind::Size { min: 1 << 20, max: 1 << 40 }, "Bytes of one chunk: 1GiB."),
     ],
-    unbuilt: &[("memory", "memory is bounded already"), ("spill", NO_CDC)],
+    unbuilt: &[
+        ("memory", "write cdc: { memory: { limit: 1GiB } }"),
+        ("spill", "write cdc: { spill: { limit: 10GiB } }"),
+    ],
 };
 
 /// Every hazard code there is, in this version or announced; those marked cannot be accepted.

@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod schema;
 pub mod secret;
 pub mod select;
+pub mod stream;
 pub mod unit;
 mod walk;
 
@@ -24,6 +25,7 @@ pub use problem::{Problem, Severity, Span};
 pub use resolve::{Connect, resolve, resolve_for};
 pub use schema::plan_schema;
 pub use select::{Selection, TableIntent, select};
+pub use stream::{Acknowledge, Cdc, Cutover, CutoverCheck, Fence, Mode, SequencesFrom, Which};
 
 /// Variables for `${NAME}` in the plan file.
 pub type Variables = BTreeMap<String, String>;
@@ -40,6 +42,8 @@ pub struct Plan {
     pub types: Vec<TypeRule>,
     pub accept: Vec<Accept>,
     pub limits: PlanLimits,
+    pub cdc: Cdc,
+    pub cutover: Option<Cutover>,
     /// The path as the user gave it, for messages.
     pub path: String,
     /// `sha256:` of the file's bytes.
@@ -69,6 +73,8 @@ pub struct Policy {
     pub keys: Keys,
     pub indexes: Indexes,
     pub load: Load,
+    /// Changes are followed after the load.
+    pub cdc: bool,
     pub verify: Verify,
 }
 
@@ -116,6 +122,7 @@ pub struct Rule {
     pub keys: Option<Keys>,
     pub indexes: Option<Indexes>,
     pub load: Option<Load>,
+    pub cdc: Option<bool>,
     pub verify: Option<Verify>,
     pub filter: Option<(String, Span)>,
     /// New name, without or with a schema.

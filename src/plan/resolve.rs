@@ -1,6 +1,7 @@
 //! From the file as written to a complete plan: defaults merged, variables filled, contradictions
 //! found. Pure; all problems at once, sorted by place. Knows no database.
 
+mod stream;
 mod tables;
 
 use sha2::{Digest, Sha256};
@@ -76,6 +77,7 @@ struct Partial {
     keys: Option<Keys>,
     indexes: Option<Indexes>,
     load: Option<Load>,
+    cdc: Option<bool>,
     verify: Option<Verify>,
 }
 
@@ -92,8 +94,18 @@ impl Resolver<'_> {
         let types = fields.get("types").map(|node| self.types(node)).unwrap_or_default();
         let accept = fields.get("accept").map(|node| self.accepts(node)).unwrap_or_default();
         let limits = fields.get("limits").map(|node| self.limits(node)).unwrap_or_default();
+        let cdc = fields.get("cdc").map(|node| self.cdc(node)).unwrap_or_default();
+        let cutover = fields.get("cutover").map(|node| self.cutover(node));
+        if let Some(node) = fields.get("reverse") {
+            self.walker.not_yet(
+                "reverse",
+                node,
+                "remove it or write false: after a cutover there is no way back",
+            );
+        }
         let (source, target) = (source?, target?);
         self.same_ends(&source, &target);
+        self.stream_contradictions(&fields, &source, &defaults, &rules, &cdc);
         Some(Plan {
             name: name?,
             source,
@@ -103,6 +115,8 @@ impl Resolver<'_> {
             types,
             accept,
             limits,
+            cdc,
+            cutover,
             path: path.into(),
             digest: format!("sha256:{:x}", Sha256::digest(text)),
         })
@@ -224,10 +238,6 @@ impl Resolver<'_> {
 
     fn partial(&mut self, fields: &Fields<'_>, shape: &'static Shape) -> Partial {
         let walker = &mut *self.walker;
-        if let Some(node) = fields.get("cdc") {
-            let instead = "remove it or write false: the plan then is one full load";
-            walker.not_yet("cdc", node, instead);
-        }
         let mut word = |name: &str| {
             let node = fields.get(name)?;
             match &shape.key(name)?.kind {
@@ -257,7 +267,8 @@ impl Resolver<'_> {
             unique: words.contains(&"unique"),
             foreign: words.contains(&"foreign"),
         });
-        Partial { create, keys, indexes, load, verify }
+        let cdc = fields.get("cdc").and_then(|node| walker.boolean(node));
+        Partial { create, keys, indexes, load, cdc, verify }
     }
 
     fn types(&mut self, node: &Node) -> Vec<TypeRule> {
@@ -364,6 +375,7 @@ const BUILT_IN: Policy = Policy {
     keys: Keys { primary: true, unique: true, foreign: true },
     indexes: Indexes::AfterLoad,
     load: Load::Copy,
+    cdc: false,
     verify: Verify::Checksum,
 };
 
@@ -374,6 +386,7 @@ impl Partial {
             keys: self.keys.unwrap_or(base.keys),
             indexes: self.indexes.unwrap_or(base.indexes),
             load: self.load.unwrap_or(base.load),
+            cdc: self.cdc.unwrap_or(base.cdc),
             verify: self.verify.unwrap_or(base.verify),
         }
     }
@@ -382,7 +395,7 @@ impl Partial {
 impl Rule {
     /// The whole policy of a table that this entry decides.
     pub fn policy(&self, defaults: &Policy) -> Policy {
-        let Self { create, keys, indexes, load, verify, .. } = *self;
-        Partial { create, keys, indexes, load, verify }.over(defaults)
+        let Self { create, keys, indexes, load, cdc, verify, .. } = *self;
+        Partial { create, keys, indexes, load, cdc, verify }.over(defaults)
     }
 }

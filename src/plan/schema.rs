@@ -67,6 +67,14 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Size { .. } => json!({
             "type": "string", "pattern": "^[0-9]+(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", "examples": ["1GiB"],
         }),
+        Kind::Span { .. } => json!({
+            "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d|w)$", "examples": ["5s"],
+        }),
+        Kind::Names { example } => json!({
+            "type": "array", "uniqueItems": true, "minItems": 1,
+            "items": { "type": "string", "minLength": 1, "examples": [example] },
+        }),
+        Kind::WordOr(words, shape) => json!({ "anyOf": [{ "enum": words }, map_of(shape)] }),
         Kind::Date => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" }),
         Kind::Hazard => {
             let codes = keys::HAZARDS.iter().filter(|(_, acceptable)| *acceptable);

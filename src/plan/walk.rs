@@ -1,6 +1,8 @@
 //! Reads typed values out of a plan file's tree by the table of [`super::keys`] and collects every
 //! problem on the way. Never shows a value that it did not expect: it may be a secret.
 
+use std::time::Duration;
+
 use super::file::{Key, Node, Value};
 use super::keys::{self, Shape};
 use super::nearest::nearest;
@@ -147,7 +149,7 @@ impl Walker {
         }
     }
 
-    /// `cdc: false`; `true` is not built.
+    /// `reverse: false`; `true` is not built.
     pub fn not_yet(&mut self, name: &str, node: &Node, instead: &str) {
         if self.boolean(node) == Some(true) {
             self.push(unbuilt(&format!("{name}: true"), node.span, instead));
@@ -247,6 +249,45 @@ impl Walker {
         }
     }
 
+    /// Time with a unit, within bounds in milliseconds.
+    pub fn duration(&mut self, node: &Node, min: u64, max: u64) -> Option<Duration> {
+        let text = self.text(node)?;
+        let bounds = Duration::from_millis(min)..=Duration::from_millis(max);
+        match unit::parse_duration(&text) {
+            Ok(time) if bounds.contains(&time) => Some(time),
+            Ok(_) => {
+                let what = format!("the time is not between {} and {}", show_time(min), show_time(max));
+                self.push(Problem::error("E108", what).at(node.span));
+                None
+            }
+            Err(error) => {
+                let what = "this is not a duration";
+                self.push(Problem::error("E109", what).at(node.span).help(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// A list of distinct names, at least one.
+    pub fn names(&mut self, node: &Node, example: &str) -> Option<Vec<String>> {
+        let items = self.list(node, &format!("write a list such as [{example}]"))?;
+        if items.is_empty() {
+            self.push(Problem::error("E106", "the list names nothing").at(node.span));
+            return None;
+        }
+        let mut found = Vec::new();
+        for item in items {
+            let Some((name, span)) = self.spanned(item) else { continue };
+            self.look(&name, span);
+            if found.contains(&name) {
+                self.push(Problem::error("E106", format!("{} is given twice", show(&name))).at(span));
+                continue;
+            }
+            found.push(name);
+        }
+        Some(found)
+    }
+
     /// `YYYY-MM-DD`, a day that exists.
     pub fn date(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node)?;
@@ -302,6 +343,14 @@ fn show_size(bytes: u64) -> String {
     match units.iter().find(fits) {
         Some((shift, name)) => format!("{}{name}", bytes >> shift),
         None => format!("{bytes}B"),
+    }
+}
+
+fn show_time(millis: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    match units.iter().find(|(unit, _)| millis.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
     }
 }
 

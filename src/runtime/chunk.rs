@@ -2,10 +2,30 @@
 //! stay. There is no change log: rows stay only where the source proves that they are still
 //! exactly those. Writes nothing.
 
-use crate::catalog::Projection;
+use std::collections::HashMap;
+
+use crate::catalog::{Name, Projection};
 use crate::change::Position;
-use crate::checkpoint::ChunkMark;
+use crate::checkpoint::{ChunkMark, Progress};
 use crate::engine::{Chunk, EngineError, Snapshot};
+
+/// The marks of finished chunks by their tables, looked up once for all tables of a round.
+pub(super) struct Marks<'p>(HashMap<&'p Name, Vec<&'p ChunkMark>>);
+
+impl<'p> Marks<'p> {
+    pub(super) fn new(progress: &'p Progress) -> Self {
+        let mut marks: HashMap<&Name, Vec<&ChunkMark>> = HashMap::new();
+        for mark in &progress.chunks {
+            marks.entry(&mark.table).or_default().push(mark);
+        }
+        Self(marks)
+    }
+
+    /// Those of one table, in their order.
+    pub(super) fn of(&self, table: &Name) -> &[&'p ChunkMark] {
+        self.0.get(table).map_or(&[], Vec::as_slice)
+    }
+}
 
 /// What becomes of the rows that a table already has from an earlier snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +111,6 @@ pub(super) fn unmarked(cut: Vec<Chunk>, marks: &[&ChunkMark]) -> Vec<Chunk> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Name;
 
     fn chunk(number: u32, of: u32, bounds: &str) -> Chunk {
         Chunk { number, of, bounds: bounds.into(), rows: 0, bytes: 0 }

@@ -1,5 +1,5 @@
-//! Time and crashes, as far as the executor depends on them: a simulation puts its own clock
-//! here, and tests name the places where the process shall die. Never reads the date.
+//! Time, as far as the executor depends on it: a simulation puts its own clock here. Never reads
+//! the date.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,14 +19,3 @@ impl Clock for SystemClock {
         Box::pin(tokio::time::sleep(time))
     }
 }
-
-/// A named place where a test may kill the process as `kill -9` would: `FAILPOINTS=name=return`
-/// (`3*off->return` for the fourth time). Nothing at all without the feature.
-#[cfg(feature = "failpoints")]
-pub(super) fn crash_point(name: &str) {
-    fail::fail_point!(name, |_| -> () { std::process::abort() });
-}
-
-/// Nothing, in a release.
-#[cfg(not(feature = "failpoints"))]
-pub(super) fn crash_point(_name: &str) {}

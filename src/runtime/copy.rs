@@ -3,37 +3,80 @@
 //! nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
-use super::clock::{Clock, crash_point};
+use super::clock::Clock;
 use super::rate::RateLimit;
 use crate::catalog::{Projection, RowBatch};
-use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Session};
+use crate::engine::crash::crash_point;
+use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, Session};
 
-/// Rows and bytes on their way that nobody was told of yet.
+/// Rows and bytes on their way that nobody was told of yet; less than nothing where some were told
+/// of that are not on their way any more.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
-    rows: AtomicU64,
-    bytes: AtomicU64,
+    rows: AtomicI64,
+    bytes: AtomicI64,
 }
 
 impl Gauge {
     /// Rows and bytes since the last call.
-    pub(super) fn take(&self) -> (u64, u64) {
+    pub(super) fn take(&self) -> (i64, i64) {
         (self.rows.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+    }
+
+    pub(super) fn add(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows as i64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_back(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_sub(rows as i64, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
+    }
+}
+
+/// What one attempt has put on the gauge. Dropped before its commit it takes all of it back: a
+/// chunk that is tried again is counted once.
+#[derive(Debug)]
+pub(super) struct Share {
+    gauge: Arc<Gauge>,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Share {
+    pub(super) fn of(gauge: Arc<Gauge>) -> Self {
+        Self { gauge, rows: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    fn add(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.add(rows, bytes);
+    }
+
+    /// It is committed.
+    pub(super) fn keep(mut self) {
+        (self.rows, self.bytes) = Default::default();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.gauge.take_back(*self.rows.get_mut(), *self.bytes.get_mut());
     }
 }
 
 /// One chunk's way.
 pub(super) struct Passage {
     pub(super) projection: Arc<Projection>,
-    pub(super) chunk: Chunk,
     pub(super) frozen: bool,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) share: Share,
     pub(super) rate: Option<Arc<RateLimit>>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -42,6 +85,8 @@ pub(super) struct Passage {
 pub(super) struct Passed {
     pub(super) session: Box<dyn Session>,
     pub(super) loaded: Result<Loaded, EngineError>,
+    /// What it has told of itself, until it is committed.
+    pub(super) share: Share,
     /// The error came from the source's stream.
     pub(super) at_source: bool,
 }
@@ -60,19 +105,15 @@ impl Passage {
             failed: failed.clone(),
             end: None,
             first: true,
-            row_bytes: self.chunk.bytes as f64 / self.chunk.rows.max(1) as f64,
             rate: self.rate.clone(),
             clock: self.clock.clone(),
         };
-        let gauge = |bytes: u64, rows: u64| {
-            self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.gauge.rows.fetch_add(rows, Ordering::Relaxed);
-        };
+        let gauge = |bytes: u64, rows: u64| self.share.add(rows, bytes);
         let load = Load { projection: &self.projection, frozen: self.frozen, gauge: &gauge };
         let loaded = session.load(&load, &mut stream).await;
         crash_point("copy::end_of_stream_before_check");
         let loaded = loaded.and_then(|loaded| self.check(loaded, stream.end));
-        Passed { session, loaded, at_source: failed.load(Ordering::Relaxed) }
+        Passed { session, loaded, share: self.share, at_source: failed.load(Ordering::Relaxed) }
     }
 
     /// Success must be proved, not inferred from a stream that stops.
@@ -92,8 +133,6 @@ struct Watched {
     failed: Arc<AtomicBool>,
     end: Option<u64>,
     first: bool,
-    /// Estimated bytes of a row, for batches that are not decoded.
-    row_bytes: f64,
     rate: Option<Arc<RateLimit>>,
     clock: Arc<dyn Clock>,
 }
@@ -108,10 +147,7 @@ impl BatchStream for Watched {
             Err(_) => self.failed.store(true, Ordering::Relaxed),
             Ok(Batch::End { rows }) => self.end = Some(*rows),
             Ok(Batch::Rows(rows)) => self.keep_rate(rows.rows() as f64).await,
-            Ok(Batch::Native(bytes)) => {
-                let row_bytes = if self.row_bytes > 0.0 { self.row_bytes } else { 100.0 };
-                self.keep_rate(bytes.len() as f64 / row_bytes).await;
-            }
+            Ok(Batch::Native { rows, .. }) => self.keep_rate(*rows as f64).await,
         }
         batch
     }

@@ -4,16 +4,18 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::chunk::Marks;
 use super::event::Event;
 use super::perform::{Act, Advance, Road, millis_since};
 use super::run::Run;
 use super::trouble::{Trouble, Way};
-use crate::checkpoint::Progress;
+use crate::engine::crash::crash_point;
 use crate::engine::{Chunk, EngineError, Loaded};
 use crate::graph::schedule::{Schedule, UnitId};
 use crate::graph::{Action, Phase};
@@ -55,7 +57,7 @@ type Job<'r> = Pin<Box<dyn Future<Output = JobEnd> + Send + 'r>>;
 /// The state of one round.
 struct Round<'r, 'a> {
     run: &'r Run<'a>,
-    progress: &'r Progress,
+    marks: &'r Marks<'r>,
     schedule: Schedule,
     jobs: FuturesUnordered<Job<'r>>,
     tables: BTreeMap<UnitId, TableCopy>,
@@ -73,7 +75,7 @@ impl<'a> Run<'a> {
     /// Runs what the schedule offers. `barrier`: the step that only waits, if there is one.
     pub(super) async fn round<'r>(
         &'r self,
-        progress: &'r Progress,
+        marks: &'r Marks<'r>,
         schedule: Schedule,
         done: &HashSet<String>,
         until: Option<Phase>,
@@ -86,7 +88,7 @@ impl<'a> Run<'a> {
         };
         let mut round = Round {
             run: self,
-            progress,
+            marks,
             schedule,
             jobs: FuturesUnordered::new(),
             tables: BTreeMap::new(),
@@ -111,6 +113,7 @@ impl Round<'_, '_> {
         loop {
             self.start_units();
             self.start_chunks();
+            self.run.running.store(self.schedule.running(), Ordering::Relaxed);
             if self.jobs.is_empty() || self.cancelled {
                 return;
             }
@@ -168,9 +171,8 @@ impl Round<'_, '_> {
             // Failed for good in an earlier round of this run.
             return self.schedule.failed(unit, step, self.run.options.keep_going);
         }
-        let (run, progress) = (self.run, self.progress);
-        self.jobs
-            .push(Box::pin(async move { JobEnd::Advanced(unit, run.advance(progress, &steps, true).await) }));
+        let (run, marks) = (self.run, self.marks);
+        self.jobs.push(Box::pin(async move { JobEnd::Advanced(unit, run.advance(marks, &steps).await) }));
     }
 
     /// Every table keeps one chunk running; readers that nobody else wants help it.
@@ -272,13 +274,14 @@ impl Round<'_, '_> {
     fn close(&mut self, unit: UnitId) {
         let Some(table) = self.tables.remove(&unit) else { return };
         self.copies.remove(&table.place);
-        let (run, progress) = (self.run, self.progress);
+        let (run, marks) = (self.run, self.marks);
         let rest = if self.halted { Vec::new() } else { table.rest };
         let act = Act::Close { place: table.place, loaded: table.loaded, millis: millis_since(table.began) };
         self.jobs.push(Box::pin(async move {
+            crash_point("copy::table_done");
             let closed = run.transact(&[act], &Default::default()).await;
             let end = match closed {
-                Ok(()) => run.advance(progress, &rest, false).await,
+                Ok(()) => run.advance_in_order(marks, &rest, false).await,
                 Err(trouble) => Err(trouble),
             };
             JobEnd::Advanced(unit, end)

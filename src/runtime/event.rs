@@ -1,6 +1,10 @@
 //! What happens while a graph runs, for whoever shows it.
 
+use std::time::Duration;
+
+use super::follow::TableFlow;
 use crate::catalog::Name;
+use crate::change::Position;
 
 /// Told what happens. Called from many tasks; must not block.
 pub trait Reporter: Send + Sync {
@@ -27,11 +31,12 @@ pub enum Event {
         rows: u64,
         bytes: u64,
     },
-    /// Rows and bytes that have gone into the target since the last such event of the step.
+    /// Rows and bytes that have gone into the target since the last such event of the step. Less
+    /// than nothing where an attempt failed, or rows are to come again: what was told is taken back.
     Moved {
         step: String,
-        rows: u64,
-        bytes: u64,
+        rows: i64,
+        bytes: i64,
     },
     ChunkDone {
         step: String,
@@ -63,8 +68,42 @@ pub enum Event {
     },
     /// Rows copied by an earlier run changed on the source since: the table is copied again.
     Recopying {
+        step: String,
         table: Name,
+        /// The step was done.
+        done: bool,
         why: String,
+    },
+    /// Changes of so many tables are read from here on.
+    StreamOpened {
+        position: Position,
+        tables: usize,
+    },
+    /// How far following has come, about once a second and at its end. Counts are of this
+    /// following alone.
+    Streamed {
+        /// Every change before it is in the target.
+        position: Position,
+        /// From there to the newest position that the source told of.
+        lag_bytes: Option<u64>,
+        /// Age of the last applied commit; zero at the source's head. None before the first.
+        lag: Option<Duration>,
+        transactions: u64,
+        rows: u64,
+        /// Changes that wait or are being applied, in memory and on disk.
+        buffered_bytes: u64,
+        spilled_bytes: u64,
+        /// Those that were touched.
+        tables: Vec<TableFlow>,
+    },
+    /// No room for changes is left: nothing is read from the source until there is some. The
+    /// connection is kept.
+    ReadingPaused {
+        why: String,
+    },
+    /// Reading goes on, after so long.
+    ReadingResumed {
+        millis: u64,
     },
     SequenceSet {
         step: String,

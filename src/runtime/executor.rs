@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::clock::{Clock, SystemClock, crash_point};
+use super::chunk::Marks;
+use super::clock::{Clock, SystemClock};
 use super::drive::RoundEnd;
 use super::event::{Event, Reporter};
-use super::goal::{BARRIER, done_steps, is_copy, with_barrier, within};
+use super::follow::FollowOptions;
+use super::goal::{BARRIER, done_steps, is_copy, own_steps, with_barrier, within};
 use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
 use super::trouble::Way;
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, PlannedStep, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, Source, Target};
-use crate::graph::Graph;
 use crate::graph::schedule::{Budgets, Schedule};
+use crate::graph::{Graph, Step};
 
 /// Seconds between two looks at the lock: a few of them pass before another run may take over.
 const BEAT: Duration = Duration::from_secs(3);
@@ -69,6 +72,8 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Attempts at work that fails retryably.
     pub attempts: u32,
+    /// How changes are followed, where the graph follows any.
+    pub follow: FollowOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +111,7 @@ pub struct Report {
 /// Runs the graph. Takes the lock, skips finished steps, releases the lock. Where everything is
 /// done already nothing is written, the lock included.
 pub async fn execute(
-    graph: &Graph,
+    graph: Graph,
     source: &dyn Source,
     target: &dyn Target,
     options: &RunOptions,
@@ -118,7 +123,7 @@ pub async fn execute(
 
 /// As [`execute`], with a clock of the caller's.
 pub async fn execute_with(
-    graph: &Graph,
+    graph: Graph,
     source: &dyn Source,
     target: &dyn Target,
     options: &RunOptions,
@@ -129,12 +134,12 @@ pub async fn execute_with(
     let began = Instant::now();
     let book = Mutex::new(Book::default());
     let setting = Setting { source, target, options, reporter, stop, clock };
-    let goal = with_barrier(graph);
-    if begin(graph, &goal, &setting, &book).await {
-        run_locked(graph, &goal, &setting, &book).await;
+    let graph = with_barrier(graph);
+    if begin(&graph, &setting, &book).await {
+        run_locked(&graph, &setting, &book).await;
     }
     let book = book.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let report = report(graph, book, began);
+    let report = report(&graph, book, began);
     reporter.event(&Event::Finished {
         done: report.done.len(),
         failed: report.failures.len(),
@@ -145,9 +150,9 @@ pub async fn execute_with(
 }
 
 /// Looks at what is done. True where something is left to do.
-async fn begin(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) -> bool {
+async fn begin(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) -> bool {
     let progress = setting.target.progress(&graph.name).await;
-    let done = match progress.and_then(|progress| done_steps(goal, &progress)) {
+    let done = match progress.and_then(|progress| done_steps(graph, &progress)) {
         Ok(done) => done,
         Err(error) => {
             note(book, |book| book.failures.push(Failure { step: None, error }));
@@ -158,33 +163,35 @@ async fn begin(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<
     let (rows, bytes) =
         copies.fold((0, 0), |(rows, bytes), step| (rows + step.estimate.rows, bytes + step.estimate.bytes));
     let finished: Vec<&str> =
-        graph.steps.iter().map(|step| step.id.as_str()).filter(|id| done.contains(*id)).collect();
-    let (steps, known) = (graph.steps.len(), finished.len());
+        own_steps(graph).map(|step| step.id.as_str()).filter(|id| done.contains(*id)).collect();
+    let (steps, known) = (own_steps(graph).count(), finished.len());
     setting.reporter.event(&Event::Started { steps, done: known, rows, bytes });
     for step in finished {
         setting.reporter.event(&Event::StepSkipped { step: step.to_string() });
     }
     let until = setting.options.until;
-    let open = graph.steps.iter().any(|step| within(step, until) && !done.contains(&step.id));
+    let open = own_steps(graph).any(|step| within(step, until) && !done.contains(&step.id));
     note(book, |book| book.standing = done);
     open
 }
 
 /// Holds the lock for the time of all rounds.
-async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
+async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
     let options = setting.options;
-    let lock = match setting.target.lock(&graph.name, &options.goal, options.lock_wait).await {
+    let named = goal_of(graph, &options.goal);
+    let lock = match setting.target.lock(&graph.name, &named, options.lock_wait).await {
         Ok(lock) => lock,
         Err(error) => return note(book, |book| book.failures.push(Failure { step: None, error })),
     };
     crash_point("lock::acquired");
     {
-        let run = Run::new(goal, setting, lock.as_ref(), book);
+        let run = Run::new(graph, setting, lock.as_ref(), book);
         tokio::select! {
             biased;
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
             () = run.rounds() => {}
         }
+        run.flush_gauges();
     }
     let (lost, outcome) = note(book, |book| (book.lock_lost, outcome_of(graph, book)));
     if lost {
@@ -195,9 +202,16 @@ async fn run_locked(graph: &Graph, goal: &Graph, setting: &Setting<'_>, book: &M
         Outcome::Partial => "partial",
         Outcome::Failed => "failed",
     };
+    crash_point("lock::before_release");
     if let Err(error) = lock.close(word).await {
         note(book, |book| book.failures.push(Failure { step: None, error }));
     }
+}
+
+/// The goal as the target is to remember it.
+fn goal_of(graph: &Graph, digest: &str) -> Goal {
+    let planned = |step: &Step| PlannedStep { step: step.id.clone(), phase: step.phase.word().to_string() };
+    Goal { digest: digest.to_string(), steps: graph.steps.iter().map(planned).collect() }
 }
 
 fn note<T>(book: &Mutex<Book>, write: impl FnOnce(&mut Book) -> T) -> T {
@@ -237,6 +251,7 @@ impl Run<'_> {
     async fn one_round(&self) -> Result<RoundEnd, EngineError> {
         let mut progress = self.read_progress().await?;
         let mut done = done_steps(self.graph, &progress)?;
+        self.check_stream(&progress).await?;
         let settled = self.settle_rows(&progress, &done).await;
         match settled {
             Ok(again) if again.is_empty() => {}
@@ -264,7 +279,7 @@ impl Run<'_> {
         let RunOptions { readers, writers, index_builds, until, .. } = *self.options;
         let budgets = Budgets { readers, writers, index_builds };
         let schedule = Schedule::new(self.graph, &done, budgets, until);
-        Ok(self.round(&progress, schedule, &done, until).await)
+        Ok(self.round(&Marks::new(&progress), schedule, &done, until).await)
     }
 
     async fn read_progress(&self) -> Result<Progress, EngineError> {
@@ -322,7 +337,7 @@ fn outcome_of(graph: &Graph, book: &Book) -> Outcome {
         return Outcome::Failed;
     }
     let all: HashSet<&String> = book.standing.iter().chain(&book.done).collect();
-    match graph.steps.iter().all(|step| all.contains(&step.id)) {
+    match own_steps(graph).all(|step| all.contains(&step.id)) {
         true if book.done.is_empty() && !book.written => Outcome::Nothing,
         true => Outcome::Done,
         false => Outcome::Partial,
@@ -333,16 +348,15 @@ fn report(graph: &Graph, book: Book, began: Instant) -> Report {
     let outcome = outcome_of(graph, &book);
     let failed: HashSet<&str> = book.failures.iter().filter_map(|failure| failure.step.as_deref()).collect();
     let known: HashSet<&String> = book.standing.iter().chain(&book.done).collect();
-    let open = graph.steps.iter().filter(|step| !known.contains(&step.id));
-    let failed_units: HashMap<&str, &str> = graph
-        .steps
-        .iter()
-        .filter(|step| failed.contains(step.id.as_str()))
-        .map(|step| (step.unit.as_str(), step.id.as_str()))
-        .collect();
+    let open = own_steps(graph).filter(|step| !known.contains(&step.id));
+    // Tables that share a unit do not fail with each other.
+    let fails_with = |step: &Step| (step.unit.clone(), step.table.clone().filter(|_| step.is_shared()));
+    let failed_steps = graph.steps.iter().filter(|step| failed.contains(step.id.as_str()));
+    let failed_units: HashMap<_, &str> =
+        failed_steps.map(|step| (fails_with(step), step.id.as_str())).collect();
     let left = open.filter(|step| !failed.contains(step.id.as_str())).map(|step| {
         // What failed in a unit took the unit's other steps with it.
-        let blamed = failed_units.get(step.unit.as_str()).map(|step| step.to_string());
+        let blamed = failed_units.get(&fails_with(step)).map(|step| step.to_string());
         (step.id.clone(), blamed.or_else(|| book.blamed.get(&step.id).cloned()))
     });
     Report {

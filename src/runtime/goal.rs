@@ -13,8 +13,7 @@ pub(super) const BARRIER: &str = "(all rows)";
 
 /// The graph, with foreign keys, sequences and what follows them waiting for the rows of all
 /// tables: until then a table may have to be emptied and copied again, which keys would forbid.
-pub(super) fn with_barrier(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
+pub(super) fn with_barrier(mut graph: Graph) -> Graph {
     let copies: Vec<usize> = (0..graph.steps.len()).filter(|&at| is_copy(&graph.steps[at])).collect();
     let Some(&last) = copies.last() else { return graph };
     let before = needed_by(&graph, &copies);
@@ -38,6 +37,11 @@ pub(super) fn with_barrier(graph: &Graph) -> Graph {
     };
     graph.steps.insert(last + 1, barrier);
     graph
+}
+
+/// The steps of a graph with its barrier, without that.
+pub(super) fn own_steps(graph: &Graph) -> impl Iterator<Item = &Step> {
+    graph.steps.iter().filter(|step| step.id != BARRIER)
 }
 
 pub(super) fn is_copy(step: &Step) -> bool {

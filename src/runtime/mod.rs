@@ -1,6 +1,8 @@
 //! The doing: makes a graph of two live ends and executes it. Prints nothing, names no engine;
 //! tells a [`Reporter`] what happens.
 
+mod batch;
+mod buffer;
 mod canonical;
 mod chunk;
 pub mod clock;
@@ -8,14 +10,18 @@ mod copy;
 mod drive;
 pub mod event;
 pub mod executor;
+pub mod follow;
 mod goal;
 mod perform;
 pub mod planning;
+mod points;
 mod pool;
 mod rate;
 mod resume;
 pub mod retry;
 mod run;
+mod shared;
+pub mod stream;
 mod sums;
 mod table;
 mod trouble;
@@ -24,5 +30,6 @@ pub mod verify;
 pub use clock::{Clock, SystemClock};
 pub use event::{Event, Reporter};
 pub use executor::{Failure, Outcome, Report, RunOptions, Stop, execute, execute_with};
+pub use follow::{Acknowledge, Ended, FollowOptions, FollowReport, Following, Goal, Mode, TableFlow, follow};
 pub use planning::{Ends, PlanFailure, Planned, ProbeLevel, make_plan};
 pub use verify::{TableVerdict, VerifyLevel, verify};

@@ -2,17 +2,21 @@
 //! that may pass. Decides no order and starts nothing in parallel.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::clock::crash_point;
+use super::chunk::Marks;
+use super::copy::Share;
 use super::event::Event;
+use super::points::points;
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, StepMark};
-use crate::engine::{Cause, Chunk, EngineError, Loaded, Session};
-use crate::graph::{Action, Phase, Step};
+use crate::checkpoint::{Checkpoint, ChunkMark, StepMark};
+use crate::engine::crash::{crash_during, crash_point};
+use crate::engine::{Build, Cause, Chunk, EngineError, Loaded, Session};
+use crate::graph::{Action, Estimate, Phase, Step};
 
 /// How one table's rows are read in this run: the snapshot and what is left of the table.
 #[derive(Clone)]
@@ -28,7 +32,7 @@ pub(super) struct Road {
 
 impl Road {
     /// One transaction holds all of it.
-    fn is_single(&self) -> bool {
+    pub(super) fn is_single(&self) -> bool {
         self.of == 1 && self.chunks.len() == 1
     }
 }
@@ -40,14 +44,19 @@ pub(super) enum Act {
     Step(usize),
     /// Sees to it that the table of a copy is ready for its chunks. Leaves no mark.
     Open(usize),
-    /// Marks a copy whose chunks are all in.
+    /// Marks the opening of the capture, with its position.
+    Opened { place: usize, millis: u64 },
+    /// Marks a step whose work is in already: a copy of several chunks, a catch-up.
     Close { place: usize, loaded: Loaded, millis: u64 },
 }
 
 impl Act {
     fn place(&self) -> usize {
         match self {
-            Self::Step(place) | Self::Open(place) | Self::Close { place, .. } => *place,
+            Self::Step(place)
+            | Self::Open(place)
+            | Self::Opened { place, .. }
+            | Self::Close { place, .. } => *place,
         }
     }
 }
@@ -77,28 +86,48 @@ pub(super) struct Hand {
     pub(super) session: Option<Box<dyn Session>>,
     /// Tables created in this transaction.
     pub(super) created: HashSet<Name>,
+    /// What its loads have told of themselves.
+    pub(super) shares: Vec<Share>,
 }
 
 impl Hand {
+    pub(super) fn new(session: Box<dyn Session>) -> Self {
+        Self { session: Some(session), created: HashSet::new(), shares: Vec::new() }
+    }
+
     pub(super) fn session(&mut self) -> &mut dyn Session {
         self.session.as_mut().expect("broken invariant: the session is back after every load").as_mut()
     }
 }
 
 impl Run<'_> {
-    /// Runs a unit's steps: in one transaction when `fused`, up to a copy of several chunks.
-    pub(super) async fn advance(
+    /// Runs a unit's steps in one transaction, up to a copy of several chunks.
+    pub(super) async fn advance(&self, marks: &Marks<'_>, steps: &[usize]) -> Result<Advance, Trouble> {
+        match steps.first() {
+            Some(&first) if self.step(first).is_shared() => self.advance_shared(marks, steps).await,
+            _ => self.advance_in_order(marks, steps, true).await,
+        }
+    }
+
+    /// Runs steps in one transaction when `fused`, else each in one of its own.
+    pub(super) async fn advance_in_order(
         &self,
-        progress: &Progress,
+        marks: &Marks<'_>,
         steps: &[usize],
         fused: bool,
     ) -> Result<Advance, Trouble> {
+        if let [place] = steps
+            && self.streams(*place)
+        {
+            self.advance_stream(*place).await?;
+            return Ok(Advance::Done);
+        }
         let mut roads = HashMap::new();
         for (at, &place) in steps.iter().enumerate() {
             if !matches!(self.step(place).action, Action::Copy { .. }) {
                 continue;
             }
-            let road = self.cut(progress, place).await?;
+            let road = self.cut(marks, place).await?;
             if !road.is_single() {
                 self.prepare(&steps[..at], place, &road, &roads, fused).await?;
                 return Ok(Advance::Split { place, road, rest: steps[at + 1..].to_vec() });
@@ -162,6 +191,9 @@ impl Run<'_> {
                 self.book(|book| book.written = true);
                 match self.committed(acts).await {
                     Ok(Some(deeds)) => {
+                        for (mark, here) in &deeds.marks {
+                            self.gauge(&mark.step).add(here.rows, here.bytes);
+                        }
                         self.record(deeds);
                         return Ok(());
                     }
@@ -178,7 +210,7 @@ impl Run<'_> {
     async fn attempt(&self, acts: &[Act], roads: &HashMap<usize, Road>, first: bool) -> Result<Deeds, Slip> {
         let step = self.step(acts[0].place());
         let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
-        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let mut hand = Hand::new(session);
         let filled = self.fill(&mut hand, acts, roads, first).await;
         let last = self.step(acts[acts.len() - 1].place());
         self.seal(hand, last, filled).await
@@ -201,10 +233,13 @@ impl Run<'_> {
             }
         };
         crash_point("copy::before_commit");
-        if let Err(error) = hand.session().commit().await {
+        let around = points(last);
+        if let Err(error) = crash_during(around.ambiguous, hand.session().commit()).await {
             return Err(Slip { uncertain: true, ..Slip::new(last, error) });
         }
         crash_point("copy::after_commit_before_mark");
+        crash_point(around.after);
+        hand.shares.drain(..).for_each(Share::keep);
         if let Some(session) = hand.session.take() {
             self.pool.give(session);
         }
@@ -229,6 +264,13 @@ impl Run<'_> {
                 }
                 Act::Close { loaded, millis, .. } => {
                     let mark = self.mark(hand, step, *loaded, *millis).await?;
+                    deeds.marks.push((mark, Loaded::default()));
+                }
+                Act::Opened { millis, .. } => {
+                    let opened = Checkpoint::Opened(self.opened());
+                    let marked = hand.session().mark(&self.graph.name, &opened).await;
+                    marked.map_err(|error| Slip::new(step, error))?;
+                    let mark = self.mark(hand, step, Loaded::default(), *millis).await?;
                     deeds.marks.push((mark, Loaded::default()));
                 }
                 Act::Step(place) => {
@@ -278,8 +320,11 @@ impl Run<'_> {
         let slip = |error| Slip::new(step, error);
         match &step.action {
             Action::Sql { statements, index_build } => {
-                crash_point(if *index_build { "index::before" } else { "ddl::before" });
-                hand.session().execute(statements).await.map_err(slip)?;
+                crash_point(points(step).before);
+                match index_build {
+                    true => hand.session().build(statements, &self.build(step)).await.map_err(slip)?,
+                    false => hand.session().execute(statements).await.map_err(slip)?,
+                }
                 hand.created.extend(self.creates(step).cloned());
             }
             Action::Copy { .. } => {
@@ -287,18 +332,28 @@ impl Run<'_> {
                 return self.copy_whole(hand, deeds, step, road, first).await;
             }
             Action::Check { query, message } => {
+                crash_point(points(step).before);
                 let found = hand.session().violations(query).await.map_err(slip)?;
                 if found > 0 {
                     return Err(slip(violated(step, message, found)));
                 }
             }
+            Action::OpenCapture { .. } | Action::CatchUp { .. } => {
+                unreachable!("broken invariant: steps of the stream have units of their own")
+            }
             Action::SetSequence { source, sequence, margin } => {
                 let value = self.sequence_value(source).await.map_err(slip)?;
                 let set = hand.session().set_sequence(sequence, &value, *margin).await.map_err(slip)?;
+                crash_point("sequence::set");
                 deeds.sequences.extend(set.map(|value| (step.id.clone(), value)));
             }
         }
         Ok(Loaded::default())
+    }
+
+    fn build(&self, step: &Step) -> Build {
+        let Estimate { rows, bytes, .. } = step.estimate;
+        Build { rows, bytes, alone: self.running.load(Ordering::Relaxed) <= 1 }
     }
 
     /// After a failure: waits before the next attempt, or says that there is none.
@@ -337,14 +392,16 @@ impl Run<'_> {
     /// committed together.
     async fn committed(&self, acts: &[Act]) -> Result<Option<Deeds>, EngineError> {
         let progress = self.target.progress(&self.graph.name).await?;
+        let known: HashMap<&str, &StepMark> =
+            progress.steps.iter().map(|mark| (mark.step.as_str(), mark)).collect();
         let marked = acts.iter().filter(|act| !matches!(act, Act::Open(_))).map(|act| {
             let step = self.step(act.place());
-            let mark = progress.step(&step.id).filter(|mark| mark.inputs == step.inputs)?;
+            let mark = known.get(step.id.as_str()).filter(|mark| mark.inputs == step.inputs)?;
             let here = match act {
-                Act::Close { .. } => Loaded::default(),
+                Act::Close { .. } | Act::Opened { .. } => Loaded::default(),
                 _ => Loaded { rows: mark.rows, bytes: mark.bytes },
             };
-            Some((mark.clone(), here))
+            Some(((*mark).clone(), here))
         });
         let Some(marks) = marked.collect::<Option<Vec<_>>>() else { return Ok(None) };
         Ok((!marks.is_empty()).then(|| Deeds { marks, ..Deeds::default() }))
@@ -364,8 +421,7 @@ impl Run<'_> {
             let StepMark { step, rows, bytes, millis, .. } = mark;
             self.book(|book| {
                 book.done.push(step.clone());
-                book.rows += here.rows;
-                book.bytes += here.bytes;
+                book.bring(&step, here);
             });
             self.tell(Event::StepDone { step, rows, bytes, millis });
         }

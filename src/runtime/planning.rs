@@ -1,12 +1,13 @@
 //! From two ends to a graph: inspects, compares, probes, builds. Writes nothing anywhere.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::catalog::probe::{End, Measured};
 use crate::catalog::{Answer, Catalog, Dialect, Probe};
 use crate::checkpoint::Progress;
-use crate::diff::{self, Dialects, Diff};
-use crate::engine::{Cause, EngineError, Source, Target, engine_named};
+use crate::diff::{self, Dialects, Diff, Finding};
+use crate::engine::{CaptureSpec, Cause, EngineError, Obstacle, Source, Target, engine_named};
 use crate::graph::build::{Cycle, Inputs, done_otherwise};
 use crate::graph::{self, Graph};
 use crate::plan::{Plan, Problem};
@@ -71,7 +72,9 @@ pub async fn make_plan(
     let (source, (target, progress)) =
         tokio::try_join!(inspect_source(&ends.source), inspect_target(&ends.target, &plan.name))?;
     let dialects = Dialects { source: dialect(&source)?, target: dialect(&target)? };
-    let diff = diff::compare(plan, &source, &target, &progress, dialects).map_err(PlanFailure::Problems)?;
+    let mut diff =
+        diff::compare(plan, &source, &target, &progress, dialects).map_err(PlanFailure::Problems)?;
+    diff.learn(look_at_capture(plan, &diff, ends, &progress).await?);
     let answers = ask(&diff, ends, level).await?;
     let settled = diff::settle(plan, &source, &diff, &answers, today);
     if !settled.problems.is_empty() {
@@ -95,17 +98,23 @@ pub async fn make_plan(
     Ok(Planned { graph, diff, progress, warnings })
 }
 
-async fn inspect_source(end: &SourceEnd) -> Result<Catalog, PlanFailure> {
+async fn inspect_source(end: &SourceEnd) -> Result<Cow<'_, Catalog>, PlanFailure> {
     match end {
-        SourceEnd::Live(source) => Ok(source.inspect().await?),
-        SourceEnd::Saved(catalog) => Ok(catalog.as_ref().clone()),
+        SourceEnd::Live(source) => Ok(Cow::Owned(source.inspect().await?)),
+        SourceEnd::Saved(catalog) => Ok(Cow::Borrowed(catalog)),
     }
 }
 
-async fn inspect_target(end: &TargetEnd, plan: &str) -> Result<(Catalog, Progress), PlanFailure> {
+async fn inspect_target<'e>(
+    end: &'e TargetEnd,
+    plan: &str,
+) -> Result<(Cow<'e, Catalog>, Progress), PlanFailure> {
     match end {
-        TargetEnd::Live(target) => Ok(tokio::try_join!(target.inspect(), target.progress(plan))?),
-        TargetEnd::Saved(catalog) => Ok((catalog.as_ref().clone(), Progress::default())),
+        TargetEnd::Live(target) => {
+            let (catalog, progress) = tokio::try_join!(target.inspect(), target.progress(plan))?;
+            Ok((Cow::Owned(catalog), progress))
+        }
+        TargetEnd::Saved(catalog) => Ok((Cow::Borrowed(catalog), Progress::default())),
     }
 }
 
@@ -115,6 +124,31 @@ fn dialect(catalog: &Catalog) -> Result<&'static dyn Dialect, PlanFailure> {
         let message = format!("there is no engine called {:?}", catalog.engine);
         PlanFailure::Engine(EngineError::new(Cause::NotFound, "plan", message).contract("E132"))
     })
+}
+
+/// What the live source says about following it. Once the capture is open there is nothing more
+/// to find out.
+async fn look_at_capture(
+    plan: &Plan,
+    diff: &Diff,
+    ends: &Ends,
+    progress: &Progress,
+) -> Result<Vec<Finding>, PlanFailure> {
+    let SourceEnd::Live(source) = &ends.source else { return Ok(Vec::new()) };
+    if diff.followed.is_empty() || progress.stream.is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(capture) = source.capture() else {
+        let what = "this engine's change log cannot be followed".to_string();
+        let way = "cdc: false".to_string();
+        return Ok(vec![Finding { code: "C502".into(), at: "source".into(), what, way, blocks: true }]);
+    };
+    let found = capture.check(&CaptureSpec { plan: &plan.name, tables: &diff.followed }).await?;
+    let finding = |obstacle: Obstacle| {
+        let Obstacle { code, at, message, hint, blocks } = obstacle;
+        Finding { code: code.to_string(), at, what: message, way: hint, blocks }
+    };
+    Ok(found.into_iter().map(finding).collect())
 }
 
 /// Asks both ends at once; answers in the order of the questions. A saved end answers nothing.

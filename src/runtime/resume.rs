@@ -5,16 +5,19 @@ use std::collections::HashSet;
 
 use futures_util::StreamExt;
 
-use super::chunk::{Fate, Loaded};
+use super::chunk::{Fate, Loaded, Marks};
 use super::event::Event;
 use super::goal::{is_copy, needed_by, within};
 use super::retry::Attempts;
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::{Name, Projection};
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 use crate::graph::{Action, Phase, Step};
+
+const LOST_HALF_WAY: &str = "it was half copied when the snapshot was lost";
 
 /// A copy that has rows in the target.
 struct Earlier<'p> {
@@ -52,15 +55,17 @@ impl Run<'_> {
             self.may_empty(place, done)?;
         }
         for &(place, why) in &again {
-            self.recopy(place, why).await?;
+            let was_done = done.contains(&self.step(place).id);
+            self.recopy(place, was_done, why).await?;
         }
         Ok(again.into_iter().map(|(place, _)| place).collect())
     }
 
     fn earlier<'p>(&'p self, progress: &'p Progress, done: &HashSet<String>) -> Vec<Earlier<'p>> {
+        let known = Marks::new(progress);
         let copies = (0..self.graph.steps.len()).filter_map(|place| {
             let Action::Copy { projection, chunk_bytes, .. } = &self.step(place).action else { return None };
-            let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
+            let marks = known.of(&projection.target).to_vec();
             let finished = done.contains(&self.step(place).id);
             (finished || !marks.is_empty()).then_some(Earlier {
                 place,
@@ -94,6 +99,11 @@ impl Run<'_> {
 
     async fn judge(&self, table: &Earlier<'_>, snapshot: &Shared) -> Result<(usize, Fate), Trouble> {
         let step = self.step(table.place);
+        if self.is_followed(&table.projection.target) {
+            // Whole tables have a start of their own; the stream brings them up to the others.
+            let fate = if table.loaded.finished { Fate::Keep } else { Fate::Recopy(LOST_HALF_WAY) };
+            return Ok((table.place, fate));
+        }
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             match table.loaded.judge(snapshot.as_ref().as_ref()).await {
@@ -130,9 +140,10 @@ impl Run<'_> {
     }
 
     /// Empties the table and voids its marks, in one transaction.
-    async fn recopy(&self, place: usize, why: &str) -> Result<(), Trouble> {
+    async fn recopy(&self, place: usize, done: bool, why: &str) -> Result<(), Trouble> {
         let step = self.step(place);
-        self.tell(Event::Recopying { table: table_of(step).clone(), why: why.to_string() });
+        let (id, table) = (step.id.clone(), table_of(step).clone());
+        self.tell(Event::Recopying { step: id, table, done, why: why.to_string() });
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             match self.recopy_once(step).await {
@@ -140,10 +151,7 @@ impl Run<'_> {
                 Err(error) => self.again(&mut tries, Slip::new(step, error)).await?,
             }
         }
-        self.book(|book| {
-            book.written = true;
-            book.done.retain(|done| *done != step.id);
-        });
+        self.forget_copy(&step.id);
         Ok(())
     }
 
@@ -159,6 +167,7 @@ impl Run<'_> {
         let mut session = self.pool.take().await?;
         session.begin().await?;
         session.execute(empty).await?;
+        crash_point("copy::emptied");
         session.mark(&self.graph.name, &mark).await?;
         session.commit().await?;
         self.pool.give(session);

@@ -67,7 +67,7 @@ mod tests {
         for cause in [Cause::Data, Cause::Stale, Cause::Privilege, Cause::Locked, Cause::Other] {
             assert_eq!(Attempts::new(9).failed(&error(cause), 0.5), None, "{cause:?}");
         }
-        for cause in [Cause::Connection, Cause::Busy] {
+        for cause in [Cause::Connection, Cause::Busy, Cause::Resources] {
             assert!(Attempts::new(9).failed(&error(cause), 0.5).is_some(), "{cause:?}");
         }
     }

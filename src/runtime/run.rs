@@ -2,6 +2,7 @@
 //! what was done. Runs nothing by itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clock::Clock;
@@ -12,7 +13,8 @@ use super::pool::Pool;
 use super::rate::RateLimit;
 use super::trouble::Trouble;
 use crate::catalog::{Name, Projection};
-use crate::engine::{Cause, EngineError, Lock, SequenceValue, Snapshot, Source, Target};
+use crate::change::Position;
+use crate::engine::{Cause, EngineError, Loaded, Lock, SequenceValue, Snapshot, Source, Target};
 use crate::graph::{Action, Graph, Step};
 
 /// The snapshot that all readers share.
@@ -25,6 +27,8 @@ pub(super) struct Book {
     pub(super) standing: HashSet<String>,
     /// Steps done in this run.
     pub(super) done: Vec<String>,
+    /// What this run has brought, by copy.
+    brought: HashMap<String, Loaded>,
     pub(super) failures: Vec<Failure>,
     pub(super) rows: u64,
     pub(super) bytes: u64,
@@ -38,6 +42,26 @@ pub(super) struct Book {
     pub(super) lock_lost: bool,
 }
 
+impl Book {
+    /// Notes rows of a copy that are committed.
+    pub(super) fn bring(&mut self, step: &str, loaded: Loaded) {
+        let brought = self.brought.entry(step.to_string()).or_default();
+        brought.rows += loaded.rows;
+        brought.bytes += loaded.bytes;
+        self.rows += loaded.rows;
+        self.bytes += loaded.bytes;
+    }
+
+    /// Forgets a copy whose rows are to come again, and what this run had brought of it.
+    fn forget(&mut self, step: &str) -> Loaded {
+        self.done.retain(|done| done != step);
+        let brought = self.brought.remove(step).unwrap_or_default();
+        self.rows -= brought.rows;
+        self.bytes -= brought.bytes;
+        brought
+    }
+}
+
 /// One run of one graph.
 pub(super) struct Run<'a> {
     pub(super) graph: &'a Graph,
@@ -47,13 +71,18 @@ pub(super) struct Run<'a> {
     pub(super) reporter: &'a dyn Reporter,
     pub(super) stop: &'a Stop,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) lock: &'a dyn Lock,
     pub(super) pool: Pool<'a>,
     pub(super) rate: Option<Arc<RateLimit>>,
+    /// Units that run now.
+    pub(super) running: AtomicUsize,
     /// Steps by id, as places in the graph.
     places: HashMap<&'a str, usize>,
     /// Target tables that the graph creates.
     created: HashSet<&'a Name>,
     snapshot: tokio::sync::Mutex<Option<Shared>>,
+    /// Where this run opened the capture.
+    opened: Mutex<Option<Position>>,
     sequences: tokio::sync::OnceCell<Vec<SequenceValue>>,
     gauges: Mutex<BTreeMap<String, Arc<Gauge>>>,
     book: &'a Mutex<Book>,
@@ -87,11 +116,14 @@ impl<'a> Run<'a> {
             reporter: setting.reporter,
             stop: setting.stop,
             clock: setting.clock.clone(),
+            lock,
             pool: Pool::new(lock),
             rate: rate.map(|rows| Arc::new(RateLimit::new(rows, std::time::Instant::now()))),
+            running: AtomicUsize::new(0),
             places: graph.steps.iter().enumerate().map(|(at, step)| (step.id.as_str(), at)).collect(),
             created: cards.map(|card| &card.target).collect(),
             snapshot: tokio::sync::Mutex::new(None),
+            opened: Mutex::new(None),
             sequences: tokio::sync::OnceCell::new(),
             gauges: Mutex::new(BTreeMap::new()),
             book,
@@ -106,10 +138,10 @@ impl<'a> Run<'a> {
         self.places[step.id.as_str()]
     }
 
-    /// The projection of a copy, shared with the task that loads.
+    /// The projection of a copy, shared with the graph.
     pub(super) fn projection(&self, step: &Step) -> Arc<Projection> {
         match &step.action {
-            Action::Copy { projection, .. } => Arc::new((**projection).clone()),
+            Action::Copy { projection, .. } => projection.clone(),
             _ => unreachable!("broken invariant: only copies have a projection"),
         }
     }
@@ -130,6 +162,7 @@ impl<'a> Run<'a> {
     /// Notes a step that failed for good.
     pub(super) fn fail(&self, trouble: Trouble) {
         let Trouble { step, error, .. } = trouble;
+        self.flush_gauge(&step);
         self.tell(Event::StepFailed { step: step.clone(), error: error.to_string() });
         self.book(|book| book.failures.push(Failure { step: Some(step), error }));
     }
@@ -140,9 +173,22 @@ impl<'a> Run<'a> {
         if let Some(snapshot) = held.as_ref() {
             return Ok(snapshot.clone());
         }
-        let snapshot: Shared = Arc::new(self.source.snapshot().await?);
+        let snapshot: Shared = Arc::new(self.new_snapshot().await?);
         *held = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Takes the snapshot that came with the opening of the capture.
+    pub(super) async fn hold_snapshot(&self, snapshot: Shared) {
+        let position = snapshot.position().clone();
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        *self.snapshot.lock().await = Some(snapshot);
+    }
+
+    /// Where this run opened the capture.
+    pub(super) fn opened(&self) -> Position {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        opened.expect("broken invariant: it is marked after it was opened")
     }
 
     /// Lets go of the snapshot, where nobody reads in it any more. An error changes nothing:
@@ -197,8 +243,18 @@ impl<'a> Run<'a> {
         self.gauges().remove(step);
     }
 
-    fn tell_moved(&self, step: &str, rows: u64, bytes: u64) {
-        if rows > 0 || bytes > 0 {
+    /// A copy is emptied: what this run had brought of it does not count any more.
+    pub(super) fn forget_copy(&self, step: &str) {
+        let brought = self.book(|book| {
+            book.written = true;
+            book.forget(step)
+        });
+        self.gauge(step).take_back(brought.rows, brought.bytes);
+        self.flush_gauge(step);
+    }
+
+    fn tell_moved(&self, step: &str, rows: i64, bytes: i64) {
+        if rows != 0 || bytes != 0 {
             self.tell(Event::Moved { step: step.to_string(), rows, bytes });
         }
     }

@@ -10,6 +10,7 @@ use super::canonical::{Canon, RowHash};
 use super::copy::AbortOnDrop;
 use super::verify::Listed;
 use crate::catalog::{Projection, RowBatch};
+use crate::engine::crash::crash_point;
 use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Read, Snapshot, Summary};
 
 /// Bytes of a chunk: verification holds no transaction open, so chunks are for parallel reading.
@@ -110,8 +111,9 @@ async fn gather_chunk<G: Gather>(
     canon: Arc<Canon>,
     gathered: G,
 ) -> Result<G, EngineError> {
-    let read = Read { projection, chunk, batch_bytes: BATCH_BYTES };
+    let read = Read { projection, chunk, batch_bytes: BATCH_BYTES, paced: false };
     let stream = snapshot.read(&read).await?;
+    crash_point("verify::chunk");
     let table = projection.source.to_string();
     AbortOnDrop::spawn(gather_stream(stream, table, canon, gathered)).join().await
 }
@@ -134,7 +136,7 @@ async fn gather_stream<G: Gather>(
                 seen += rows.rows() as u64;
                 stream.recycle(rows);
             }
-            Batch::Native(_) => return Err(broken("they came in a form that cannot be compared".into())),
+            Batch::Native { .. } => return Err(broken("they came in a form that cannot be compared".into())),
             Batch::End { rows } if rows == seen => return Ok(gathered),
             Batch::End { rows } => return Err(broken(format!("{seen} of {rows} rows arrived"))),
         }

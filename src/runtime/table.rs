@@ -1,18 +1,16 @@
 //! Tables inside transactions: cuts one into chunks, makes it ready for rows, copies all of it
 //! in a unit's transaction or a chunk of it in one of its own. Chooses no order among chunks.
 
-use std::collections::HashSet;
-
-use super::chunk::unmarked;
-use super::clock::crash_point;
-use super::copy::Passage;
+use super::chunk::{Marks, unmarked};
+use super::copy::{Passage, Share};
 use super::event::Event;
 use super::perform::{Deeds, Hand, Road};
 use super::retry::Attempts;
 use super::run::{Run, Shared};
 use super::trouble::{Slip, Trouble};
 use crate::catalog::Name;
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress};
+use crate::checkpoint::{Checkpoint, ChunkMark};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, Chunk, EngineError, Loaded, Read};
 use crate::graph::{Action, Step};
 
@@ -21,17 +19,17 @@ const BATCH_BYTES: usize = 1 << 18;
 
 impl Run<'_> {
     /// Cuts a table into chunks, in the snapshot of the run.
-    pub(super) async fn cut(&self, progress: &Progress, place: usize) -> Result<Road, Trouble> {
+    pub(super) async fn cut(&self, marks: &Marks<'_>, place: usize) -> Result<Road, Trouble> {
         let mut tries = Attempts::new(self.options.attempts);
         loop {
-            match self.cut_once(progress, place).await {
+            match self.cut_once(marks, place).await {
                 Ok(road) => return Ok(road),
                 Err(slip) => self.again(&mut tries, slip).await?,
             }
         }
     }
 
-    async fn cut_once(&self, progress: &Progress, place: usize) -> Result<Road, Slip> {
+    async fn cut_once(&self, marks: &Marks<'_>, place: usize) -> Result<Road, Slip> {
         let step = self.step(place);
         let Action::Copy { projection, chunk_bytes, .. } = &step.action else {
             unreachable!("broken invariant: only copies are cut");
@@ -39,7 +37,7 @@ impl Run<'_> {
         let snapshot = self.snapshot().await.map_err(|error| Slip::new(step, error))?;
         let cut = snapshot.chunks(projection, *chunk_bytes).await;
         let cut = cut.map_err(|error| Slip::at_source(step, error, &snapshot))?;
-        let marks: Vec<&ChunkMark> = progress.chunks_of(&projection.target).collect();
+        let marks = marks.of(&projection.target);
         let before = marks.iter().fold(Loaded::default(), |sum, mark| Loaded {
             rows: sum.rows + mark.rows,
             bytes: sum.bytes + mark.bytes,
@@ -50,7 +48,7 @@ impl Run<'_> {
             return Err(Slip::new(step, error.on(&projection.source)));
         }
         crash_point("copy::chunk_planned");
-        Ok(Road { snapshot, chunks: unmarked(cut, &marks), of, before })
+        Ok(Road { snapshot, chunks: unmarked(cut, marks), of, before })
     }
 
     pub(super) fn tell_chunked(&self, place: usize, road: &Road, chunks: u32, done: u32) {
@@ -118,7 +116,10 @@ impl Run<'_> {
             if uncertain {
                 self.book(|book| book.written = true);
                 match self.committed_chunk(place, snapshot, chunk).await {
-                    Ok(Some(mark)) => return Ok(self.record_chunk(place, &mark)),
+                    Ok(Some(mark)) => {
+                        self.gauge(&self.step(place).id).add(mark.rows, mark.bytes);
+                        return Ok(self.record_chunk(place, &mark));
+                    }
                     Ok(None) => {}
                     Err(error) => slip.error = error,
                 }
@@ -132,7 +133,7 @@ impl Run<'_> {
     async fn attempt_chunk(&self, place: usize, snapshot: &Shared, chunk: &Chunk) -> Result<ChunkMark, Slip> {
         let step = self.step(place);
         let session = self.pool.take().await.map_err(|error| Slip::new(step, error))?;
-        let mut hand = Hand { session: Some(session), created: HashSet::new() };
+        let mut hand = Hand::new(session);
         let filled = match hand.session().begin().await {
             Ok(()) => self.copy_chunk(&mut hand, step, snapshot, chunk, false).await,
             Err(error) => Err(Slip::new(step, error)),
@@ -150,19 +151,20 @@ impl Run<'_> {
         frozen: bool,
     ) -> Result<ChunkMark, Slip> {
         let projection = self.projection(step);
-        let read = Read { projection: &projection, chunk, batch_bytes: BATCH_BYTES };
+        let read =
+            Read { projection: &projection, chunk, batch_bytes: BATCH_BYTES, paced: self.rate.is_some() };
         let stream = snapshot.read(&read).await.map_err(|error| Slip::at_source(step, error, snapshot))?;
         let passage = Passage {
             projection: projection.clone(),
-            chunk: chunk.clone(),
             frozen,
-            gauge: self.gauge(&step.id),
+            share: Share::of(self.gauge(&step.id)),
             rate: self.rate.clone(),
             clock: self.clock.clone(),
         };
         let session = hand.session.take().expect("broken invariant: one load at a time");
         let passed = passage.load(session, stream).await;
         hand.session = Some(passed.session);
+        hand.shares.push(passed.share);
         let loaded = passed.loaded.map_err(|error| match passed.at_source {
             true => Slip::at_source(step, error, snapshot),
             false => Slip::new(step, error),
@@ -201,12 +203,12 @@ impl Run<'_> {
     fn record_chunk(&self, place: usize, mark: &ChunkMark) -> Loaded {
         let step = &self.step(place).id;
         self.tell_chunk(step, mark);
+        let loaded = Loaded { rows: mark.rows, bytes: mark.bytes };
         self.book(|book| {
             book.written = true;
-            book.rows += mark.rows;
-            book.bytes += mark.bytes;
+            book.bring(step, loaded);
         });
-        Loaded { rows: mark.rows, bytes: mark.bytes }
+        loaded
     }
 
     pub(super) fn tell_chunk(&self, step: &str, mark: &ChunkMark) {

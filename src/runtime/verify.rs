@@ -2,13 +2,16 @@
 //! servers compute, or by reading every row of both. Never says equal unless as many rows were
 //! compared as an independent count found.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::future::try_join;
 
-use super::canonical::Canon;
+use super::canonical::{Canon, Zones, unknown_zones};
 use super::event::{Event, Reporter};
 use super::sums;
 use crate::catalog::{Cast, ColumnMap, Form, Name, Projection, Type};
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Snapshot, Source, Summary, Target};
 
 /// Buckets of a table: small enough to list a bucket of a large table, few enough to hold.
@@ -163,6 +166,7 @@ impl Comparison<'_> {
         let Some(Suspect { buckets, rows, unlisted }) = compared.mismatches() else {
             return Ok((true, Vec::new(), 0));
         };
+        crash_point("verify::mismatch");
         let (source, target) = try_join(
             self.source.bucket_rows(self.native, &buckets, BUCKETS, rows),
             self.target.bucket_rows(&self.mirror, &buckets, BUCKETS, rows),
@@ -193,7 +197,8 @@ impl Comparison<'_> {
         mirror: &Projection,
         counts: (u64, u64),
     ) -> Result<(bool, Vec<Finding>, u64), EngineError> {
-        let canon = Canon::new(projection, self.same_engine).map_err(|why| {
+        let zones = self.zones(projection).await?;
+        let canon = Canon::new(projection, self.same_engine, &zones).map_err(|why| {
             EngineError::new(Cause::Other, "compare the rows of", why)
                 .on(&self.native.source)
                 .hint("compare this table with --level count")
@@ -208,6 +213,7 @@ impl Comparison<'_> {
         let Some(Suspect { buckets, unlisted, .. }) = compared.mismatches() else {
             return Ok((true, Vec::new(), 0));
         };
+        crash_point("verify::mismatch");
         let (source, target) = try_join(
             sums::list(self.source, projection, &canon, &buckets, BUCKETS),
             sums::list(self.target, mirror, &canon, &buckets, BUCKETS),
@@ -215,6 +221,23 @@ impl Comparison<'_> {
         .await?;
         let (findings, more) = self.cap(differences(source, target));
         Ok((false, findings, more + unlisted))
+    }
+
+    /// The zones that timestamps are moved by, as the end that moves them has them.
+    async fn zones(&self, projection: &Projection) -> Result<Zones, EngineError> {
+        let mut zones = Zones::new();
+        let wanted = if self.same_engine { Vec::new() } else { unknown_zones(projection) };
+        for name in wanted {
+            if zones.contains_key(name) {
+                continue;
+            }
+            let zone = match self.source.zone(name).await? {
+                Some(zone) => Some(zone),
+                None => self.target.zone(name).await?,
+            };
+            zones.extend(zone.map(|zone| (name.to_string(), Arc::new(zone))));
+        }
+        Ok(zones)
     }
 
     /// A verdict stands on rows that were really compared: all that a count of its own found.

@@ -232,7 +232,7 @@ async fn read_rows(
     projection: &towpath::catalog::Projection,
     chunk: &towpath::engine::Chunk,
 ) -> u64 {
-    let read = towpath::engine::Read { projection, chunk, batch_bytes: 1 << 16 };
+    let read = towpath::engine::Read { projection, chunk, batch_bytes: 1 << 16, paced: false };
     let mut stream = snapshot.read(&read).await.unwrap();
     let mut seen = 0;
     loop {
@@ -241,7 +241,7 @@ async fn read_rows(
                 seen += batch.rows() as u64;
                 stream.recycle(batch);
             }
-            towpath::engine::Batch::Native(_) => panic!("native bytes in the neutral form"),
+            towpath::engine::Batch::Native { .. } => panic!("native bytes in the neutral form"),
             towpath::engine::Batch::End { rows } => {
                 assert_eq!(rows, seen, "the end marker counts otherwise");
                 return rows;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use towpath::catalog::Sequence;
 use towpath::engine::{Cause, SequenceValue};
 
-use super::ends::{PLAN, Sql, block_on, each_engine, postgres};
+use super::ends::{PLAN, Sql, block_on, each_engine, goal, postgres};
 
 #[test]
 fn f_04_the_second_is_told_who_holds_the_lock() {
@@ -13,13 +13,13 @@ fn f_04_the_second_is_told_who_holds_the_lock() {
         let first = target.lock().await;
         let second = target.target().await;
         let holder = second.holder(PLAN).await.unwrap().expect("nobody holds the lock");
-        let Err(error) = second.lock(PLAN, "sha256:00", Duration::ZERO).await else {
+        let Err(error) = second.lock(PLAN, &goal("sha256:00"), Duration::ZERO).await else {
             panic!("two hold one lock")
         };
         assert_eq!(error.cause, Cause::Locked, "{error}");
         assert!(error.to_string().contains(&holder.by), "{error} does not name {}", holder.by);
         // Another plan's lock is another lock.
-        let other = second.lock("other", "sha256:00", Duration::ZERO).await;
+        let other = second.lock("other", &goal("sha256:00"), Duration::ZERO).await;
         if target.engine.name() == "postgres" {
             other.unwrap().close("done").await.unwrap();
         }
@@ -46,7 +46,13 @@ fn f_05_who_lost_the_lock_cannot_commit() {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = '{database}' AND pid <> pg_backend_pid() AND state = 'idle'"
         ));
-        let second = target.target().await.lock(PLAN, "sha256:00", Duration::from_secs(20)).await.unwrap();
+        let second =
+            target.target().await.lock(PLAN, &goal("sha256:00"), Duration::from_secs(20)).await.unwrap();
+        // Its session was ended with the lock; on a new one it is told why.
+        let error = session.commit().await.expect_err("a run without the lock has committed");
+        assert!(matches!(error.cause, Cause::Locked | Cause::Connection), "{error}");
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.t VALUES (3)".into()]).await.unwrap();
         let error = session.commit().await.expect_err("a run without the lock has committed");
         assert_eq!(error.cause, Cause::Locked, "{error}");
         let error = first.heartbeat().await.expect_err("the lost lock was not noticed");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::pairs::postgres_arrived;
-use super::resume::small_chunks;
+use super::resume::{pseudo_random, small_chunks};
 use crate::need_server;
 use crate::support::postgres::{Database, Server};
 use crate::support::proxy::{Fault, Proxy, Way};
@@ -13,7 +13,7 @@ use crate::support::wait_until;
 
 /// Runs the command until it is content; an error must say that running again helps.
 #[track_caller]
-fn apply_until_done(job: &Job) {
+pub fn apply_until_done(job: &Job) {
     for _ in 0..4 {
         let outcome = job.apply();
         if outcome.code == Some(0) {
@@ -53,6 +53,19 @@ fn f_27_the_target_is_cut_off_in_mid_copy() {
     let server = need_server!();
     for after in [100, 3_000, 100_000, 700_000] {
         with_fault(server, false, &Fault::Cut { way: Way::ToServer, after });
+    }
+}
+
+/// Where a cut falls is nobody's choice.
+#[test]
+fn f_26_and_f_27_cut_anywhere() {
+    let server = need_server!();
+    for seed in 0..8 {
+        let (at_source, after) = (seed % 2 == 0, pseudo_random(seed) % 1_800_000);
+        let way = if seed % 4 < 2 { Way::ToClient } else { Way::ToServer };
+        // Little goes against the stream of rows.
+        let after = if at_source == (way == Way::ToClient) { after } else { after % 4_000 };
+        with_fault(server, at_source, &Fault::Cut { way, after });
     }
 }
 
@@ -96,7 +109,7 @@ fn f_32_a_slow_line_is_only_slow() {
     postgres_arrived(&source, &target);
 }
 
-fn is_copying(database: &Database) -> bool {
+pub fn is_copying(database: &Database) -> bool {
     let sql = format!("SELECT count(*)::text FROM pg_stat_progress_copy WHERE datname = '{database}'");
     database.value(&sql) != "0"
 }

@@ -13,6 +13,7 @@ use towpath::engine::postgres::inspect;
 
 use crate::need_server;
 use crate::support::postgres::Database;
+use crate::support::scenario::{EVERYTHING, Job};
 
 fn with<T>(url: &str, work: impl AsyncFnOnce(&mut PgConnection) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -192,6 +193,62 @@ fn u_901_what_is_not_carried_is_listed() {
     let members =
         |name: &str| name.contains("gin_trgm") || name.contains("citext") || name.contains("hstore");
     assert!(!listed.iter().any(|(_, name)| members(name)), "members of extensions are not left behind");
+}
+
+/// The constructors of a range type come with it: nobody has to make them by hand.
+#[test]
+fn u_901_constructors_of_range_types_are_not_left_behind() {
+    let server = need_server!();
+    let catalog = inspected(&server.fixture("types"));
+    assert!(catalog.types.iter().any(|known| known.name.name == "pg_30_floats"));
+    let constructors = |other: &&towpath::catalog::OtherObject| other.name.name.starts_with("pg_30_");
+    assert_eq!(catalog.others.iter().filter(constructors).collect::<Vec<_>>(), Vec::<&_>::new());
+}
+
+/// A default that calls a function of a user cannot be made where that function is not.
+#[test]
+fn u_901_a_function_that_a_table_needs_stops_the_plan() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    let function = "CREATE FUNCTION public.next_code(a int, b text DEFAULT 'x') RETURNS text \
+                    LANGUAGE sql AS $$ SELECT b || a $$;";
+    source.execute(function);
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, code text DEFAULT public.next_code(1))");
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.run(&["plan"]).expect(3).says("E207").says("public.next_code");
+    target.execute(function);
+    job.move_all();
+}
+
+/// A role called as our state's schema has that schema first in its search path. Its own tables
+/// there are carried like any others, and are never taken for the state.
+#[test]
+fn i_06_a_role_named_towpath_and_its_own_schema() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    let theirs = "CREATE SCHEMA towpath AUTHORIZATION towpath; SET search_path = \"$user\", public;
+         CREATE TABLE note (id int PRIMARY KEY, words text); INSERT INTO note VALUES (1, 'mine');
+         CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t VALUES (1), (2);";
+    source.execute(theirs);
+    target.execute(
+        "CREATE SCHEMA towpath AUTHORIZATION towpath; SET search_path = \"$user\", public;
+         CREATE TABLE note (id int PRIMARY KEY, words text); INSERT INTO note VALUES (7, 'theirs');",
+    );
+    assert_eq!(crate::support::postgres::USER, "towpath");
+    let everything = "tables: { \"*.*\": {} }\n";
+    let job = Job::new(&source.url(), &target.url(), everything);
+    job.run(&["plan"]).says("E144").says("towpath");
+    job.write_plan("tables: { \"t\": {}, \"towpath.note\": { to: public.note } }\n");
+    job.run(&["status"]).expect(0).says("not begun");
+    job.move_all();
+    assert_eq!(target.value("SELECT words FROM public.note"), "mine");
+    assert_eq!(target.value("SELECT words FROM towpath.note"), "theirs");
+    // The target is a source like any other: its state stays, the tables beside it come along.
+    let third = server.database("third");
+    let job =
+        Job::new(&target.url(), &third.url(), "tables: { \"*\": {}, \"towpath.note\": { to: app.note } }\n");
+    let shown = job.run(&["plan"]).expect(0);
+    assert!(shown.stdout.contains("app.note") && !shown.stdout.contains("towpath.step"), "{shown}");
 }
 
 #[test]

@@ -1,12 +1,10 @@
-//! The process dies at any moment; the same command then reaches the same end.
-
-use std::collections::BTreeSet;
+//! The process dies at any moment, the source moves on meanwhile: the same command then reaches
+//! the same end.
 
 use tempfile::TempDir;
 
 use super::pairs::{KEYLESS, postgres_arrived, sqlite_arrived};
 use crate::need_server;
-use crate::support::fixture::root;
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
 use crate::support::{postgres, wait_until};
@@ -16,85 +14,8 @@ pub fn small_chunks() -> String {
     format!("{EVERYTHING}{KEYLESS}limits: {{ chunk: 1MiB, readers: 2, writers: 2 }}\n")
 }
 
-/// The names of all crash points of the runtime, from its sources.
-fn crash_points() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for entry in std::fs::read_dir(root().join("src/runtime")).unwrap().flatten() {
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-        for call in text.split("crash_point(").skip(1) {
-            let arguments = call.split(");").next().unwrap_or_default();
-            names.extend(arguments.split('"').skip(1).step_by(2).map(str::to_string));
-        }
-    }
-    names
-}
-
-/// Runs into every crash point, and again into its second hit where there is one.
-fn dies_everywhere(run: impl Fn(&str, bool)) {
-    let points = crash_points();
-    assert!(points.len() >= 8, "crash points are gone: {points:?}");
-    for point in points {
-        run(&format!("{point}=return"), true);
-        run(&format!("{point}=1*off->return"), false);
-    }
-}
-
-#[test]
-fn f_01_killed_at_each_crash_point_postgres() {
-    let server = need_server!();
-    let source = server.fixture("bulk");
-    dies_everywhere(|point, first| {
-        let target = server.database("target");
-        let job = Job::new(&source.url(), &target.url(), &small_chunks());
-        let dying = job.towpath.clone().env("FAILPOINTS", point);
-        let died = dying.run(&["apply", "--yes"]);
-        let lives = !first && died.code == Some(0);
-        assert!(died.code.is_none() || lives, "{point} was never reached\n{died}");
-        job.apply().expect(0);
-        postgres_arrived(&source, &target);
-        job.is_done();
-    });
-}
-
-#[test]
-fn f_01_killed_at_each_crash_point_sqlite() {
-    let directory = TempDir::new().unwrap();
-    let source = sqlite::fixture("bulk", directory.path());
-    dies_everywhere(|point, first| {
-        let target = File::new(directory.path(), "target.db");
-        let job = Job::new(&source.url(), &target.url(), &small_chunks());
-        let dying = job.towpath.clone().env("FAILPOINTS", point);
-        let died = dying.run(&["apply", "--yes"]);
-        // Some are errors of the engine's own, and some lie not on the way of one that copies a
-        // chunk in one statement.
-        let lives = !(first && point.starts_with("copy::after_commit"));
-        assert!(died.code != Some(0) || lives, "{point} was never reached\n{died}");
-        job.apply().expect(0);
-        sqlite_arrived(&source, &target);
-        job.is_done();
-        for end in ["", "-wal", "-shm", "-journal"] {
-            let _ = std::fs::remove_file(format!("{}{end}", target.path.display()));
-        }
-    });
-}
-
-/// Errors in place of deaths: a connection that breaks at each such point is taken up again.
-#[test]
-fn f_01_errors_at_each_point_of_an_engine() {
-    let server = need_server!();
-    let source = server.fixture("bulk");
-    for point in ["snapshot::worker_import", "copy::commit_sent", "ddl::sent_no_reply"] {
-        let target = server.database("target");
-        let job = Job::new(&source.url(), &target.url(), &small_chunks());
-        job.towpath.clone().env("FAILPOINTS", format!("{point}=1*return")).run(&["apply", "--yes"]);
-        job.apply().expect(0);
-        postgres_arrived(&source, &target);
-        job.has_nothing_to_do();
-    }
-}
-
 /// A number that looks random and is the same in every run.
-fn pseudo_random(seed: u64) -> u64 {
+pub fn pseudo_random(seed: u64) -> u64 {
     let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x2545_F491_4F6C_DD1D;
     x ^= x >> 31;
     x.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 33

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::pairs::{KEYLESS, postgres_arrived, sqlite_arrived};
-use super::resume::small_chunks;
+use super::resume::{pseudo_random, small_chunks};
 use crate::need_server;
 use crate::support::postgres::{Database, PASSWORD, USER};
 use crate::support::scenario::{EVERYTHING, Job};
@@ -136,6 +136,153 @@ fn f_02_a_second_signal_aborts() {
     postgres_arrived(&source, &target);
 }
 
+/// A signal at any moment: the run ends by itself, soon, and at a clean point.
+#[test]
+fn f_02_signalled_at_random_moments() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let (from, to) = (sqlite::fixture("bulk", directory.path()), File::new(directory.path(), "target.db"));
+    for job in [
+        Job::new(&source.url(), &target.url(), &small_chunks()),
+        Job::new(&from.url(), &to.url(), &small_chunks()),
+    ] {
+        let mut stopped = 0;
+        for seed in 0..8 {
+            let mut run = job.start_apply();
+            std::thread::sleep(Duration::from_millis(pseudo_random(seed) % 700));
+            if run.ended() {
+                continue;
+            }
+            run.signal(if seed % 2 == 0 { "TERM" } else { "INT" });
+            let asked = std::time::Instant::now();
+            let outcome = run.wait();
+            // Before anybody listens, a signal just ends the process.
+            assert!(matches!(outcome.code, Some(0 | 6) | None), "{outcome}");
+            assert!(asked.elapsed() < Duration::from_secs(30), "{:?} {outcome}", asked.elapsed());
+            stopped += u32::from(outcome.code == Some(6));
+        }
+        assert!(stopped > 0, "it was never met at work");
+        job.apply().expect(0);
+        job.is_done();
+    }
+    postgres_arrived(&source, &target);
+    sqlite_arrived(&from, &to);
+}
+
+/// Two at once, again and again, at any distance in time: one works, the other is told so or
+/// finds nothing to do. The state tables are made once.
+#[test]
+fn f_04_two_applies_at_any_distance() {
+    let server = need_server!();
+    let source = server.fixture("chinook_like");
+    for seed in 0..8 {
+        let target = server.database("target");
+        let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+        let first = job.start_apply();
+        std::thread::sleep(Duration::from_millis(pseudo_random(seed) % 300));
+        let second = job.start_apply();
+        let codes = [first.wait(), second.wait()].map(|outcome| {
+            // The plan of the second may be older than what the first has made since.
+            assert!(matches!(outcome.code, Some(0 | 3 | 4 | 5)), "{outcome}");
+            outcome.code.unwrap()
+        });
+        assert!(codes.contains(&0), "nobody has done it: {codes:?}");
+        postgres_arrived(&source, &target);
+        job.has_nothing_to_do();
+    }
+}
+
+/// Nothing is kept on the machine that applies: another one, with the plan file alone, goes on.
+#[test]
+fn f_66_another_machine_goes_on_from_the_target_alone() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let first = Job::new(&source.url(), &target.url(), &small_chunks());
+    let dying = first.towpath.clone().env("FAILPOINTS", "copy::after_commit_before_mark=5*off->return");
+    assert_eq!(dying.run(&["apply", "--yes"]).code, None);
+    let marks = "SELECT table_name || ' ' || number || ' in ' || unit FROM towpath.copy";
+    let before = target.rows(marks);
+    assert!(!before.is_empty());
+    let files: Vec<_> = fs::read_dir(first.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+    assert_eq!(files.len(), 2, "something but the plan file and our own outputs is kept: {files:?}");
+    drop(first);
+    let second = Job::new(&source.url(), &target.url(), &small_chunks()).with_env("HOSTNAME", "another");
+    second.apply().expect(0);
+    let after = target.rows(marks);
+    assert!(before.iter().all(|mark| after.contains(mark)), "{before:?}, then {after:?}");
+    postgres_arrived(&source, &target);
+    second.is_done();
+}
+
+/// A saved plan that is torn or has one bit flipped is refused, wherever that is.
+#[test]
+fn f_67_a_torn_plan_file_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let (source, target) =
+        (sqlite::fixture("chinook_like", directory.path()), File::new(directory.path(), "target.db"));
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.plan();
+    let plan = job.path().join("p.json");
+    let whole = fs::read(&plan).unwrap();
+    for seed in 0..40 {
+        let at = pseudo_random(seed) as usize % whole.len();
+        let mut broken = whole.clone();
+        if seed % 2 == 0 {
+            broken.truncate(at);
+        } else {
+            broken[at] ^= 1 << (seed % 7);
+        }
+        fs::write(&plan, &broken).unwrap();
+        let outcome = job.run(&["apply", "p.json"]);
+        assert_eq!(outcome.code, Some(4), "broken at byte {at}\n{outcome}");
+        assert!(!target.path.exists(), "broken at byte {at}, and the target was written to");
+    }
+    fs::write(&plan, &whole).unwrap();
+    job.apply_planned().expect(0);
+}
+
+/// What is left is told from the target alone: the source may be gone.
+#[test]
+fn g_08_status_lists_what_is_left() {
+    let server = need_server!();
+    let (source, target) = (server.fixture("bulk"), server.database("target"));
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    job.run(&["status"]).expect(0).says("not begun").says("next    towpath plan");
+    job.run(&["apply", "--yes", "--until", "schema"]).expect(6);
+    let job = job.with_env("SOURCE_URL", "postgres://nobody@127.0.0.1:1/gone?sslmode=disable");
+    let shown = job.run(&["status"]).expect(0).says("public.small/copy").says("next    towpath apply");
+    assert!(
+        shown.stdout.contains("left")
+            && shown.stdout.contains("24 steps: load 4, indexes 14, keys 4, sequences 2"),
+        "{shown}"
+    );
+    assert!(!shown.stdout.contains("/create"), "{shown}");
+    let job = job.with_env("SOURCE_URL", &source.url());
+    job.apply().expect(0);
+    let json = job.run(&["status", "--format", "json"]).expect(0);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["left"].as_array().map(Vec::len), Some(0), "{json}");
+}
+
+/// The same of a SQLite target, after a crash.
+#[test]
+fn g_08_status_lists_what_is_left_in_a_file() {
+    let directory = TempDir::new().unwrap();
+    let source = sqlite::fixture("bulk", directory.path());
+    let target = File::new(directory.path(), "target.db");
+    let job = Job::new(&source.url(), &target.url(), &small_chunks());
+    let dying = job.towpath.clone().env("FAILPOINTS", "copy::after_commit_before_mark=2*off->return");
+    assert_eq!(dying.run(&["apply", "--yes"]).code, None);
+    fs::remove_file(&source.path).unwrap();
+    job.run(&["status"])
+        .expect(0)
+        .says("broken off")
+        .says("left")
+        .says("/copy")
+        .says("next    towpath apply");
+}
+
 /// A target table with rows in it is nobody's to overwrite.
 #[test]
 fn g_14_rows_on_the_target_are_left_alone() {
@@ -236,4 +383,29 @@ fn s_19_row_level_security_is_refused() {
     let job =
         Job::new(&source.url().replacen(USER, &role, 1), &target.url(), "tables: { secret_note: {} }\n");
     job.run(&["plan"]).expect(3).says("P801").says("secret_note");
+}
+
+/// The number of rows per second holds on every road, also where the target could fetch the rows
+/// by itself.
+#[test]
+fn g_21_the_rate_is_kept() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let table = "CREATE TABLE t (id integer PRIMARY KEY, v text)";
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)";
+    let fill = format!("{table}; {numbers} INSERT INTO t SELECT i, 'row ' || i FROM n");
+    let (file, database) = (File::new(directory.path(), "source.db"), server.database("source"));
+    file.execute(&fill);
+    database
+        .execute(&fill.replace("; WITH", "; INSERT INTO t WITH").replace("INSERT INTO t SELECT", "SELECT"));
+    for (at, source) in [file.url(), database.url()].into_iter().enumerate() {
+        let (near, far) = (File::new(directory.path(), &format!("target{at}.db")), server.database("target"));
+        for target in [near.url(), far.url()] {
+            let job = Job::new(&source, &target, EVERYTHING);
+            let began = std::time::Instant::now();
+            job.run(&["apply", "--yes", "--rate", "4000"]).expect(0);
+            assert!(began.elapsed() >= Duration::from_millis(1500), "{source} to {target}: it was passed");
+            job.is_done();
+        }
+    }
 }

@@ -150,3 +150,58 @@ fn c_10_keys_of_different_rows_are_listed() {
     let outcome = job.run(&["verify", "--level", "rows", "--show-keys"]).expect(7).says("31234").says("1517");
     assert!(!outcome.both().contains("31235"), "{outcome}");
 }
+
+/// Timestamps without a zone at one end and with one at the other: in the zone that the plan
+/// names, as the server has its history, gaps and repeated hours included.
+const MOMENTS: &str = "
+    INSERT INTO moment VALUES (1, '2024-01-15 12:00:00'), (2, '2024-07-15 12:00:00'), (3, '1890-01-01 00:00:00'),
+    (4, '1941-06-01 12:00:00'), (5, '2024-03-31 02:30:00'), (6, '2024-10-27 02:30:00'), (7, '0044-03-15 12:00:00'),
+    (8, '2499-12-31 23:59:59'), (9, '2731-07-01 12:00:00.5'), (10, NULL);";
+
+fn in_zone(zone: &str, native: &str) -> String {
+    format!(
+        "tables: {{ moment: {{ columns: {{ at: {{ type: {native}, zone: \"{zone}\" }} }} }} }}
+accept: [{{ hazard: V207, at: moment.at, reason: \"the zone is named\" }}]\n"
+    )
+}
+
+#[test]
+fn p_09_a_zone_other_than_utc_sqlite_to_postgres() {
+    let server = need_server!();
+    for (zone, noon) in [("Europe/Zurich", "2024-07-15 10:00:00"), ("+02:00", "2024-07-15 10:00:00")] {
+        let directory = TempDir::new().unwrap();
+        let (source, target) = (File::new(directory.path(), "source.db"), server.database("target"));
+        source.execute("CREATE TABLE moment (id integer PRIMARY KEY, at datetime)");
+        source.execute(MOMENTS);
+        let job = Job::new(&source.url(), &target.url(), &in_zone(zone, "timestamptz"));
+        job.apply().expect(0);
+        job.run(&["verify", "--level", "rows"]).expect(0);
+        let at = "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM moment WHERE id = 2";
+        assert_eq!(target.value(at), noon, "{zone}");
+        target.execute("UPDATE moment SET at = at + interval '1 hour' WHERE id = 6");
+        job.run(&["verify", "--level", "rows"]).expect(7);
+    }
+}
+
+#[test]
+fn p_09_a_zone_other_than_utc_from_postgres() {
+    let server = need_server!();
+    for zone in ["Europe/Zurich", "+02:00"] {
+        let directory = TempDir::new().unwrap();
+        let source = server.database("source");
+        source.execute("CREATE TABLE moment (id int PRIMARY KEY, at timestamp)");
+        source.execute(MOMENTS);
+        let (file, target) = (File::new(directory.path(), "target.db"), server.database("target"));
+        for to in [file.url(), target.url()] {
+            let job = Job::new(&source.url(), &to, &in_zone(zone, "timestamptz"));
+            job.apply().expect(0);
+            job.run(&["verify", "--level", "rows"]).expect(0);
+            job.run(&["verify", "--level", "checksum"]).expect(0);
+        }
+        let at = "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM moment WHERE id = 2";
+        assert_eq!(target.value(at), "2024-07-15 10:00:00", "{zone}");
+        file.execute("UPDATE moment SET at = '2024-07-15 11:00:00Z' WHERE id = 2");
+        let job = Job::new(&source.url(), &file.url(), &in_zone(zone, "timestamptz"));
+        job.run(&["verify", "--level", "rows"]).expect(7);
+    }
+}

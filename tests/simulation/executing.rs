@@ -32,6 +32,14 @@ pub struct Told {
     stop_at_first: Option<Stop>,
 }
 
+impl Told {
+    /// Rows told of as moved, less those taken back.
+    fn moved(&self) -> i64 {
+        let rows = |event: &Event| if let Event::Moved { rows, .. } = event { *rows } else { 0 };
+        self.events.lock().unwrap().iter().map(rows).sum()
+    }
+}
+
 impl Reporter for Told {
     fn event(&self, event: &Event) {
         if let (Some(stop), Event::StepDone { .. } | Event::ChunkDone { .. }) = (&self.stop_at_first, event) {
@@ -61,12 +69,13 @@ fn options(random: &mut Random) -> RunOptions {
         keep_going: random.once_in(3),
         fail_fast: random.once_in(4),
         attempts: 3,
+        follow: Default::default(),
     }
 }
 
 async fn run(world: &Shared, graph: &Graph, options: &RunOptions, told: &Told, stop: &Stop) -> Report {
     let (source, target) = (MemorySource(world.clone()), MemoryTarget(world.clone()));
-    execute_with(graph, &source, &target, options, told, stop, Arc::new(Turns)).await
+    execute_with(graph.clone(), &source, &target, options, told, stop, Arc::new(Turns)).await
 }
 
 /// Polls so often, then drops: the process is gone.
@@ -170,6 +179,10 @@ async fn until_done(seed: u64, world: &Shared, graph: &Graph) -> u64 {
         }
         for done in &report.done {
             assert!(world.target.steps.contains_key(done), "{context}: {done} is reported, not marked");
+        }
+        if !options.fail_fast {
+            // What failed and was tried again counts once (H-13).
+            assert_eq!(told.moved(), report.rows as i64, "{context}: what moved is not what arrived");
         }
         match report.outcome {
             Outcome::Done | Outcome::Nothing => {
@@ -290,7 +303,12 @@ fn f_05_a_run_that_lost_its_lock_writes_nothing_more() {
 }
 
 fn plain(chunk: u64) -> Shape {
-    Shape { create: true, replace: false, fused: false, frozen: false, chunk, indexes: 1 }
+    Shape { create: true, replace: false, fused: false, shared: false, frozen: false, chunk, indexes: 1 }
+}
+
+/// A table that shares its unit.
+fn shared(chunk: u64) -> Shape {
+    Shape { shared: true, ..plain(chunk) }
 }
 
 /// A quiet world of tables with ten rows each.
@@ -347,6 +365,65 @@ fn keep_going_runs_what_does_not_need_the_failed_step() {
     assert_eq!(outcome_of(&world, &graph, &calm()).outcome, Outcome::Done);
     assert_eq!(lock(&world).reads[&table(0)], reads[&table(0)], "a finished table is not read again");
     check_done(&lock(&world), &graph, "after the way out");
+}
+
+#[test]
+fn tables_that_share_a_unit_commit_together() {
+    let commits = |shape: Shape| {
+        let (world, graph) = quiet(&[shape; 3]);
+        assert_eq!(outcome_of(&world, &graph, &calm()).outcome, Outcome::Done);
+        check_done(&lock(&world), &graph, "together");
+        lock(&world).commits
+    };
+    // Three tables of three steps become one transaction, and so do their keys and checks.
+    assert_eq!(commits(plain(100)) - commits(shared(100)), (3 * 3 - 1) + (3 * 2 - 1));
+}
+
+#[test]
+fn a_shared_table_larger_than_was_thought_is_copied_in_chunks() {
+    let (world, graph) = quiet(&[shared(100), shared(3), shared(100)]);
+    assert_eq!(outcome_of(&world, &graph, &calm()).outcome, Outcome::Done);
+    assert_eq!(lock(&world).target.chunks.len(), 1 + 4 + 1, "{:?}", lock(&world).target.chunks);
+    check_done(&lock(&world), &graph, "one of several chunks");
+}
+
+#[test]
+fn a_table_that_fails_holds_up_no_other_of_its_unit() {
+    for keep_going in [true, false] {
+        let (world, graph) = quiet(&[shared(100), shared(100), shared(100)]);
+        lock(&world).faults.poisoned.insert(table(1));
+        let report = outcome_of(&world, &graph, &RunOptions { keep_going, ..calm() });
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert_eq!(report.failures.len(), 1, "{report:?}");
+        assert_eq!(report.failures[0].step.as_deref(), Some("t1/copy"));
+        let done = |step: &str| report.done.iter().any(|done| done == step);
+        let blamed =
+            |step: &str| report.left.iter().find(|(left, _)| left == step).map(|(_, why)| why.as_deref());
+        assert!(done("t0/copy") && done("t0/index/0"), "{report:?}");
+        assert_eq!(blamed("t1/index/0"), Some(Some("t1/copy")));
+        match keep_going {
+            true => assert!(done("t2/copy") && done("t2/index/0"), "{report:?}"),
+            false => assert_eq!(blamed("t2/copy"), Some(None), "{report:?}"),
+        }
+        let all = report.done.len() + report.left.len() + report.failures.len();
+        assert_eq!(all, graph.steps.len(), "every step is told of once");
+
+        lock(&world).faults.poisoned.clear();
+        assert_eq!(outcome_of(&world, &graph, &calm()).outcome, Outcome::Done);
+        check_done(&lock(&world), &graph, "after the way out");
+    }
+}
+
+#[test]
+fn all_failures_of_a_shared_unit_are_told() {
+    let (world, graph) = quiet(&[shared(100), shared(100), shared(100)]);
+    lock(&world).faults.poisoned.extend([table(0), table(2)]);
+    let report = outcome_of(&world, &graph, &RunOptions { keep_going: true, ..calm() });
+    let mut failed: Vec<&str> =
+        report.failures.iter().filter_map(|failure| failure.step.as_deref()).collect();
+    failed.sort_unstable();
+    assert_eq!(failed, ["t0/copy", "t2/copy"]);
+    assert!(report.done.iter().any(|step| step == "t1/index/0"), "{report:?}");
 }
 
 #[test]

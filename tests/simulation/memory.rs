@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, RowBatch, Sequence};
-use towpath::change::Position;
-use towpath::checkpoint::{Checkpoint, Progress};
+use towpath::change::{Followed, Net, Position, Records};
+use towpath::checkpoint::{Checkpoint, Goal, Progress};
 use towpath::engine::{
-    Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Lock, LockHolder, Read, SequenceValue,
-    Session, Snapshot, Source, Summary, Target,
+    Applied, Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Lock, LockHolder, Read,
+    SequenceValue, Session, Snapshot, Source, Summary, Target,
 };
 
+use super::applying;
 use super::world::{InDoubt, Op, Shared, SourceTable, broken, lock, pass};
 
 pub struct MemorySource(pub Shared);
@@ -215,11 +216,10 @@ impl Target for MemoryTarget {
         pass(&self.0).await?;
         let world = lock(&self.0);
         Ok(Progress {
-            digest: None,
             steps: world.target.steps.values().cloned().collect(),
             chunks: world.target.chunks.values().cloned().collect(),
-            runs: Vec::new(),
-            stream: None,
+            stream: world.target.stream.clone(),
+            ..Progress::default()
         })
     }
 
@@ -227,7 +227,7 @@ impl Target for MemoryTarget {
         Ok(Vec::new())
     }
 
-    async fn lock(&self, _: &str, _: &str, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, _: &str, _: &Goal, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
         pass(&self.0).await?;
         let mut world = lock(&self.0);
         if world.holder.is_some() && !world.steal {
@@ -277,7 +277,13 @@ fn fenced() -> EngineError {
 impl Lock for MemoryLock {
     async fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         pass(&self.world).await?;
-        Ok(Box::new(MemorySession { world: self.world.clone(), fence: self.fence, open: None, gone: false }))
+        Ok(Box::new(MemorySession {
+            world: self.world.clone(),
+            fence: self.fence,
+            open: None,
+            gone: false,
+            followed: None,
+        }))
     }
 
     async fn heartbeat(&self) -> Result<(), EngineError> {
@@ -300,6 +306,7 @@ struct MemorySession {
     open: Option<Vec<Op>>,
     /// The connection broke: nothing works any more.
     gone: bool,
+    followed: Option<Vec<Followed>>,
 }
 
 impl MemorySession {
@@ -323,7 +330,23 @@ impl MemorySession {
         ops.push(op);
         let mut trial = super::world::World::new(0);
         trial.target = world.target.clone();
+        trial.plants = world.plants;
         trial.commit(ops)
+    }
+
+    /// Adds changes, one after the other.
+    async fn add_rows(&mut self, ops: Vec<Op>) -> Result<(), EngineError> {
+        for op in ops {
+            if lock(&self.world).random.once_in(4) {
+                self.pass().await?;
+            }
+            self.add(op)?;
+        }
+        Ok(())
+    }
+
+    fn followed(&self) -> &[Followed] {
+        self.followed.as_deref().expect("a session follows before it applies")
     }
 }
 
@@ -385,7 +408,7 @@ impl Session for MemorySession {
                     }
                     (load.gauge)(10 * rows.rows() as u64, rows.rows() as u64);
                 }
-                Batch::Native(_) => return Err(broken("no bytes here")),
+                Batch::Native { .. } => return Err(broken("no bytes here")),
                 Batch::End { rows } if rows == loaded.rows => return Ok(loaded),
                 Batch::End { .. } => return Err(broken("rows are missing")),
             }
@@ -411,9 +434,16 @@ impl Session for MemorySession {
 
     async fn commit(&mut self) -> Result<(), EngineError> {
         self.pass().await?;
-        let ops = self.open.take().expect("the executor commits transactions only");
+        let mut ops = self.open.take().expect("the executor commits transactions only");
+        let is_mark = |op: &Op| matches!(op, Op::Mark(Checkpoint::Applied(_)));
+        if lock(&self.world).plants.mark_apart && ops.iter().any(is_mark) {
+            let (marks, rows) = ops.into_iter().partition::<Vec<Op>, _>(is_mark);
+            lock(&self.world).commit(&rows)?;
+            self.pass().await?;
+            ops = marks;
+        }
         let mut world = lock(&self.world);
-        if world.fence != self.fence {
+        if world.fence != self.fence && !world.plants.no_fence {
             return Err(fenced());
         }
         if !world.strikes() {
@@ -434,6 +464,33 @@ impl Session for MemorySession {
         self.pass().await?;
         self.open = None;
         Ok(())
+    }
+
+    async fn follow(&mut self, tables: &[Followed]) -> Result<(), EngineError> {
+        assert!(self.open.is_none(), "outside of a transaction");
+        self.pass().await?;
+        self.followed = Some(tables.to_vec());
+        Ok(())
+    }
+
+    async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
+        self.pass().await?;
+        let ops = applying::of_records(records, self.followed());
+        self.add_rows(ops).await
+    }
+
+    async fn apply_net(&mut self, net: &Net<'_>) -> Result<Applied, EngineError> {
+        self.pass().await?;
+        let before = self.open.as_ref().map_or(0, Vec::len);
+        let ops = applying::of_net(net, self.followed());
+        match self.add_rows(ops).await {
+            Ok(()) => Ok(Applied::Done),
+            Err(error) if error.cause == Cause::Diverged => {
+                self.open.iter_mut().for_each(|ops| ops.truncate(before));
+                Ok(Applied::Clashed)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {

@@ -1,5 +1,7 @@
 //! Tables of all shapes and the graphs that move them, made by hand: no planner takes part.
 
+use std::sync::Arc;
+
 use towpath::catalog::{ColumnMap, Form, Name, Place, Projection, Sequence, Type};
 use towpath::graph::{Action, EndFacts, Estimate, Graph, Phase, Step, TableCard};
 
@@ -58,6 +60,8 @@ pub struct Shape {
     pub create: bool,
     pub replace: bool,
     pub fused: bool,
+    /// In one unit with all others that are so.
+    pub shared: bool,
     pub frozen: bool,
     pub chunk: u64,
     pub indexes: usize,
@@ -71,6 +75,7 @@ impl Shape {
             create,
             replace,
             fused: random.once_in(2),
+            shared: random.once_in(3),
             frozen: random.once_in(2),
             chunk: if random.once_in(2) { 100 } else { random.between(2, 5) },
             indexes: random.below(3) as usize,
@@ -79,7 +84,11 @@ impl Shape {
 }
 
 fn steps_of(name: &Name, shape: Shape) -> Vec<Step> {
-    let unit = |kind: &str| if shape.fused { name.name.clone() } else { format!("{} {kind}", name.name) };
+    let unit = |kind: &str| match (shape.shared, shape.fused) {
+        (true, _) => "tables/1".to_string(),
+        (false, true) => name.name.clone(),
+        (false, false) => format!("{} {kind}", name.name),
+    };
     let mut steps = Vec::new();
     if shape.create {
         let create = sql(format!("create {}", name.name), false);
@@ -87,7 +96,7 @@ fn steps_of(name: &Name, shape: Shape) -> Vec<Step> {
     }
     let created: Vec<String> = steps.iter().map(|step| step.id.clone()).collect();
     let copy = Action::Copy {
-        projection: Box::new(projection(name)),
+        projection: Arc::new(projection(name)),
         empty: vec![format!("empty {}", name.name)],
         replace: shape.replace,
         frozen: shape.frozen,
@@ -103,15 +112,19 @@ fn steps_of(name: &Name, shape: Shape) -> Vec<Step> {
     steps
 }
 
-fn key_steps(name: &Name, other: &Name) -> Vec<Step> {
+fn key_steps(name: &Name, other: &Name, shape: Shape) -> Vec<Step> {
+    let unit = |kind: &str| match shape.shared {
+        true => "tables/1/foreign".to_string(),
+        false => format!("{} {kind}", name.name),
+    };
     let copies = [format!("{}/copy", name.name), format!("{}/copy", other.name)];
     let key = sql(format!("object {}-to-{}", name.name, other.name), false);
     let set = Action::SetSequence { source: name.clone(), sequence: sequence(name), margin: 3 };
     let query = Action::Check { query: "select".into(), message: "orphans".into() };
     let key_id = [format!("{}/key", name.name)];
     vec![
-        step(name, "key", Phase::Key, &copies, &format!("{} key", name.name), key),
-        step(name, "check", Phase::Finish, &key_id, &format!("{} check", name.name), query),
+        step(name, "key", Phase::Key, &copies, &unit("key"), key),
+        step(name, "check", Phase::Finish, &key_id, &unit("check"), query),
         step(name, "sequence", Phase::Sequence, &[], &format!("{} sequence", name.name), set),
     ]
 }
@@ -153,11 +166,13 @@ fn card(name: &Name, shape: Shape) -> TableCard {
         columns: 2,
         form: "values".into(),
         filter: None,
+        changes: None,
         differences: Vec::new(),
         primary_key: None,
         keys: Vec::new(),
         indexes: Vec::new(),
         foreign_keys: Vec::new(),
+        changes: None,
     }
 }
 
@@ -176,7 +191,7 @@ pub fn build(world: &mut World, shapes: &[Shape]) -> Graph {
             world.target.tables.insert(name.clone(), foreign);
         }
         steps.extend(steps_of(&name, *shape));
-        late.extend(key_steps(&name, &table((number + 1) % shapes.len())));
+        late.extend(key_steps(&name, &table((number + 1) % shapes.len()), *shape));
         cards.push(card(&name, *shape));
     }
     late.sort_by_key(|step| step.phase);
@@ -190,5 +205,6 @@ pub fn build(world: &mut World, shapes: &[Shape]) -> Graph {
         hazards: Vec::new(),
         probes: Vec::new(),
         left_behind: Vec::new(),
+        stream: None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, RowBatch};
 use towpath::change::Position;
-use towpath::checkpoint::Progress;
+use towpath::checkpoint::{Goal, Progress};
 use towpath::engine::{
     Batch, BatchStream, Chunk, EngineError, Lock, LockHolder, Read, SequenceValue, Snapshot, Source, Summary,
     Target,
@@ -150,7 +150,7 @@ impl Target for End {
         Ok(Vec::new())
     }
 
-    async fn lock(&self, _: &str, _: &str, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, _: &str, _: &Goal, _: Duration) -> Result<Box<dyn Lock>, EngineError> {
         Err(broken("verification takes no lock"))
     }
 

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use towpath::catalog::Name;
-use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark};
+use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark, StreamProgress};
 use towpath::engine::{Cause, EngineError};
 
+use super::applying::{self, RowOp};
+use super::history::History;
 use super::random::Random;
+use super::stream::number;
 
 /// A row: key, value, and the source transaction that wrote it.
 pub type SourceRow = (String, u64);
@@ -24,6 +27,7 @@ pub struct Target {
     pub sequences: BTreeMap<Name, i64>,
     pub steps: BTreeMap<String, StepMark>,
     pub chunks: BTreeMap<(Name, u32), ChunkMark>,
+    pub stream: Option<StreamProgress>,
 }
 
 /// One change in a transaction, applied when it commits.
@@ -34,6 +38,7 @@ pub enum Op {
     Insert(Name, i64, String),
     Object(String),
     Sequence(Name, i64),
+    Row(RowOp),
     Mark(Checkpoint),
 }
 
@@ -58,6 +63,21 @@ pub struct Faults {
     pub poisoned: BTreeSet<Name>,
 }
 
+/// Faults put in on purpose: a simulation that does not find them is worth nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plants {
+    /// What was sent is acknowledged.
+    pub early_ack: bool,
+    /// The mark commits by itself, after its rows.
+    pub mark_apart: bool,
+    /// A transaction that begins just where reading starts is passed over.
+    pub skip_equal: bool,
+    /// Changes are applied so that they always fit.
+    pub upsert: bool,
+    /// A run that lost its lock may commit.
+    pub no_fence: bool,
+}
+
 #[derive(Debug)]
 pub struct World {
     pub random: Random,
@@ -78,6 +98,21 @@ pub struct World {
     pub faults: Faults,
     /// Chunks read, by table.
     pub reads: BTreeMap<Name, u64>,
+    pub history: History,
+    /// Writes of others that are still to come, where changes are followed.
+    pub writes_left: u32,
+    /// What the source need not keep any more, and all it ever heard of that.
+    pub acknowledged: u64,
+    pub heard: Vec<u64>,
+    /// The last commit that was sent to anybody.
+    pub seen: u64,
+    /// Where the stream of each followed table begins, to be checked at every commit.
+    pub starts: BTreeMap<Name, u64>,
+    /// What is durable in the spool.
+    pub spooled: u64,
+    pub plants: Plants,
+    /// Promises that were broken.
+    pub violations: Vec<String>,
 }
 
 pub type Shared = Arc<Mutex<World>>;
@@ -120,6 +155,15 @@ impl World {
             steal: false,
             faults: Faults::default(),
             reads: BTreeMap::new(),
+            history: History::default(),
+            writes_left: 0,
+            acknowledged: 0,
+            heard: Vec::new(),
+            seen: 0,
+            starts: BTreeMap::new(),
+            spooled: 0,
+            plants: Plants::default(),
+            violations: Vec::new(),
         }
     }
 
@@ -160,11 +204,48 @@ impl World {
     pub fn commit(&mut self, ops: &[Op]) -> Result<(), EngineError> {
         let mut next = self.target.clone();
         for op in ops {
-            apply(&mut next, op)?;
+            self.apply(&mut next, op)?;
         }
         self.target = next;
         self.commits += 1;
+        self.check_commit();
         Ok(())
+    }
+
+    /// C-02: each table is the source's at the marked position, or still at its start.
+    fn check_commit(&mut self) {
+        let Some(stream) = &self.target.stream else { return };
+        let at = number(&stream.position);
+        let mut wrong = Vec::new();
+        for (name, start) in &self.starts {
+            let state = self.history.state(at.max(*start));
+            let expected: Vec<(i64, String)> =
+                state[name].iter().map(|(key, (value, _))| (*key, value.clone())).collect();
+            let mut rows = self.target.tables.get(name).cloned().unwrap_or_default();
+            rows.sort();
+            if rows != expected {
+                wrong.push(format!("C-02: {name} at {at} is {rows:?}, not {expected:?}"));
+            }
+        }
+        self.violations.extend(wrong);
+    }
+
+    /// The source is told that it need not keep what comes before `at`.
+    pub fn acknowledge(&mut self, at: u64) {
+        let durable = self.target.stream.as_ref().map_or(0, |stream| number(&stream.position));
+        if at > durable.max(self.spooled) {
+            self.violations.push(format!("C-06: {at} is acknowledged, and {durable} durable"));
+        }
+        self.acknowledged = self.acknowledged.max(at);
+        self.heard.push(at);
+    }
+
+    /// The source has sent a commit.
+    pub fn sent(&mut self, at: u64) {
+        self.seen = self.seen.max(at);
+        if self.plants.early_ack {
+            self.acknowledge(at);
+        }
     }
 
     /// The outcome of commits that nobody heard of: each happened, or did not.
@@ -198,6 +279,7 @@ fn conflicts(one: &Op, other: &Op) -> bool {
         (Op::Object(one), Op::Object(other)) => one == other,
         (Op::Sequence(one, _), Op::Sequence(other, _)) => one == other,
         (Op::Mark(one), Op::Mark(other)) => mark_key(one) == mark_key(other),
+        (Op::Row(one), Op::Row(other)) => applying::conflicts(one, other),
         _ => table(one).is_some() && table(one) == table(other),
     }
 }
@@ -207,13 +289,42 @@ fn mark_key(mark: &Checkpoint) -> String {
         Checkpoint::Step(mark) => format!("step {}", mark.step),
         Checkpoint::Chunk(mark) => format!("chunk {} {}", mark.table, mark.number),
         Checkpoint::Recopy { table, .. } => format!("recopy {table}"),
-        Checkpoint::Opened(position) => format!("opened {position}"),
-        Checkpoint::Applied(mark) => format!("applied {}", mark.position),
+        Checkpoint::Opened(_) | Checkpoint::Applied(_) => "stream".to_string(),
     }
 }
 
 pub fn broken(why: impl Into<String>) -> EngineError {
     EngineError::new(Cause::Data, "write", why)
+}
+
+impl World {
+    fn apply(&self, target: &mut Target, op: &Op) -> Result<(), EngineError> {
+        match op {
+            Op::Row(row) => applying::apply(target, row, self.plants.upsert),
+            Op::Mark(Checkpoint::Opened(position)) => {
+                let (opened, position) = (position.clone(), position.clone());
+                target.stream = Some(StreamProgress { opened, position, ..StreamProgress::default() });
+                Ok(())
+            }
+            Op::Mark(Checkpoint::Applied(mark)) => {
+                let stream = target.stream.get_or_insert_default();
+                if number(&mark.position) <= number(&stream.position) {
+                    return Err(broken(format!("{} is marked after {}", mark.position, stream.position)));
+                }
+                stream.position.clone_from(&mark.position);
+                stream.committed_at = mark.committed_at.or(stream.committed_at);
+                stream.transactions += mark.transactions;
+                for (name, counts) in &mark.tables {
+                    match stream.tables.iter_mut().find(|(table, _)| table == name) {
+                        Some((_, sum)) => sum.add(*counts),
+                        None => stream.tables.push((name.clone(), *counts)),
+                    }
+                }
+                Ok(())
+            }
+            _ => apply(target, op),
+        }
+    }
 }
 
 fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
@@ -258,6 +369,8 @@ fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
             target.chunks.retain(|(name, _), _| name != table);
             Ok(())
         }
-        Op::Mark(Checkpoint::Opened(_) | Checkpoint::Applied(_)) => Ok(()),
+        Op::Row(_) | Op::Mark(Checkpoint::Opened(_) | Checkpoint::Applied(_)) => {
+            unreachable!("applied by the world")
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod command;
 pub mod compare;
 pub mod fixture;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod scenario;

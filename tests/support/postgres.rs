@@ -25,8 +25,9 @@ pub const PASSWORD: &str = "canary-5ecret";
 pub struct Server {
     pub port: u16,
     templates: Mutex<HashMap<&'static str, Database>>,
-    /// Holds the pipe whose end stops the server.
-    _keeper: Child,
+    directory: PathBuf,
+    /// Takes orders by the pipe whose end stops the server.
+    keeper: Mutex<Child>,
 }
 
 /// A database of a private server. It goes with the last clone, for hundreds would fill a disk.
@@ -56,13 +57,13 @@ impl Drop for Made {
 /// The server of this process; none where it was asked to go without (never in CI).
 pub fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(Server::start).as_ref()
+    SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
 /// Another server, for what must cross from one to the other.
 pub fn other_server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(Server::start).as_ref()
+    SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
 /// Leaves the test where there is no server and that is allowed.
@@ -127,7 +128,12 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    fn start() -> Option<Self> {
+    /// A server of its own, with settings that others could not live with.
+    pub fn with(settings: &[&str]) -> Option<Self> {
+        Self::start(settings)
+    }
+
+    fn start(settings: &[&str]) -> Option<Self> {
         let Some(bin) = programs() else {
             let allowed =
                 std::env::var_os("TOWPATH_SKIP_SERVERS").is_some() && std::env::var_os("CI").is_none();
@@ -144,12 +150,81 @@ impl Server {
         // Another process may take the free port before the server does.
         for _ in 0..5 {
             let port = free_port();
-            if let Some(keeper) = run(&bin, &directory, as_user, port) {
-                return Some(Self { port, templates: Mutex::default(), _keeper: keeper });
+            if let Some(keeper) = run(&bin, &directory, as_user, port, settings) {
+                return Some(Self {
+                    port,
+                    templates: Mutex::default(),
+                    directory,
+                    keeper: Mutex::new(keeper),
+                });
             }
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
         panic!("the private PostgreSQL server did not start:\n{log}");
+    }
+
+    /// A server of a test's own, which it may kill. Stopped when it is dropped.
+    pub fn own() -> Option<Self> {
+        Self::start()
+    }
+
+    /// A directory that the server may write to.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes a directory the server's own.
+    pub fn give(&self, directory: &Path) {
+        if let Some((uid, gid)) = unprivileged() {
+            std::os::unix::fs::chown(directory, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
+    fn order(&self, order: &str) {
+        use std::io::Write;
+        let mut keeper = self.keeper.lock().unwrap();
+        writeln!(keeper.stdin.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    fn is_up(&self) -> bool {
+        let state = fs::read_to_string(self.directory.join("data/postmaster.pid"));
+        state.is_ok_and(|text| text.contains("ready"))
+    }
+
+    /// `kill -9` of the server's main process; waits until its others have followed.
+    pub fn kill(&self) {
+        self.order("kill");
+        let data = self.directory.join("data");
+        super::wait_until("the server is gone", Duration::from_secs(60), || !works_in(&data));
+        // It stands for a process that is gone, and so are all that might use its memory.
+        let _ = fs::remove_file(data.join("postmaster.pid"));
+    }
+
+    /// `kill -9` of one of its sessions: the server ends all others and recovers by itself.
+    pub fn crash(&self) {
+        let mut victim = Database::named("postgres", self.port).session();
+        let pid = victim.value("SELECT pg_backend_pid()::text");
+        let started = victim.value("SELECT pg_postmaster_start_time()::text");
+        assert!(!started.is_empty());
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        super::wait_until("the server has recovered", Duration::from_secs(60), || {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            let killed = log.rfind(&format!("(PID {pid}) was terminated by signal 9"));
+            killed.is_some_and(|at| log[at..].contains("database system is ready to accept connections"))
+        });
+    }
+
+    /// As an administrator does it in a hurry: no session is asked, nothing is written.
+    pub fn stop_immediately(&self) {
+        self.order("quit");
+        let state = self.directory.join("data/postmaster.pid");
+        super::wait_until("the server has stopped", Duration::from_secs(60), || !state.exists());
+    }
+
+    /// After [`Self::kill`] or [`Self::stop_immediately`]: it recovers and takes sessions again.
+    pub fn start_again(&self) {
+        self.order("start");
+        super::wait_until("the server is up again", Duration::from_secs(60), || self.is_up());
     }
 
     /// A fresh, empty database. The name only helps whoever looks.
@@ -185,6 +260,14 @@ impl Server {
     }
 }
 
+/// Whether a process works in this directory, as all processes of a server do in its own.
+fn works_in(directory: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .into_iter()
+        .any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|working| working == directory))
+}
+
 impl std::fmt::Display for Database {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.name)
@@ -210,14 +293,21 @@ fn init(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>) {
     assert!(out.status.success(), "initdb failed:\n{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Starts the server under a shell that waits for the end of its standard input, which is a pipe
-/// from this process. It has its own process group, so that Ctrl-C reaches it that way only.
-fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> Option<Child> {
+/// Starts the server under a shell that takes orders from its standard input, which is a pipe from
+/// this process, and stops the server at the pipe's end. It has its own process group, so that
+/// Ctrl-C reaches it that way only.
+fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16, more: &[&str]) -> Option<Child> {
     const KEEPER: &str = r#"
         directory=$1; shift
-        "$@" >>"$directory/log" 2>&1 </dev/null &
-        server=$!
-        cat >/dev/null
+        start() { "$@" >>"$directory/log" 2>&1 </dev/null & server=$!; }
+        start "$@"
+        while read -r order; do
+            case $order in
+                kill) kill -KILL $server; wait $server ;;
+                quit) kill -QUIT $server; wait $server ;;
+                start) start "$@" ;;
+            esac
+        done
         kill -QUIT $server
         wait $server
         rm -rf "$directory"/*
@@ -232,6 +322,8 @@ fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> 
         "max_connections=200".into(),
         "wal_level=logical".into(),
         "max_prepared_transactions=10".into(),
+        "max_wal_senders=50".into(),
+        "max_replication_slots=50".into(),
         "max_wal_size=1GB".into(),
         // Its transactions and statistics would come at any moment.
         "autovacuum=off".into(),
@@ -239,7 +331,7 @@ fn run(bin: &Path, directory: &Path, as_user: Option<(u32, u32)>, port: u16) -> 
     let mut keeper = command(Path::new("/bin/sh"), as_user);
     keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(bin.join("postgres"));
     keeper.arg("-D").arg(directory.join("data"));
-    settings.iter().for_each(|setting| {
+    settings.iter().map(String::as_str).chain(more.iter().copied()).for_each(|setting| {
         keeper.args(["-c", setting]);
     });
     let mut keeper = keeper

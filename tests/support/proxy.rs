@@ -34,6 +34,14 @@ pub enum Fault {
     SwallowRows { after: u64, count: u64 },
 }
 
+/// Connections up to such a number carry nothing any more, and are open all the same; those up to
+/// the other have been closed since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
+    silent: u64,
+    closed: u64,
+}
+
 /// A running proxy. Dropped, it closes everything.
 pub struct Proxy {
     pub port: u16,
@@ -41,9 +49,11 @@ pub struct Proxy {
     _runtime: tokio::runtime::Runtime,
 }
 
-#[derive(Default)]
 struct Shared {
     faults: Mutex<Vec<Fault>>,
+    /// Connections made so far.
+    connections: AtomicU64,
+    silence: watch::Sender<Silence>,
     struck: AtomicU32,
     /// Bytes carried each way by all connections.
     carried: [AtomicU64; 2],
@@ -58,7 +68,14 @@ impl Proxy {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            faults: Mutex::default(),
+            connections: AtomicU64::new(0),
+            silence: watch::Sender::default(),
+            struck: AtomicU32::new(0),
+            carried: Default::default(),
+            delay: AtomicU64::new(0),
+        });
         let each = shared.clone();
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -70,6 +87,20 @@ impl Proxy {
 
     pub fn fault(&self, fault: Fault) {
         self.shared.faults.lock().unwrap().push(fault);
+    }
+
+    /// From now on nothing passes on the connections there are, and none of them ends: the other
+    /// side has vanished without a word. New ones are not concerned. Returns how many there are.
+    pub fn swallow(&self) -> u64 {
+        let silent = self.shared.connections.load(Ordering::Relaxed);
+        self.shared.silence.send_modify(|silence| silence.silent = silent);
+        self.shared.struck.fetch_add(1, Ordering::Relaxed);
+        silent
+    }
+
+    /// The silent connections end, at both sides.
+    pub fn close_silent(&self) {
+        self.shared.silence.send_modify(|silence| silence.closed = silence.silent);
     }
 
     pub fn delay(&self, delay: Duration) {
@@ -89,18 +120,20 @@ impl Proxy {
 
 async fn connection(client: TcpStream, server: u16, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     let (closed, hears) = watch::channel(false);
     let closed = Arc::new(closed);
-    let up = Pump::new(Way::ToServer, client_in, server_out, &shared, &closed);
-    let down = Pump::new(Way::ToClient, server_in, client_out, &shared, &closed);
+    let up = Pump::new(number, Way::ToServer, client_in, server_out, &shared, &closed);
+    let down = Pump::new(number, Way::ToClient, server_in, client_out, &shared, &closed);
     tokio::join!(up.run(hears.clone()), down.run(hears));
 }
 
 /// One direction of one connection.
 struct Pump {
+    number: u64,
     way: Way,
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -114,6 +147,7 @@ struct Pump {
 
 impl Pump {
     fn new(
+        number: u64,
         way: Way,
         from: OwnedReadHalf,
         to: OwnedWriteHalf,
@@ -121,7 +155,7 @@ impl Pump {
         closed: &Arc<watch::Sender<bool>>,
     ) -> Self {
         let (shared, closed) = (shared.clone(), closed.clone());
-        Self { way, from, to, shared, closed, bytes: 0, rows: 0, rest: Vec::new() }
+        Self { number, way, from, to, shared, closed, bytes: 0, rows: 0, rest: Vec::new() }
     }
 
     async fn run(mut self, mut hears: watch::Receiver<bool>) {
@@ -134,8 +168,21 @@ impl Pump {
 
     async fn carry(&mut self) {
         let mut piece = vec![0; 64 * 1024];
+        let (mut hears, number) = (self.shared.silence.subscribe(), self.number);
         loop {
-            let Ok(length @ 1..) = self.from.read(&mut piece).await else { return };
+            let read = tokio::select! {
+                biased;
+                _ = hears.wait_for(|silence| silence.silent >= number) => None,
+                read = self.from.read(&mut piece) => Some(read),
+            };
+            let length = match read {
+                Some(Ok(length @ 1..)) => length,
+                Some(_) => return,
+                None => {
+                    let _ = hears.wait_for(|silence| silence.closed >= number).await;
+                    return;
+                }
+            };
             let delay = self.shared.delay.load(Ordering::Relaxed);
             if delay > 0 {
                 tokio::time::sleep(Duration::from_millis(delay)).await;

@@ -3,17 +3,20 @@
 //! look like. Makes both kinds of session: our own wire client's and sqlx's.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
+use super::builds::Means;
 use super::error::{self, escape};
 use super::login::{Login, login};
 use super::tls::{Mode, Tls};
+use super::watch::{Keepalive, Watch};
 use super::wire::{Answer, Wire};
 use crate::engine::{Cause, EngineError, Limits, Url, UrlError};
 
@@ -28,6 +31,10 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub enum Role {
     Reader,
     Writer,
+    /// Makes and drops what a capture needs at a source.
+    Owner,
+    /// Speaks the replication protocol, beside plain SQL.
+    Replication,
 }
 
 /// libpq's `channel_binding`.
@@ -65,8 +72,10 @@ pub struct Address {
     tls: Tls,
     binding: Binding,
     application: String,
-    seconds: u64,
+    /// Until a connection attempt fails.
+    pub seconds: u64,
     lock_seconds: u64,
+    pub keepalive: Keepalive,
     /// The URL without its secret.
     pub shown: String,
 }
@@ -94,8 +103,23 @@ impl Address {
             application: url.option("application_name").unwrap_or("towpath").to_string(),
             seconds: seconds.unwrap_or(limits.connect_seconds),
             lock_seconds: limits.lock_seconds,
+            keepalive: keepalive(url),
             shown: url.to_string(),
         })
+    }
+}
+
+/// libpq's options; `Url` has checked that they are numbers.
+fn keepalive(url: &Url) -> Keepalive {
+    let usual = Keepalive::default();
+    let number = |name| url.option(name).and_then(|text| text.parse::<u32>().ok());
+    let seconds = |name, usual| number(name).map_or(usual, |given| Duration::from_secs(given.into()));
+    Keepalive {
+        idle: seconds("keepalives_idle", usual.idle),
+        interval: seconds("keepalives_interval", usual.interval),
+        count: number("keepalives_count").unwrap_or(usual.count),
+        user_timeout: number("tcp_user_timeout")
+            .map_or(usual.user_timeout, |given| Duration::from_millis(given.into())),
     }
 }
 
@@ -134,7 +158,6 @@ fn settings(address: &Address, role: Role) -> Vec<(String, String)> {
         ("statement_timeout", "0".into()),
         ("idle_in_transaction_session_timeout", "0".into()),
         ("idle_session_timeout", "0".into()),
-        ("lock_timeout", format!("{}s", address.lock_seconds)),
         // A dead client must be noticed by the server, or its lock would live for hours.
         ("tcp_keepalives_idle", "30".into()),
         ("tcp_keepalives_interval", "10".into()),
@@ -145,7 +168,15 @@ fn settings(address: &Address, role: Role) -> Vec<(String, String)> {
         Role::Reader => list.push(("default_transaction_read_only", "on".into())),
         // The lock's last commit is synchronous and flushes all before it.
         Role::Writer => list.push(("synchronous_commit", "off".into())),
+        Role::Owner => list.push(("synchronous_commit", "on".into())),
+        // A word every ten seconds is well within this, whatever the server is set to.
+        Role::Replication => {
+            list.extend([("replication", "database".into()), ("wal_sender_timeout", "90s".into())]);
+        }
     }
+    // A slot that is made waits for old transactions; for how long is the caller's to say.
+    let lock_seconds = if role == Role::Replication { 0 } else { address.lock_seconds };
+    list.push(("lock_timeout", format!("{lock_seconds}s")));
     list.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
@@ -155,6 +186,7 @@ pub struct Link {
     /// TLS is in use: decided once, so that later sessions cannot be talked out of it.
     encrypted: bool,
     pub server: Server,
+    pub watch: Arc<Watch>,
 }
 
 /// What the first session found out.
@@ -167,8 +199,8 @@ pub struct Server {
     pub database_oid: String,
     /// When the server process started, in microseconds: its memory's birthday.
     pub started: String,
-    /// `maintenance_work_mem` for index builds in kB, where more than the server's own is wise.
-    pub build_memory: Option<u64>,
+    /// What it has for index builds.
+    pub means: Means,
 }
 
 impl Link {
@@ -178,7 +210,8 @@ impl Link {
         check_settings(&wire, &address)?;
         let server = greet(&mut wire).await.map_err(|error| error.on(&address.shown))?;
         wire.terminate().await;
-        Ok(Self { address, encrypted, server })
+        let watch = Arc::new(Watch::new(address.clone(), encrypted));
+        Ok(Self { address, encrypted, server, watch })
     }
 
     /// The URL without its secret.
@@ -190,8 +223,9 @@ impl Link {
     pub async fn wire(&self, role: Role) -> Result<Wire, EngineError> {
         let mut wire = dial(&self.address, role, self.encrypted).await?;
         check_settings(&wire, &self.address)?;
+        wire.watched_by(self.watch.clone());
         self.check_identity(&mut wire).await.map_err(|error| error.on(self.shown()))?;
-        if let (Role::Writer, Some(memory)) = (role, self.server.build_memory) {
+        if let (Role::Writer, Some(memory)) = (role, self.server.means.session_memory()) {
             let sql = format!("SET maintenance_work_mem = {memory}");
             wire.query(&sql).await.map_err(|fault| fault.doing(DOING))?;
         }
@@ -214,11 +248,16 @@ impl Link {
         }
     }
 
-    /// A session of sqlx, for catalog queries and locks.
-    pub async fn sqlx(&self, role: Role) -> Result<PgConnection, EngineError> {
+    /// A session of sqlx, for catalog queries and locks, and its process at the server.
+    pub async fn sqlx(&self, role: Role) -> Result<(PgConnection, i32), EngineError> {
         let deadline = Duration::from_secs(self.address.seconds);
-        let options = self.options(role);
-        match tokio::time::timeout(deadline, options.connect()).await {
+        let connect = async {
+            let mut connection = self.options(role).connect().await?;
+            let own = sqlx::query("SELECT pg_catalog.pg_backend_pid()").fetch_one(&mut connection).await?;
+            let pid: i32 = own.try_get(0)?;
+            Ok((connection, pid))
+        };
+        match tokio::time::timeout(deadline, connect).await {
             Ok(result) => result.map_err(|error| error::from_sqlx(DOING, error).on(self.shown())),
             Err(_) => Err(silent(&self.address)),
         }
@@ -284,7 +323,7 @@ async fn dial_any(address: &Address, role: Role) -> Result<(Wire, bool), EngineE
 /// Our own code for a server that declines TLS.
 const NO_TLS: &str = "no-tls";
 
-async fn dial(address: &Address, role: Role, encrypted: bool) -> Result<Wire, EngineError> {
+pub(super) async fn dial(address: &Address, role: Role, encrypted: bool) -> Result<Wire, EngineError> {
     let deadline = Instant::now() + Duration::from_secs(address.seconds);
     let dialled = async {
         match &address.host {
@@ -335,7 +374,7 @@ async fn reach(host: &str, address: &Address, deadline: Instant) -> Result<TcpSt
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
         match tokio::time::timeout(share, TcpStream::connect(socket)).await {
-            Ok(Ok(stream)) => return tuned(stream),
+            Ok(Ok(stream)) => return tuned(stream, &address.keepalive),
             Ok(Err(error)) => failure = unreachable(&error, address),
             Err(_) => {
                 let message = format!("no answer within {} s", address.seconds);
@@ -374,18 +413,18 @@ async fn reach_socket(directory: &Path, address: &Address) -> Result<UnixStream,
     })
 }
 
-/// No delay for small messages; a peer that vanished is noticed within about a minute.
-fn tuned(stream: TcpStream) -> Result<TcpStream, EngineError> {
+/// No delay for small messages, and a keepalive for a peer that vanished.
+fn tuned(stream: TcpStream, keepalive: &Keepalive) -> Result<TcpStream, EngineError> {
     let tune = || -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = socket2::SockRef::from(&stream);
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(30))
-            .with_interval(Duration::from_secs(10))
-            .with_retries(4);
-        socket.set_tcp_keepalive(&keepalive)?;
+        let asking = socket2::TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.count);
+        socket.set_tcp_keepalive(&asking)?;
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(Duration::from_secs(70)))?;
+        socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
         Ok(())
     };
     match tune() {
@@ -460,7 +499,8 @@ const GREETING: &str = "SELECT pg_catalog.version(), pg_catalog.current_setting(
      (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()), \
      (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint, \
      pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024, \
-     pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) / 1024";
+     pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) / 1024, \
+     pg_catalog.current_setting('max_parallel_maintenance_workers')";
 
 /// Looks at who answered: a PostgreSQL that is new enough, and without a pooler in between.
 async fn greet(wire: &mut Wire) -> Result<Server, EngineError> {
@@ -487,25 +527,19 @@ async fn greet(wire: &mut Wire) -> Result<Server, EngineError> {
         "t" => one(wire, IDENTITY).await?.cell(0).unwrap_or("unknown").to_string(),
         _ => "unknown".to_string(),
     };
-    let kilobytes = |column| cell(column).parse::<u64>().unwrap_or(0);
+    let number = |column| cell(column).parse::<u64>().unwrap_or(0);
     Ok(Server {
         version,
         system,
         database_oid: cell(4).to_string(),
         started: cell(5).to_string(),
-        build_memory: build_memory(kilobytes(6), kilobytes(7)),
+        means: Means { shared_buffers: number(6), memory: number(7), workers: number(8) },
     })
 }
 
 async fn one(wire: &mut Wire, sql: &str) -> Result<Answer, EngineError> {
     let answers = wire.query(sql).await.map_err(|fault| fault.doing(DOING))?;
     Ok(answers.into_iter().next().unwrap_or_default())
-}
-
-/// An eighth of the shared buffers for each index build, so that eight at once take no more than
-/// the server keeps for itself; at most 1 GB, beyond which sorting gains nothing.
-fn build_memory(shared: u64, present: u64) -> Option<u64> {
-    Some((shared / 8).min(1 << 20)).filter(|memory| *memory > present)
 }
 
 fn check_product(version: &str) -> Result<(), EngineError> {
@@ -541,12 +575,5 @@ mod tests {
         assert!(error.to_string().contains("YugabyteDB"));
         assert_eq!(error.contract, Some("E315"));
         assert!(check_product("PostgreSQL 15.20 (Debian 15.20-1) on x86_64-pc-linux-gnu").is_ok());
-    }
-
-    #[test]
-    fn index_builds_take_an_eighth_of_the_shared_buffers() {
-        assert_eq!(build_memory(2 << 20, 64 << 10), Some(256 << 10));
-        assert_eq!(build_memory(128 << 10, 64 << 10), None);
-        assert_eq!(build_memory(64 << 20, 64 << 10), Some(1 << 20));
     }
 }

@@ -1,15 +1,18 @@
-//! Neutral cells, encoded as COPY's text form for columns of PostgreSQL. What the server would
-//! refuse is refused here, where the column is known; what it would take and silently change
-//! (a third decimal, a time zone, a word like `now`, blanks at the end) is refused as well.
+//! Neutral cells, encoded as COPY takes them for columns of PostgreSQL: in its binary form where
+//! every column's type is one that is written here, else as text. What the server would refuse is
+//! refused here, where the column is known; what it would take and silently change (a third
+//! decimal, a time zone, a word like `now`, blanks at the end) is refused as well.
 
-use std::io::Write;
-
-use super::strict;
-use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
+use super::form::{BinaryForm, CopyForm, Digits, Fit, TextForm, shortest};
+use super::{strict, types};
+use crate::catalog::{Cell, ColumnMap, Form, Projection, RowBatch, Type};
+use crate::change::Datum;
 
 /// Writes rows of one projection.
 pub struct Encoder {
     columns: Vec<Put>,
+    binary: bool,
+    native: bool,
 }
 
 /// A cell that cannot be written: which column, and why. Never the value.
@@ -53,11 +56,12 @@ enum Put {
         zone: Option<String>,
     },
     Uuid,
+    Json {
+        binary: bool,
+    },
     /// Text that the server checks and keeps as it is meant.
     Verbatim,
 }
-
-type Fit = Result<(), &'static str>;
 
 impl Put {
     fn of(column: &ColumnMap) -> Self {
@@ -77,168 +81,200 @@ impl Put {
             Type::Timestamp { precision } => Self::Timestamp { precision: *precision },
             Type::TimestampTz { precision } => Self::TimestampTz { precision: *precision, zone: zone() },
             Type::Uuid => Self::Uuid,
+            Type::Json { binary } => Self::Json { binary: *binary },
             _ => Self::Verbatim,
         }
+    }
+
+    /// True where the binary form of exactly this built-in type is known here. A domain or a type
+    /// of an extension may look alike; a zone by name only the server knows.
+    fn is_binary(&self, column: &ColumnMap) -> bool {
+        let known = match self {
+            Self::Bit | Self::Time { zone: true, .. } | Self::TimestampTz { zone: Some(_), .. } => false,
+            Self::Verbatim => false,
+            // "char" and name are no texts.
+            Self::Text { characters: Some(_) } => column.target_native.starts_with("character"),
+            _ => true,
+        };
+        known && types::parse(&column.target_native) == column.target_type
     }
 }
 
 impl Encoder {
     pub fn new(projection: &Projection) -> Self {
-        Self { columns: projection.columns.iter().map(Put::of).collect() }
+        let columns: Vec<Put> = projection.columns.iter().map(Put::of).collect();
+        let binary = columns.iter().zip(&projection.columns).all(|(put, column)| put.is_binary(column));
+        Self { columns, binary, native: false }
+    }
+
+    /// For changes. Between equal engines values come in the source's own text, and are what
+    /// they are.
+    pub fn of_changes(projection: &Projection) -> Self {
+        match projection.form {
+            Form::Rows => Self::new(projection),
+            _ => Self { columns: vec![Put::Verbatim; projection.columns.len()], binary: false, native: true },
+        }
+    }
+
+    /// Values come in the text that PostgreSQL itself has made of them.
+    pub fn is_native(&self) -> bool {
+        self.native
+    }
+
+    /// Appends a value of a change, which is not null.
+    pub fn datum<F: CopyForm>(&self, column: usize, datum: Datum<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
+        let (cell, data): (Cell, &[u8]) = match datum {
+            Datum::Null | Datum::Absent => return Err(Bad { column, why: "the change has no value for it" }),
+            Datum::Bool(value) => (Cell::Bool(value), &[]),
+            Datum::Int(value) => (Cell::Int(value), &[]),
+            Datum::UInt(value) => (Cell::UInt(value), &[]),
+            Datum::Float(value) => (Cell::Float(value), &[]),
+            Datum::Text(text) => (Cell::Text { start: 0, end: 0 }, text),
+            Datum::Bytes(bytes) => (Cell::Bytes { start: 0, end: 0 }, bytes),
+        };
+        let put = self.columns.get(column).ok_or(Bad { column, why: "there is no such column" })?;
+        put_cell::<F>(put, cell, data, out).map_err(|why| Bad { column, why })
+    }
+
+    /// Rows go in COPY's binary form.
+    pub fn is_binary(&self) -> bool {
+        self.binary
+    }
+
+    /// What comes before the first row.
+    pub fn head(&self) -> &'static [u8] {
+        if self.binary { BinaryForm::HEAD } else { TextForm::HEAD }
+    }
+
+    /// What comes after the last row.
+    pub fn tail(&self) -> &'static [u8] {
+        if self.binary { BinaryForm::TAIL } else { TextForm::TAIL }
     }
 
     /// Appends one row. After an error `out` ends in half a row.
     pub fn row(&self, batch: &RowBatch, index: usize, out: &mut Vec<u8>) -> Result<(), Bad> {
-        for (column, (put, cell)) in self.columns.iter().zip(batch.row(index)).enumerate() {
-            if column > 0 {
-                out.push(b'\t');
-            }
-            put_cell(put, *cell, batch.data(*cell), out).map_err(|why| Bad { column, why })?;
+        match self.binary {
+            true => self.row_as::<BinaryForm>(batch, index, out),
+            false => self.row_as::<TextForm>(batch, index, out),
         }
-        out.push(b'\n');
+    }
+
+    fn row_as<F: CopyForm>(&self, batch: &RowBatch, index: usize, out: &mut Vec<u8>) -> Result<(), Bad> {
+        F::begin_row(self.columns.len(), out);
+        for (column, (put, cell)) in self.columns.iter().zip(batch.row(index)).enumerate() {
+            F::begin_cell(column, out);
+            put_cell::<F>(put, *cell, batch.data(*cell), out).map_err(|why| Bad { column, why })?;
+        }
+        F::end_row(out);
         Ok(())
     }
 }
 
-fn put_cell(put: &Put, cell: Cell, data: &[u8], out: &mut Vec<u8>) -> Fit {
+#[inline]
+fn put_cell<F: CopyForm>(put: &Put, cell: Cell, data: &[u8], out: &mut Vec<u8>) -> Fit {
     match cell {
         Cell::Null => {
-            out.extend_from_slice(b"\\N");
+            F::null(out);
             Ok(())
         }
-        Cell::Bool(value) => put_bool(put, value, out),
-        Cell::Int(value) => put_number(put, i128::from(value), out),
-        Cell::UInt(value) => put_number(put, i128::from(value), out),
-        Cell::Float(value) => put_float(put, value, out),
-        Cell::Bytes { .. } => put_bytes(put, data, out),
+        Cell::Bool(value) => put_bool::<F>(put, value, out),
+        Cell::Int(value) => put_number::<F>(put, i128::from(value), out),
+        Cell::UInt(value) => put_number::<F>(put, i128::from(value), out),
+        Cell::Float(value) => put_float::<F>(put, value, out),
+        Cell::Bytes { .. } => put_bytes::<F>(put, data, out),
         Cell::Text { .. } => {
             let text = std::str::from_utf8(data).map_err(|_| "the text is not valid UTF-8")?;
-            put_text(put, text, out)
+            put_text::<F>(put, text, out)
         }
     }
 }
 
-fn put_bool(put: &Put, value: bool, out: &mut Vec<u8>) -> Fit {
+fn put_bool<F: CopyForm>(put: &Put, value: bool, out: &mut Vec<u8>) -> Fit {
+    let digit = if value { "1" } else { "0" };
     match put {
-        Put::Bool => out.push(if value { b't' } else { b'f' }),
-        Put::Int { .. } | Put::Decimal { .. } | Put::Bit => out.push(if value { b'1' } else { b'0' }),
-        Put::Text { characters: None } => out.extend_from_slice(if value { b"true" } else { b"false" }),
+        Put::Bool => F::boolean(value, out),
+        Put::Int { bits } => F::integer(value.into(), *bits, out),
+        Put::Decimal { .. } => return F::numeric(digit, out),
+        Put::Bit => return F::text(digit, out),
+        Put::Text { characters: None } => return F::text(if value { "true" } else { "false" }, out),
         _ => return Err("a boolean does not fit this type"),
     }
     Ok(())
 }
 
-fn put_number(put: &Put, value: i128, out: &mut Vec<u8>) -> Fit {
+#[expect(clippy::cast_precision_loss, reason = "it has just been compared with what is exact")]
+fn put_number<F: CopyForm>(put: &Put, value: i128, out: &mut Vec<u8>) -> Fit {
     match put {
         Put::Bool => match value {
-            0 | 1 => out.push(if value == 1 { b't' } else { b'f' }),
+            0 | 1 => F::boolean(value == 1, out),
             _ => return Err("a boolean must be 0 or 1"),
         },
         Put::Int { bits } => {
+            const OUTSIDE: &str = "the number is outside the range of the column's type";
+            let value = i64::try_from(value).map_err(|_| OUTSIDE)?;
             if value.checked_shr(bits - 1).is_none_or(|rest| rest != 0 && rest != -1) {
-                return Err("the number is outside the range of the column's type");
+                return Err(OUTSIDE);
             }
-            put_int(value, out);
+            F::integer(value, *bits, out);
         }
         Put::Float { single } => {
             let exact = if *single { 1_i128 << 24 } else { 1 << 53 };
             if value.abs() > exact {
                 return Err("the whole number has more digits than this floating point type keeps");
             }
-            put_int(value, out);
+            F::float(value as f64, *single, out);
         }
-        Put::Decimal { .. } | Put::Verbatim => put_int(value, out),
+        Put::Decimal { .. } => return F::numeric(Digits::of(value).as_str(), out),
+        Put::Verbatim | Put::Json { .. } => return put_text::<F>(put, Digits::of(value).as_str(), out),
         Put::Text { characters } => {
-            let start = out.len();
-            put_int(value, out);
-            if characters.is_some_and(|most| out.len() - start > most as usize) {
+            let digits = Digits::of(value);
+            if characters.is_some_and(|most| digits.as_str().len() > most as usize) {
                 return Err("the text is longer than the column allows");
             }
+            return F::text(digits.as_str(), out);
         }
         _ => return Err("a number does not fit this type"),
     }
     Ok(())
 }
 
-fn put_int(value: i128, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 40];
-    let mut at = digits.len();
-    let mut rest = value.unsigned_abs();
-    // Nearly all numbers fit 64 bits, whose division is many times cheaper.
-    while rest > u128::from(u64::MAX) {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    let mut rest = u64::try_from(rest).unwrap_or(0);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "that it is exact is what is being asked")]
-fn put_float(put: &Put, value: f64, out: &mut Vec<u8>) -> Fit {
+fn put_float<F: CopyForm>(put: &Put, value: f64, out: &mut Vec<u8>) -> Fit {
     match put {
         Put::Float { single: true } if value.is_finite() && f64::from(value as f32) != value => {
             Err("the number has more digits than a 32-bit floating point column keeps")
         }
-        Put::Float { .. } | Put::Text { characters: None } | Put::Verbatim => {
-            put_shortest(value, out);
+        Put::Float { single } => {
+            F::float(value, *single, out);
             Ok(())
         }
+        Put::Text { characters: None } | Put::Verbatim | Put::Json { .. } => {
+            put_text::<F>(put, &shortest(value), out)
+        }
+        Put::Decimal { .. } if !value.is_finite() => F::numeric(&shortest(value), out),
         Put::Decimal { scale } => {
-            if !value.is_finite() {
-                put_shortest(value, out);
-                return Ok(());
-            }
             let text = format!("{value}");
             strict::decimal(&text, *scale)?;
-            out.extend_from_slice(text.as_bytes());
-            Ok(())
+            F::numeric(&text, out)
         }
         Put::Int { .. } if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => {
-            put_number(put, value as i128, out)
+            put_number::<F>(put, value as i128, out)
         }
         Put::Int { .. } => Err("a number with a fraction does not fit a whole number"),
         _ => Err("a floating point number does not fit this type"),
     }
 }
 
-fn put_shortest(value: f64, out: &mut Vec<u8>) {
-    if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
-    }
-    if value.is_infinite() {
-        return out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
-    }
-    // Writing to a vector does not fail.
-    let _ = write!(out, "{value:?}");
-}
-
-fn put_bytes(put: &Put, data: &[u8], out: &mut Vec<u8>) -> Fit {
+fn put_bytes<F: CopyForm>(put: &Put, data: &[u8], out: &mut Vec<u8>) -> Fit {
     let Put::Bytes { length } = put else { return Err("bytes do not fit this type") };
     if length.is_some_and(|length| length as usize != data.len()) {
         return Err("the bytes have another length than the column's");
     }
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(data.len() * 2 + 3);
-    out.extend_from_slice(b"\\\\x");
-    for byte in data {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    F::bytes(data, out);
     Ok(())
 }
 
-fn put_text(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
+fn put_text<F: CopyForm>(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
     match put {
         Put::Text { characters } => {
             if let Some(most) = characters
@@ -247,69 +283,50 @@ fn put_text(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
             {
                 return Err("the text is longer than the column allows");
             }
-            escape(text, out)
+            F::text(text, out)
         }
-        Put::Verbatim => escape(text, out),
-        Put::Bool => put_bool(put, strict::boolean(text)?, out),
-        Put::Int { .. } => put_number(put, strict::integer(text)?, out),
-        Put::Decimal { scale } => strict::decimal(text, *scale).and_then(|()| escape(text, out)),
-        Put::Float { .. } => strict::float(text).and_then(|()| escape(text, out)),
+        Put::Verbatim => F::text(text, out),
+        Put::Json { binary } => F::json(text, *binary, out),
+        Put::Bool => put_bool::<F>(put, strict::boolean(text)?, out),
+        Put::Int { .. } => put_number::<F>(put, strict::integer(text)?, out),
+        Put::Decimal { scale } => strict::decimal(text, *scale).and_then(|()| F::numeric(text, out)),
+        Put::Float { single } => strict::float(text).and_then(|()| F::float_text(text, *single, out)),
         Put::Bytes { .. } => Err("text does not fit bytes"),
-        Put::Bit => strict::bits(text).and_then(|()| escape(text, out)),
-        Put::Date => strict::date(text).and_then(|()| escape(text, out)),
+        Put::Bit => strict::bits(text).and_then(|()| F::text(text, out)),
+        Put::Date => strict::date(text).and_then(|()| F::date(text, out)),
         Put::Time { precision, zone } => {
-            strict::time(text, *precision, *zone).and_then(|()| escape(text, out))
+            strict::time(text, *precision, *zone).and_then(|()| F::time(text, out))
         }
         Put::Timestamp { precision } => match strict::timestamp(text, *precision)? {
             true => Err("the timestamp has a zone and the column has none"),
-            false => escape(text, out),
+            false => F::timestamp(text, out),
         },
-        Put::TimestampTz { precision, zone } => put_timestamp_tz(text, *precision, zone.as_deref(), out),
-        Put::Uuid => strict::uuid(text).and_then(|()| escape(text, out)),
+        Put::TimestampTz { precision, zone } => put_timestamp_tz::<F>(text, *precision, zone.as_deref(), out),
+        Put::Uuid => strict::uuid(text).and_then(|()| F::uuid(text, out)),
     }
 }
 
-fn put_timestamp_tz(text: &str, precision: u8, zone: Option<&str>, out: &mut Vec<u8>) -> Fit {
+fn put_timestamp_tz<F: CopyForm>(text: &str, precision: u8, zone: Option<&str>, out: &mut Vec<u8>) -> Fit {
     let has_zone = strict::timestamp(text, precision)?;
-    escape(text, out)?;
     match zone {
-        _ if has_zone || text.ends_with("infinity") => Ok(()),
-        Some(zone) => {
-            out.push(b' ');
-            escape(zone, out)
-        }
+        _ if has_zone || text.ends_with("infinity") => F::timestamp(text, out),
+        // Only the text form is asked to take a zone by its name.
+        Some(zone) => F::timestamp(&format!("{text} {zone}"), out),
         None => Err("the timestamp has no zone and the plan names none (`zone:`)"),
     }
-}
-
-/// COPY's escapes. NUL is the one character that PostgreSQL's text cannot hold.
-fn escape(text: &str, out: &mut Vec<u8>) -> Fit {
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let letter = match byte {
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0 => return Err("the text holds a NUL character, which PostgreSQL cannot store"),
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[start..at]);
-        out.extend_from_slice(&[b'\\', letter]);
-        start = at + 1;
-    }
-    out.extend_from_slice(&bytes[start..]);
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::rows::{Decode, decode_row};
     use super::*;
-    use crate::catalog::{Form, Name};
+    use crate::catalog::{Cast, Form, Name};
 
     fn encoder(types: Vec<Type>) -> Encoder {
+        Encoder::new(&projection(types))
+    }
+
+    fn projection(types: Vec<Type>) -> Projection {
         let column = |ty: Type| ColumnMap {
             source: "a".into(),
             target: "a".into(),
@@ -320,14 +337,52 @@ mod tests {
             not_null: false,
             cast: None,
         };
-        Encoder::new(&Projection {
+        Projection {
             source: Name::new("s", "t"),
             target: Name::new("s", "t"),
             columns: types.into_iter().map(column).collect(),
             filter: None,
             key: vec![],
             form: Form::Rows,
-        })
+        }
+    }
+
+    #[test]
+    fn the_binary_form_is_for_tables_of_known_types_only() {
+        let binary = |natives: &[&str]| {
+            let column = |native: &&str| ColumnMap {
+                source: "a".into(),
+                target: "a".into(),
+                source_type: Type::Any,
+                source_native: String::new(),
+                target_type: types::parse(native),
+                target_native: native.to_string(),
+                not_null: false,
+                cast: None,
+            };
+            let mut projection = projection(vec![]);
+            projection.columns = natives.iter().map(column).collect();
+            Encoder::new(&projection).is_binary()
+        };
+        for native in
+            ["boolean", "bigint", "numeric(4,1)", "real", "text", "character(3)", "bytea", "date", "uuid"]
+        {
+            assert!(binary(&[native]), "{native}");
+        }
+        for native in
+            ["inet", "interval", "name", "\"char\"", "bit(3)", "text[]", "app.colour", "time with time zone"]
+        {
+            assert!(!binary(&["bigint", native]), "{native}");
+        }
+        // A domain over text: the catalog gives its basis as the type.
+        let mut domain = projection(vec![Type::Text]);
+        domain.columns[0].target_native = "app.email".into();
+        assert!(!Encoder::new(&domain).is_binary());
+        let mut zoned = projection(vec![Type::TimestampTz { precision: 6 }]);
+        zoned.columns[0].target_native = "timestamp with time zone".into();
+        assert!(Encoder::new(&zoned).is_binary());
+        zoned.columns[0].cast = Some(Cast { native: String::new(), zone: Some("Europe/Berlin".into()) });
+        assert!(!Encoder::new(&zoned).is_binary());
     }
 
     fn one(ty: Type, fill: impl FnOnce(&mut RowBatch)) -> Result<String, &'static str> {
@@ -434,7 +489,7 @@ mod tests {
         assert_eq!(text(Type::TimestampTz { precision: 6 }, "-infinity"), Ok("-infinity".into()));
         let put = Put::TimestampTz { precision: 6, zone: Some("Europe/Berlin".into()) };
         let mut out = Vec::new();
-        put_text(&put, "2024-01-01 00:00:00", &mut out).expect("fits");
+        put_text::<TextForm>(&put, "2024-01-01 00:00:00", &mut out).expect("fits");
         assert_eq!(out, b"2024-01-01 00:00:00 Europe/Berlin");
     }
 

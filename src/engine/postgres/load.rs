@@ -7,17 +7,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::apply::{self, Follower};
+use super::apply_net::{self, Undo};
+use super::apply_rows::{self, Refused};
 use super::connect::{Link, Role};
 use super::encode::{Bad, Encoder};
-use super::error::{self, ServerError, crash_point};
+use super::error::{self, ServerError};
 use super::marks;
 use super::quote;
 use super::select::copy_in;
 use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
-use crate::catalog::{Name, Projection, RowBatch, Sequence, name::show};
+use crate::catalog::{Form, Name, Projection, RowBatch, Sequence, name::show};
+use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::crash::{crash_point, fault_point};
+use crate::engine::{
+    Applied, Batch, BatchStream, Build, Cause, EngineError, Load, Loaded, SequenceValue, Session,
+};
 
 /// Bytes of encoded rows sent in one frame.
 const FRAME_BYTES: usize = 128 << 10;
@@ -37,14 +44,36 @@ pub struct PgSession {
     wire: Option<Wire>,
     plan: String,
     epoch: String,
+    keys: Keys,
     transaction: Transaction,
     /// Marks of the open transaction, written when it commits.
     marks: Vec<marks::Bound>,
+    /// What it takes to apply changes, once that was asked for.
+    follower: Option<Follower>,
+    /// A savepoint of the open transaction stands before the last set.
+    saved: bool,
     /// Counts transactions, for their names.
     units: u64,
     /// Tells sessions of one run apart.
     id: i32,
     buffer: Vec<u8>,
+}
+
+/// Numbers of advisory locks of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Held by the run, alone.
+    pub plan: i64,
+    /// Held by all its writing sessions.
+    pub writers: i64,
+}
+
+/// A connection for writing, known as one of the plan's.
+async fn writer(link: &Link, keys: &Keys) -> Result<Wire, EngineError> {
+    let mut wire = link.wire(Role::Writer).await?;
+    let sql = format!("SELECT pg_catalog.pg_advisory_lock_shared({})", keys.writers);
+    wire.query(&sql).await.map_err(|fault| fault.doing("write").on(link.shown()))?;
+    Ok(wire)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +85,19 @@ enum Transaction {
 }
 
 impl PgSession {
-    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64) -> Result<Self, EngineError> {
-        let wire = link.wire(Role::Writer).await?;
+    pub async fn open(link: Arc<Link>, plan: &str, epoch: i64, keys: Keys) -> Result<Self, EngineError> {
+        let wire = writer(&link, &keys).await?;
         Ok(Self {
             link,
             id: wire.pid,
             wire: Some(wire),
             plan: plan.to_string(),
             epoch: epoch.to_string(),
+            keys,
             transaction: Transaction::None,
             marks: Vec::new(),
+            follower: None,
+            saved: false,
             units: 0,
             buffer: Vec::with_capacity(FRAME_BYTES + (16 << 10)),
         })
@@ -77,11 +109,20 @@ impl PgSession {
     }
 
     fn wire(&mut self) -> Result<&mut Wire, EngineError> {
-        let gone = || {
-            EngineError::new(Cause::Connection, "write", "the connection is gone")
-                .hint("run the same command again: it continues")
-        };
         self.wire.as_mut().ok_or_else(gone)
+    }
+
+    /// What begins a transaction of this session.
+    fn begin_with(&self) -> &'static [&'static str] {
+        if self.follower.is_some() { &apply::BEGIN } else { &apply::BEGIN[..1] }
+    }
+
+    /// Goes on with another connection.
+    fn take(&mut self, wire: Wire) {
+        self.wire = Some(wire);
+        if let Some(follower) = &mut self.follower {
+            follower.unsettle();
+        }
     }
 
     /// Statements with the BEGIN that is still to be sent.
@@ -89,7 +130,7 @@ impl PgSession {
         match self.transaction {
             Transaction::Wanted => {
                 self.transaction = Transaction::Open;
-                format!("BEGIN;\n{sql}")
+                format!("{};\n{sql}", self.begin_with().join(";\n"))
             }
             _ => sql.to_string(),
         }
@@ -97,15 +138,15 @@ impl PgSession {
 
     /// Runs statements and keeps the session only if it is still of use.
     async fn ask(&mut self, sql: &str) -> Result<Vec<Answer>, Fault> {
-        let skipped = usize::from(self.transaction == Transaction::Wanted);
+        let skipped = if self.transaction == Transaction::Wanted { self.begin_with().len() } else { 0 };
         let sql = self.with_begin(sql);
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
         let wire = self.wire.as_mut().ok_or_else(gone)?;
         let result = match wire.send_query(&sql).await {
-            Ok(()) => {
-                crash_point!("ddl::sent_no_reply");
-                wire.answers().await
-            }
+            Ok(()) => match fault_point("ddl::sent_no_reply") {
+                Ok(()) => wire.answers().await,
+                Err(error) => Err(error.into()),
+            },
             Err(fault) => Err(fault),
         };
         match result {
@@ -132,11 +173,15 @@ impl PgSession {
     /// The COPY itself; returns the rows that the server took and what the stream said.
     async fn copy(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
         let projection = load.projection;
-        let sql = copy_in(projection, load.frozen);
+        let encoder = (projection.form == Form::Rows).then(|| Encoder::new(projection));
+        let binary = encoder.as_ref().map_or(projection.form == Form::NativeFast, Encoder::is_binary);
+        let sql = copy_in(projection, binary, load.frozen);
         let sql = self.with_begin(&sql);
         let started = self.wire()?.copy_in(&sql).await;
         started.map_err(|fault| self.refused(projection, fault))?;
-        let encoder = Encoder::new(projection);
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.head()).await?;
+        }
         let mut loaded = Loaded::default();
         let said = loop {
             let batch = match stream.next().await {
@@ -148,9 +193,13 @@ impl PgSession {
             };
             match batch {
                 Batch::End { rows } => break rows,
-                Batch::Native(bytes) => self.put_native(load, &bytes, &mut loaded).await?,
+                Batch::Native { bytes, rows } => self.put_native(load, &bytes, rows, &mut loaded).await?,
                 Batch::Rows(rows) => {
-                    let (count, bytes) = self.put_rows(projection, &encoder, &rows, loaded.rows).await?;
+                    let Some(encoder) = &encoder else {
+                        self.give_up();
+                        return Err(unannounced(projection));
+                    };
+                    let (count, bytes) = self.put_rows(projection, encoder, &rows, loaded.rows).await?;
                     loaded.rows += count;
                     loaded.bytes += bytes;
                     (load.gauge)(bytes, count);
@@ -158,11 +207,11 @@ impl PgSession {
                 }
             }
         };
+        if let Some(encoder) = &encoder {
+            self.put_frame(projection, encoder.tail()).await?;
+        }
         let taken = self.wire()?.copy_end().await;
         let taken = taken.map_err(|fault| self.refused(projection, fault))?;
-        if loaded.rows == 0 {
-            (load.gauge)(0, taken);
-        }
         if taken != said {
             return Err(lost_rows(projection, said, taken));
         }
@@ -174,13 +223,26 @@ impl PgSession {
         &mut self,
         load: &Load<'_>,
         bytes: &[u8],
+        rows: u64,
         loaded: &mut Loaded,
     ) -> Result<(), EngineError> {
         let put = self.wire()?.put(bytes).await;
         put.map_err(|fault| self.broken(load.projection, fault))?;
+        loaded.rows += rows;
         loaded.bytes += bytes.len() as u64;
-        (load.gauge)(bytes.len() as u64, 0);
+        (load.gauge)(bytes.len() as u64, rows);
         Ok(())
+    }
+
+    /// Sends what belongs to no row.
+    async fn put_frame(&mut self, projection: &Projection, body: &[u8]) -> Result<(), EngineError> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let length = u32::try_from(body.len() + 4).map_err(|_| too_long(projection))?;
+        let frame = [b"d", &length.to_be_bytes()[..], body].concat();
+        let put = self.wire()?.put(&frame).await;
+        put.map_err(|fault| self.broken(projection, fault))
     }
 
     /// Encodes and sends a batch, in frames of whole rows.
@@ -245,18 +307,25 @@ impl PgSession {
         if begin {
             wire.bind("BEGIN", &[])?;
         }
-        for (sql, values) in marks {
-            let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
-            wire.bind(sql, &values)?;
+        for mark in marks {
+            let values: Vec<Option<&str>> = mark.values.iter().map(Option::as_deref).collect();
+            wire.bind(mark.sql, &values)?;
         }
-        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch)])?;
+        let key = self.keys.plan.to_string();
+        wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch), Some(&key)])?;
         wire.bind("COMMIT", &[])
     }
 
-    fn not_committed(&self, error: &ServerError) -> EngineError {
-        // The fence divides by zero when it is not ours.
+    /// `fence` is the fence's place among the statements.
+    fn not_committed(&self, error: &ServerError, fence: usize) -> EngineError {
+        // The mark of a stream that nobody opened divides by zero.
+        if error.code == "22012" && error.statement < fence {
+            let message = "no capture was opened for this plan, and changes of one are to be marked";
+            return EngineError::new(Cause::Stale, "commit", message).on(&self.plan);
+        }
+        // So does the fence when it is not ours.
         if error.code == "22012" {
-            let message = "another run has taken over the lock of this plan";
+            let message = "the lock of this plan is no longer held, or another run has taken it over";
             return EngineError::new(Cause::Locked, "commit", message)
                 .on(&self.plan)
                 .hint("nothing of this transaction was kept");
@@ -288,7 +357,7 @@ impl PgSession {
         wire.bind(marks::COMMITTED, &[Some(&self.plan), Some(unit)]).map_err(doing)?;
         let answers = wire.sync().await.map_err(doing)?;
         let committed = answers.first().and_then(|answer| answer.cell(0)) == Some("t");
-        self.wire = Some(wire);
+        self.take(wire);
         Ok(committed)
     }
 
@@ -317,11 +386,58 @@ impl PgSession {
     }
 }
 
+impl PgSession {
+    /// Whether the changes that follow begin the transaction.
+    fn starts_changes(&mut self) -> Result<bool, EngineError> {
+        let none = || EngineError::new(Cause::Other, "apply changes", "no transaction was begun");
+        match std::mem::replace(&mut self.transaction, Transaction::Open) {
+            Transaction::Wanted => Ok(true),
+            Transaction::Open => Ok(false),
+            Transaction::None => {
+                self.transaction = Transaction::None;
+                Err(none())
+            }
+        }
+    }
+
+    fn applying(&mut self) -> Result<(&mut Wire, &mut Follower), EngineError> {
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        let asked = || EngineError::new(Cause::Other, "apply changes", "the session was not made to follow");
+        Ok((wire, self.follower.as_mut().ok_or_else(asked)?))
+    }
+
+    /// Takes a set back that clashed; the transaction goes on.
+    async fn undo(&mut self, undo: Undo) -> Result<(), Fault> {
+        let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
+        let wire = self.wire.as_mut().ok_or_else(gone)?;
+        match undo {
+            Undo::Begin => {
+                wire.query("ROLLBACK").await?;
+                self.transaction = Transaction::Wanted;
+            }
+            Undo::Savepoint { .. } => {
+                wire.query("ROLLBACK TO SAVEPOINT net").await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::new(Cause::Connection, "write", "the connection is gone")
+        .hint("run the same command again: it continues")
+}
+
 fn lost_rows(projection: &Projection, said: u64, taken: u64) -> EngineError {
     let message = format!("{said} rows were sent and {taken} arrived");
     EngineError::new(Cause::Data, "load", message)
         .on(&projection.target)
         .hint("a trigger or rule on the target drops or adds rows; nothing was committed")
+}
+
+fn unannounced(projection: &Projection) -> EngineError {
+    EngineError::new(Cause::Other, "load", "rows came where native bytes were announced")
+        .on(&projection.target)
 }
 
 fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
@@ -333,7 +449,7 @@ fn bad_cell(projection: &Projection, bad: &Bad, row: u64) -> EngineError {
 }
 
 fn too_long(projection: &Projection) -> EngineError {
-    EngineError::new(Cause::Data, "load", "a row is longer than 1 GB in text form").on(&projection.target)
+    EngineError::new(Cause::Data, "load", "a row is longer than 2 GB on its way").on(&projection.target)
 }
 
 /// A statement for a person: one line, not too long.
@@ -362,14 +478,18 @@ impl Session for PgSession {
         self.marks.clear();
         self.units += 1;
         self.transaction = Transaction::None;
+        self.saved = false;
         if self.wire.as_ref().is_none_or(|wire| !wire.is_ready()) {
-            let wire = self.link.wire(Role::Writer).await?;
+            let wire = writer(&self.link, &self.keys).await?;
             self.id = wire.pid;
-            self.wire = Some(wire);
+            self.take(wire);
         }
         if self.wire()?.status != b'I' {
             // What an error left open.
             self.rollback().await?;
+        }
+        if let (Some(follower), Some(wire)) = (&mut self.follower, &mut self.wire) {
+            follower.settle(wire).await?;
         }
         self.transaction = Transaction::Wanted;
         Ok(())
@@ -386,6 +506,14 @@ impl Session for PgSession {
             self.ask(&joined).await.map_err(|fault| statement_error(fault, statements))?;
         }
         Ok(())
+    }
+
+    async fn build(&mut self, statements: &[String], build: &Build) -> Result<(), EngineError> {
+        let means = self.link.server.means;
+        if let Some(settings) = statements.first().and_then(|first| means.settings(build, first)) {
+            self.ask(&settings).await.map_err(|fault| fault.doing("prepare an index build"))?;
+        }
+        self.execute(statements).await
     }
 
     async fn violations(&mut self, query: &str) -> Result<u64, EngineError> {
@@ -441,19 +569,29 @@ impl Session for PgSession {
     /// the caller reads `progress` again.
     async fn commit(&mut self) -> Result<(), EngineError> {
         let marks = std::mem::take(&mut self.marks);
-        let proven = marks.iter().any(|(sql, _)| sql.starts_with("INSERT"));
+        let proven = marks.iter().any(|mark| mark.proves);
         let begin = self.transaction == Transaction::Wanted;
         self.transaction = Transaction::None;
         if begin && marks.is_empty() {
             return Ok(());
         }
         self.queue_commit(begin, &marks).map_err(|fault| fault.doing("commit"))?;
+        let fence = usize::from(begin) + marks.len();
+        if self.follower.is_some() {
+            crash_point("apply::progress_updated");
+        }
+        let following = self.follower.is_some();
         let wire = self.wire()?;
         let old_pid = wire.pid;
         let result = match wire.send_sync().await {
             Ok(()) => {
-                crash_point!("copy::commit_sent");
-                wire.answers().await
+                let lost = fault_point("copy::commit_sent");
+                let lost =
+                    if following { lost.and_then(|()| fault_point("apply::commit_sent")) } else { lost };
+                match lost {
+                    Ok(()) => wire.answers().await,
+                    Err(error) => Err(error.into()),
+                }
             }
             Err(fault) => Err(fault),
         };
@@ -463,7 +601,7 @@ impl Session for PgSession {
             Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
             Err(Fault::Server(error)) => {
                 self.rollback().await?;
-                Err(self.not_committed(&error))
+                Err(self.not_committed(&error, fence))
             }
             Err(fault) => self.settle(fault, old_pid, proven).await,
         }
@@ -493,5 +631,42 @@ impl Session for PgSession {
         );
         let answer = self.one("look for rows in", table, &sql).await?;
         Ok(answer.cell(0) == Some("t"))
+    }
+
+    async fn follow(&mut self, tables: &[Followed]) -> Result<(), EngineError> {
+        let follower = Follower::open(self.wire()?, tables).await?;
+        self.follower = Some(follower);
+        Ok(())
+    }
+
+    async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
+        let begin = self.starts_changes()?;
+        let (wire, follower) = self.applying()?;
+        let applied = apply_rows::apply(wire, follower, begin, records).await;
+        applied.map_err(|refused| match refused {
+            Refused::Error(error) => error,
+            Refused::Broken(error) => {
+                self.wire = None;
+                error
+            }
+        })
+    }
+
+    async fn apply_net(&mut self, net: &Net<'_>) -> Result<Applied, EngineError> {
+        let undo = match self.starts_changes()? {
+            true => Undo::Begin,
+            false => Undo::Savepoint { again: std::mem::replace(&mut self.saved, true) },
+        };
+        let (wire, follower) = self.applying()?;
+        let applied = apply_net::apply(wire, follower, undo, net).await;
+        let broken = |session: &mut Self, fault: Fault| {
+            session.wire = None;
+            fault.doing("apply changes")
+        };
+        let applied = applied.map_err(|fault| broken(self, fault))??;
+        if applied == Applied::Clashed {
+            self.undo(undo).await.map_err(|fault| broken(self, fault))?;
+        }
+        Ok(applied)
     }
 }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
@@ -14,8 +13,10 @@ use tokio::sync::Mutex;
 
 use super::connect::{Link, Role};
 use super::error::{self, from_sqlx};
-use super::load::PgSession;
+use super::load::{Keys, PgSession};
 use super::marks::{self, rfc3339};
+use crate::checkpoint::Goal;
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, LockHolder, Session};
 
 const DOING: &str = "take the lock of plan";
@@ -24,33 +25,47 @@ const DOING: &str = "take the lock of plan";
 pub struct PgLock {
     link: Arc<Link>,
     connection: Mutex<PgConnection>,
+    pid: i32,
     plan: String,
     epoch: i64,
     key: i64,
 }
 
-/// The advisory lock's number.
+/// The number of a plan's advisory lock.
 fn key(plan: &str) -> i64 {
-    let hash = Sha256::digest(format!("towpath plan {plan}"));
-    hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    number(&format!("towpath plan {plan}"))
+}
+
+/// The number that the writing sessions of a plan hold together, so that whoever takes over finds
+/// those that were left behind.
+fn writers_key(plan: &str) -> i64 {
+    number(&format!("towpath writers of plan {plan}"))
+}
+
+fn number(words: &str) -> i64 {
+    Sha256::digest(words).first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
 impl PgLock {
     /// Waits up to `wait` for whoever has it.
-    pub async fn take(
-        link: Arc<Link>,
-        plan: &str,
-        digest: &str,
-        wait: Duration,
-    ) -> Result<Self, EngineError> {
-        let mut connection = link.sqlx(Role::Writer).await?;
+    pub async fn take(link: Arc<Link>, plan: &str, goal: &Goal, wait: Duration) -> Result<Self, EngineError> {
+        let (mut connection, pid) = link.sqlx(Role::Writer).await?;
         let key = key(plan);
-        acquire(&mut connection, plan, key, wait).await?;
-        create_state(&mut connection).await?;
-        crash_point!("progress::schema_created");
-        let epoch = raise_fence(&mut connection, plan, digest).await?;
-        crash_point!("progress::epoch_bumped");
-        Ok(Self { link, connection: Mutex::new(connection), plan: plan.to_string(), epoch, key })
+        let taking = async {
+            acquire(&mut connection, plan, key, wait).await?;
+            create_state(&mut connection).await?;
+            crash_point("progress::schema_created");
+            let epoch = raise_fence(&mut connection, plan, goal).await?;
+            end_writers(&mut connection, plan).await?;
+            Ok(epoch)
+        };
+        let epoch = link.watch.over_sqlx(pid, taking).await;
+        let epoch = epoch.map_err(|error| match error.object {
+            Some(_) => error,
+            None => error.on(link.shown()),
+        })?;
+        crash_point("progress::epoch_bumped");
+        Ok(Self { link, connection: Mutex::new(connection), pid, plan: plan.to_string(), epoch, key })
     }
 
     fn lost(&self, why: &str) -> EngineError {
@@ -91,28 +106,31 @@ async fn acquire(
         .hint("wait for that run to end, or stop it; a dead one is released by the server within minutes"))
 }
 
-/// Makes the state tables where they are missing. One lock for all plans keeps two first runs
-/// from making them at the same time.
+/// Makes the state tables where they are missing, and raises an older layout. One lock for all
+/// plans keeps two first runs from doing it at the same time.
 async fn create_state(connection: &mut PgConnection) -> Result<(), EngineError> {
     const DOING: &str = "create the state tables (schema towpath) in";
-    if marks::is_present(connection).await? {
+    if marks::missing(connection).await?.is_empty() {
         return Ok(());
     }
     let fail = |error| from_sqlx(DOING, error);
     let mut transaction = connection.begin().await.map_err(fail)?;
     let guard = sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1)").bind(key("\u{0}state tables"));
     guard.execute(&mut *transaction).await.map_err(fail)?;
-    if !marks::is_present(&mut transaction).await? {
-        for sql in marks::CREATE {
-            transaction.execute(*sql).await.map_err(fail)?;
-        }
-        transaction.execute(marks::safe(marks::stamp())).await.map_err(fail)?;
+    // Made by somebody else it needs no right to create one.
+    let schema = sqlx::query(marks::HAS_SCHEMA).fetch_one(&mut *transaction).await;
+    if !schema.and_then(|row| row.try_get(0)).map_err(fail)? {
+        transaction.execute("CREATE SCHEMA towpath").await.map_err(fail)?;
+    }
+    for table in marks::missing(&mut transaction).await? {
+        transaction.execute(marks::safe(table.create())).await.map_err(fail)?;
+        transaction.execute(marks::safe(table.stamp())).await.map_err(fail)?;
     }
     transaction.commit().await.map_err(fail)
 }
 
-/// Raises the fence and records the run. Waits for commits that hold the old fence.
-async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) -> Result<i64, EngineError> {
+/// Raises the fence and records the run with its goal. Waits for commits that hold the old fence.
+async fn raise_fence(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<i64, EngineError> {
     let fail = |error| from_sqlx(DOING, error).on(plan);
     let mut transaction = connection.begin().await.map_err(fail)?;
     transaction.execute("SET LOCAL synchronous_commit = on").await.map_err(fail)?;
@@ -124,14 +142,52 @@ async fn raise_fence(connection: &mut PgConnection, plan: &str, digest: &str) ->
     let by = whoami();
     let row = raise.bind(plan).bind(&by).fetch_one(&mut *transaction).await.map_err(fail)?;
     let epoch: i64 = row.try_get(0).map_err(fail)?;
+    record_goal(&mut transaction, plan, goal).await.map_err(fail)?;
     let run = sqlx::query(
         "INSERT INTO towpath.run (plan, epoch, digest, holder, tool) VALUES ($1, $2, $3, $4, $5)",
     );
     let tool = concat!("towpath ", env!("CARGO_PKG_VERSION"));
-    let run = run.bind(plan).bind(epoch).bind(digest).bind(&by).bind(tool);
+    let run = run.bind(plan).bind(epoch).bind(&goal.digest).bind(&by).bind(tool);
     run.execute(&mut *transaction).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     Ok(epoch)
+}
+
+/// Ends sessions of a run before that are still there: of one that was killed in a long statement,
+/// or that sleeps, or whose network is gone. The fence keeps them from committing ever again, but
+/// not from holding their locks. Those of another role are left to the server's keepalive.
+async fn end_writers(connection: &mut PgConnection, plan: &str) -> Result<(), EngineError> {
+    let fail = |error| from_sqlx("end what is left of an earlier run of plan", error).on(plan);
+    let until = tokio::time::Instant::now() + WRITERS_END;
+    loop {
+        let ended = sqlx::query(END_WRITERS).bind(writers_key(plan)).fetch_all(&mut *connection).await;
+        if ended.map_err(fail)?.is_empty() || tokio::time::Instant::now() > until {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How long sessions that were told to end may take for it.
+const WRITERS_END: Duration = Duration::from_secs(10);
+
+const END_WRITERS: &str = "SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks AS l \
+     JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usename = current_user \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+     AND (l.classid::bigint << 32) | l.objid::bigint = $1 AND l.database = (SELECT oid \
+     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+/// Remembers the goal's steps, unless the run before had the same goal.
+async fn record_goal(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<(), sqlx::Error> {
+    let known = sqlx::query(marks::KNOWN_GOAL).bind(plan).bind(&goal.digest);
+    if known.fetch_one(&mut *connection).await?.try_get(0)? {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM towpath.goal WHERE plan = $1").bind(plan).execute(&mut *connection).await?;
+    let (steps, phases): (Vec<&str>, Vec<&str>) =
+        goal.steps.iter().map(|planned| (planned.step.as_str(), planned.phase.as_str())).unzip();
+    let insert = sqlx::query(marks::INSERT_GOAL).bind(plan).bind(steps).bind(phases);
+    insert.execute(&mut *connection).await.map(drop)
 }
 
 /// `user@host pid 123`, for the one who waits.
@@ -165,7 +221,8 @@ pub async fn holder(connection: &mut PgConnection, plan: &str) -> Result<Option<
 #[async_trait]
 impl Lock for PgLock {
     async fn session(&self) -> Result<Box<dyn Session>, EngineError> {
-        let session = PgSession::open(self.link.clone(), &self.plan, self.epoch).await?;
+        let keys = Keys { plan: self.key, writers: writers_key(&self.plan) };
+        let session = PgSession::open(self.link.clone(), &self.plan, self.epoch, keys).await?;
         Ok(Box::new(session))
     }
 
@@ -176,8 +233,10 @@ impl Lock for PgLock {
              EXISTS (SELECT FROM towpath.lock WHERE plan = $2 AND epoch = $3)";
         let mut connection = self.connection.lock().await;
         let query = sqlx::query(sql).bind(self.key).bind(&self.plan).bind(self.epoch);
-        let row = query.fetch_one(&mut *connection).await;
-        let row = row.map_err(|error| self.lost(&from_sqlx("ask", error).message))?;
+        let asking =
+            async { query.fetch_one(&mut *connection).await.map_err(|error| from_sqlx("ask", error)) };
+        let row = self.link.watch.over_sqlx(self.pid, asking).await;
+        let row = row.map_err(|error| self.lost(&error.message))?;
         let has = |column: usize| row.try_get::<bool, _>(column).unwrap_or(false);
         match (has(0), has(1)) {
             (true, true) => Ok(()),
@@ -188,16 +247,20 @@ impl Lock for PgLock {
 
     async fn close(self: Box<Self>, outcome: &str) -> Result<(), EngineError> {
         let fail = |error| from_sqlx("record the end of plan", error).on(&self.plan);
+        let (watch, pid) = (self.link.watch.clone(), self.pid);
         let mut connection = self.connection.into_inner();
-        connection.execute("SET synchronous_commit = on").await.map_err(fail)?;
-        // In the order of the log: when this commit is on disk, so is all before it.
-        let sql = "UPDATE towpath.run SET finished_at = pg_catalog.clock_timestamp(), outcome = $3 \
+        let closing = async {
+            connection.execute("SET synchronous_commit = on").await.map_err(fail)?;
+            // In the order of the log: when this commit is on disk, so is all before it.
+            let sql = "UPDATE towpath.run SET finished_at = pg_catalog.clock_timestamp(), outcome = $3 \
                    WHERE plan = $1 AND epoch = $2";
-        let query = sqlx::query(sql).bind(&self.plan).bind(self.epoch).bind(outcome);
-        query.execute(&mut connection).await.map_err(fail)?;
-        // At once, and not when the server has noticed that the session is gone.
-        let free = sqlx::query("SELECT pg_catalog.pg_advisory_unlock($1)").bind(self.key);
-        free.execute(&mut connection).await.map_err(fail)?;
-        connection.close().await.map_err(fail)
+            let query = sqlx::query(sql).bind(&self.plan).bind(self.epoch).bind(outcome);
+            query.execute(&mut connection).await.map_err(fail)?;
+            // At once, and not when the server has noticed that the session is gone.
+            let free = sqlx::query("SELECT pg_catalog.pg_advisory_unlock($1)").bind(self.key);
+            free.execute(&mut connection).await.map_err(fail)?;
+            connection.close().await.map_err(fail)
+        };
+        watch.over_sqlx(pid, closing).await
     }
 }

@@ -1,33 +1,55 @@
 //! The postgres engine: the door, and the two ends behind it. Rows travel on our own wire
 //! client, questions about catalogs and state on sqlx.
 
+mod apply;
+mod apply_net;
+mod apply_rows;
+mod apply_sql;
+mod arrays;
 mod ask;
+mod builds;
+mod capture;
 mod connect;
 mod ddl;
+mod decode;
 pub mod dialect;
 mod encode;
 mod error;
+mod followed;
+mod form;
 mod frames;
+mod input;
 pub mod inspect;
 mod keys;
 mod load;
 mod lock;
 mod login;
+mod lsn;
 mod marks;
+mod moment;
+mod numeric;
+mod obstacle;
+mod pipeline;
 mod probe;
+mod publication;
 mod quote;
 mod read;
+mod relation;
+mod replication;
 mod rows;
 mod same;
 mod select;
 mod sequence;
+mod slot;
 mod snapshot;
 mod strict;
 mod summary;
 mod text;
 mod tls;
 mod types;
+mod watch;
 mod wire;
+mod zone;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +64,9 @@ use self::select::Side;
 use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
-use super::{Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
+use super::{Capture, Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Goal, Progress};
 
 /// The door.
 pub struct Postgres;
@@ -88,7 +110,7 @@ struct End {
     limits: Limits,
     role: Role,
     /// The session for questions, made at the first one.
-    asking: Mutex<Option<PgConnection>>,
+    asking: Mutex<Option<(PgConnection, i32)>>,
 }
 
 impl End {
@@ -105,27 +127,30 @@ impl End {
 
     /// The session for questions; always read-only. It is lost when the question fails, so that
     /// the next one starts on a fresh one.
-    async fn asking(&self) -> Result<PgConnection, EngineError> {
+    async fn asking(&self) -> Result<(PgConnection, i32), EngineError> {
         match self.asking.lock().await.take() {
             Some(connection) => Ok(connection),
             None => self.link.sqlx(Role::Reader).await,
         }
     }
 
-    async fn keep(&self, connection: PgConnection) {
-        *self.asking.lock().await = Some(connection);
+    async fn keep(&self, connection: PgConnection, pid: i32) {
+        *self.asking.lock().await = Some((connection, pid));
     }
 }
 
 /// Asks on the kept session, and puts it back if that went well.
 macro_rules! ask {
     ($end:expr, $connection:ident => $question:expr) => {{
-        let mut $connection = $end.asking().await?;
-        let answer = $question.await.map_err(|error: EngineError| match error.object {
-            Some(_) => error,
-            None => error.on($end.link.shown()),
-        })?;
-        $end.keep($connection).await;
+        let (mut $connection, pid) = $end.asking().await?;
+        let answer =
+            $end.link.watch.over_sqlx(pid, $question).await.map_err(|error: EngineError| {
+                match error.object {
+                    Some(_) => error,
+                    None => error.on($end.link.shown()),
+                }
+            })?;
+        $end.keep($connection, pid).await;
         Ok(answer)
     }};
 }
@@ -154,6 +179,10 @@ impl Source for End {
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
         ask!(self, connection => ask::sequence_values(&mut connection, sequences))
     }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -178,11 +207,11 @@ impl Target for End {
         ask!(self, connection => marks::plans(&mut connection))
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
         if self.role == Role::Reader {
             return Err(EngineError::new(Cause::Other, "lock", "the target was opened to be read only"));
         }
-        Ok(Box::new(PgLock::take(self.link.clone(), plan, digest, wait).await?))
+        Ok(Box::new(PgLock::take(self.link.clone(), plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {

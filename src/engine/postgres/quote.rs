@@ -209,6 +209,12 @@ pub fn literal(text: &str) -> String {
     }
 }
 
+/// The text form of a one-dimensional array, to be bound as a value.
+pub fn array<S: AsRef<str>>(texts: &[S]) -> String {
+    let element = |text: &S| format!("\"{}\"", text.as_ref().replace('\\', "\\\\").replace('"', "\\\""));
+    format!("{{{}}}", texts.iter().map(element).collect::<Vec<_>>().join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::rows::{Decode, decode_row};
 use super::snapshot::{Reader, Readers};
@@ -22,6 +21,8 @@ pub struct CopyStream {
     decode: Vec<Decode>,
     batch_bytes: usize,
     spare: Vec<RowBatch>,
+    /// Frames that end the stream without being rows, as far as they were not counted yet.
+    trailing: u64,
     /// CopyDone was seen.
     over: bool,
 }
@@ -31,9 +32,12 @@ impl CopyStream {
     pub fn new(readers: Arc<Readers>, reader: Reader, projection: Projection, batch_bytes: usize) -> Self {
         let side = readers.side;
         let decode = projection.columns.iter().map(|column| Decode::of(side.cell_type(column))).collect();
+        // The binary form ends with a frame of its own.
+        let trailing = u64::from(projection.form == Form::NativeFast);
         Self {
             readers,
             reader: Some(reader),
+            trailing,
             projection,
             decode,
             batch_bytes,
@@ -53,9 +57,13 @@ impl CopyStream {
         self.readers.failure(&self.projection, fault)
     }
 
-    async fn native(&mut self) -> Result<Option<Bytes>, EngineError> {
+    async fn native(&mut self) -> Result<Option<Batch>, EngineError> {
         match self.reader()?.wire.piece().await {
-            Ok(Piece::Frames(bytes)) => Ok(Some(bytes)),
+            Ok(Piece::Frames(bytes, frames)) => {
+                let rows = frames.saturating_sub(self.trailing);
+                self.trailing -= frames - rows;
+                Ok(Some(Batch::Native { bytes, rows }))
+            }
             Ok(Piece::Done) => Ok(None),
             Err(fault) => Err(self.fail(fault)),
         }
@@ -124,8 +132,8 @@ impl BatchStream for CopyStream {
                 tokio::task::yield_now().await;
                 return Ok(Batch::Rows(batch));
             }
-        } else if let Some(bytes) = self.native().await? {
-            return Ok(Batch::Native(bytes));
+        } else if let Some(batch) = self.native().await? {
+            return Ok(batch);
         }
         self.end().await
     }

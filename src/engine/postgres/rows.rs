@@ -3,6 +3,7 @@
 //! has; only what a cell holds as a number, a boolean or bytes is parsed.
 
 use crate::catalog::{Cell, RowBatch, Type};
+use crate::change::Datum;
 
 /// How a column's text becomes a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,30 +68,67 @@ fn decode_field(field: &[u8], decode: Decode, batch: &mut RowBatch) -> Result<()
     match decode {
         Decode::Text => push_text(field, batch),
         Decode::Padded => push_text(field.trim_suffix_blanks(), batch),
-        Decode::Int => batch.push(Cell::Int(parse_int(field).ok_or("an integer that is none")?)),
-        Decode::UInt => batch.push(Cell::UInt(parse(field).ok_or("an integer that is none")?)),
-        Decode::Float32 => {
-            let value: f32 = parse(field).ok_or("a number that is none")?;
-            batch.push(Cell::Float(value.into()));
-        }
-        Decode::Float64 => batch.push(Cell::Float(parse(field).ok_or("a number that is none")?)),
-        Decode::Bool => match field {
-            b"t" => batch.push(Cell::Bool(true)),
-            b"f" => batch.push(Cell::Bool(false)),
-            _ => return Err("a boolean that is none"),
-        },
         Decode::Bytes => {
             // A backslash is doubled in COPY's text form: `\\x00ff`.
-            let hex = field.strip_prefix(b"\\\\x").ok_or("bytes that are not in hex form")?;
-            if hex.len() % 2 != 0 || !hex.iter().all(u8::is_ascii_hexdigit) {
-                return Err("bytes that are not in hex form");
-            }
-            batch.push_bytes_with(|arena| {
-                arena.extend(hex.chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])))
-            });
+            let hex = hex_digits(field, b"\\\\x")?;
+            batch.push_bytes_with(|arena| unhex(hex, arena));
         }
+        _ => batch.push(scalar(field, decode)?),
     }
     Ok(())
+}
+
+/// One value as the change log tells it: the server's text without COPY's escapes. `spare` takes
+/// the bytes of what is printed as hexadecimal digits.
+pub fn decode_value<'a>(
+    text: &'a [u8],
+    decode: Decode,
+    spare: &'a mut Vec<u8>,
+) -> Result<Datum<'a>, &'static str> {
+    Ok(match decode {
+        Decode::Text => Datum::Text(text),
+        Decode::Padded => Datum::Text(text.trim_suffix_blanks()),
+        Decode::Bytes => {
+            spare.clear();
+            unhex(hex_digits(text, b"\\x")?, spare);
+            Datum::Bytes(spare)
+        }
+        _ => match scalar(text, decode)? {
+            Cell::Bool(value) => Datum::Bool(value),
+            Cell::Int(value) => Datum::Int(value),
+            Cell::UInt(value) => Datum::UInt(value),
+            Cell::Float(value) => Datum::Float(value),
+            _ => return Err("a value of an unknown kind"),
+        },
+    })
+}
+
+/// A number or a truth, whose text holds nothing that could be escaped.
+fn scalar(field: &[u8], decode: Decode) -> Result<Cell, &'static str> {
+    const NO_INTEGER: &str = "an integer that is none";
+    const NO_NUMBER: &str = "a number that is none";
+    Ok(match decode {
+        Decode::Int => Cell::Int(parse_int(field).ok_or(NO_INTEGER)?),
+        Decode::UInt => Cell::UInt(parse(field).ok_or(NO_INTEGER)?),
+        Decode::Float32 => Cell::Float(parse::<f32>(field).ok_or(NO_NUMBER)?.into()),
+        Decode::Float64 => Cell::Float(parse(field).ok_or(NO_NUMBER)?),
+        _ => match field {
+            b"t" => Cell::Bool(true),
+            b"f" => Cell::Bool(false),
+            _ => return Err("a boolean that is none"),
+        },
+    })
+}
+
+/// The digits behind the mark, an even number of them.
+fn hex_digits<'a>(field: &'a [u8], mark: &[u8]) -> Result<&'a [u8], &'static str> {
+    let hex = field.strip_prefix(mark);
+    let hex = hex.filter(|hex| hex.len() % 2 == 0 && hex.iter().all(u8::is_ascii_hexdigit));
+    hex.ok_or("bytes that are not in hex form")
+}
+
+fn unhex(hex: &[u8], out: &mut Vec<u8>) {
+    out.extend(hex.chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])));
 }
 
 trait TrimBlanks {
@@ -214,6 +252,22 @@ mod tests {
         assert_eq!(batch.data(batch.row(0)[0]), all);
         assert_eq!(batch.data(batch.row(0)[1]), b"");
         assert!(matches!(batch.row(0)[1], Cell::Bytes { .. }));
+    }
+
+    #[test]
+    fn p_02_the_change_log_tells_the_same_values_as_a_copy() {
+        let mut spare = Vec::new();
+        let mut value = |text: &'static [u8], decode| match decode_value(text, decode, &mut spare)? {
+            Datum::Bytes(bytes) => Ok(format!("{bytes:?}")),
+            datum => Ok::<_, &str>(format!("{datum:?}")),
+        };
+        assert_eq!(value(b"-5", Decode::Int), Ok("Int(-5)".into()));
+        assert_eq!(value(b"f", Decode::Bool), Ok("Bool(false)".into()));
+        assert_eq!(value(b"0.1", Decode::Float32), Ok(format!("Float({})", f64::from(0.1_f32))));
+        assert_eq!(value(b"\\x00ff", Decode::Bytes), Ok("[0, 255]".into()));
+        assert_eq!(value(b"a\\tb ", Decode::Text), Ok(format!("{:?}", Datum::Text(b"a\\tb "))));
+        assert_eq!(value(b"ab  ", Decode::Padded), Ok(format!("{:?}", Datum::Text(b"ab"))));
+        assert!(value(b"00ff", Decode::Bytes).is_err() && value(b"", Decode::Int).is_err());
     }
 
     #[test]

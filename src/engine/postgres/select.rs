@@ -37,8 +37,10 @@ impl Side {
         let column_name = identifier(&column.source);
         let Some(cast) = &column.cast else { return column_name };
         match (zone_shift(column), form) {
-            (Some(zone), Form::Rows) => format!("({column_name} AT TIME ZONE {})", literal(zone)),
-            (Some(zone), _) => format!("({column_name} AT TIME ZONE {})::{}", literal(zone), cast.native),
+            (Some(zone), Form::Rows) => format!("({column_name} AT TIME ZONE {})", zone_literal(zone)),
+            (Some(zone), _) => {
+                format!("({column_name} AT TIME ZONE {})::{}", zone_literal(zone), cast.native)
+            }
             (None, Form::Rows) => column_name,
             (None, _) => format!("{column_name}::{}", cast.native),
         }
@@ -51,13 +53,30 @@ impl Side {
 }
 
 /// The zone that a column is shifted by while it is read.
-fn zone_shift(column: &ColumnMap) -> Option<&str> {
+pub fn zone_shift(column: &ColumnMap) -> Option<&str> {
     let zone = column.cast.as_ref()?.zone.as_deref()?;
     match (&column.source_type, &column.target_type) {
         (Type::Timestamp { .. }, Type::TimestampTz { .. })
         | (Type::TimestampTz { .. }, Type::Timestamp { .. }) => Some(zone),
         _ => None,
     }
+}
+
+/// A zone as `AT TIME ZONE` takes it. A bare `+02:00` would be read as POSIX has it, with the
+/// sign the other way round; as an interval it is east of Greenwich, as in a timestamp's text.
+fn zone_literal(zone: &str) -> String {
+    let offset =
+        zone.strip_prefix(['+', '-']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if !offset {
+        return literal(zone);
+    }
+    // `+0230` would be an interval of 230 hours.
+    let parts = match zone.len() == 5 && !zone.contains(':') {
+        true => format!("{}:{}", &zone[..3], &zone[3..]),
+        false => zone.to_string(),
+    };
+    let hours = if parts.contains(':') { parts } else { format!("{parts}:00") };
+    format!("INTERVAL {}", literal(&hours))
 }
 
 /// A range of heap blocks of one version of a table.
@@ -145,11 +164,11 @@ pub fn copy_out(projection: &Projection, side: Side, partitioned: bool, blocks: 
     format!("COPY (SELECT {} {rows}) TO STDOUT{format}", list.join(", "))
 }
 
-/// The COPY that takes the projection's columns.
-pub fn copy_in(projection: &Projection, frozen: bool) -> String {
+/// The COPY that takes the projection's columns, in its binary or its text form.
+pub fn copy_in(projection: &Projection, binary: bool, frozen: bool) -> String {
     let list: Vec<String> = projection.columns.iter().map(|column| identifier(&column.target)).collect();
     let mut options = Vec::new();
-    if projection.form == Form::NativeFast {
+    if binary {
         options.push("FORMAT binary");
     }
     if frozen {
@@ -200,7 +219,7 @@ mod tests {
             copy_out(&plain, Side::Source, false, None),
             r#"COPY "a""b".t ("x y") TO STDOUT (FORMAT binary)"#
         );
-        assert_eq!(copy_in(&plain, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
+        assert_eq!(copy_in(&plain, true, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
     }
 
     #[test]
@@ -214,6 +233,18 @@ mod tests {
             r#"COPY (SELECT a::bigint FROM ONLY "a""b".t WHERE ctid >= '(8,0)'::pg_catalog.tid AND ctid < '(16,0)'::pg_catalog.tid AND (a > 1 OR b)) TO STDOUT"#
         );
         assert_eq!(copy_out(&some, Side::Target, false, None), "COPY c.u (a_t) TO STDOUT");
+    }
+
+    #[test]
+    fn a_fixed_offset_is_east_of_greenwich() {
+        for (zone, sql) in [
+            ("Europe/Zurich", "'Europe/Zurich'"),
+            ("+02:00", "INTERVAL '+02:00'"),
+            ("-0930", "INTERVAL '-09:30'"),
+            ("+2", "INTERVAL '+2:00'"),
+        ] {
+            assert_eq!(zone_literal(zone), sql);
+        }
     }
 
     #[test]

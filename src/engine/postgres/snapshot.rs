@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::error::crash_point;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -16,17 +15,34 @@ use super::read::CopyStream;
 use super::select::{Blocks, Side, WHOLE, copy_out, from_where};
 use super::summary;
 use super::wire::{Answer, Fault, Wire};
+use super::zone;
 use crate::catalog::{Form, Name, Projection, Type};
 use crate::change::Position;
+use crate::engine::crash::fault_point;
+use crate::engine::source::Zone;
 use crate::engine::{BatchStream, Cause, Chunk, EngineError, Limits, Read, Snapshot, Summary};
 
 /// A snapshot of one database, seen from one side of the projections.
 pub struct PgSnapshot {
     readers: Arc<Readers>,
+    /// Says nothing any more: the snapshot of a slot ends with the next word of its session.
     holder: Mutex<Wire>,
     position: Position,
-    /// `pg_current_snapshot()`: `xmin:xmax:in progress`.
+    /// `pg_current_snapshot()`: `xmin:xmax:in progress`. Empty for the snapshot of a slot.
     seen: String,
+}
+
+/// What the catalog says of all tables, read before a snapshot of them.
+pub type Facts = HashMap<Name, Fact>;
+
+/// A session that holds a snapshot for others to import.
+pub struct Held {
+    pub wire: Wire,
+    /// Identifier of the exported snapshot.
+    pub export: String,
+    pub position: Position,
+    /// `pg_current_snapshot()`; empty where it is not known.
+    pub seen: String,
 }
 
 /// What the catalog said of a table just before the snapshot.
@@ -60,7 +76,7 @@ pub struct Readers {
     /// Identifier of the exported snapshot.
     export: String,
     pub side: Side,
-    facts: HashMap<Name, Fact>,
+    facts: Facts,
 }
 
 /// A reading session while it is used; it counts against the limit.
@@ -105,33 +121,51 @@ impl PgSnapshot {
     /// Takes a snapshot; `side` says which tables and columns of a projection are meant.
     pub async fn open(link: Arc<Link>, side: Side, limits: &Limits) -> Result<Self, EngineError> {
         let mut holder = link.wire(Role::Reader).await?;
-        let fail = |fault: Fault| fault.doing(DOING).on(link.shown());
-        let facts = holder.query(&FACTS.replace("COLUMNS_HASH", COLUMNS_HASH)).await.map_err(fail)?;
-        let facts = facts.first().map(parse_facts).unwrap_or_default();
+        let facts = Self::facts(&mut holder).await.map_err(|error| error.on(link.shown()))?;
         let server = &link.server;
         let hold = HOLD.replace("THIS_DATABASE", &server.database_oid);
-        let held = holder.query(&hold).await.map_err(fail)?;
+        let held = holder.query(&hold).await.map_err(|fault| fault.doing(DOING).on(link.shown()))?;
         let held = held.get(1).and_then(|answer| Some((answer.cell(0)?, answer.cell(1)?, answer.cell(2)?)));
         let Some((export, seen, oldest)) = held else {
             return Err(EngineError::new(Cause::Other, DOING, "the server exported no snapshot"));
         };
-        crash_point!("snapshot::exported");
+        fault_point("snapshot::exported")
+            .map_err(|error| Fault::from(error).doing(DOING).on(link.shown()))?;
         let position =
             format!("pg1/{}/{}/{}/{seen}/{oldest}", server.system, server.database_oid, server.started);
+        let held = Held {
+            wire: holder,
+            export: export.to_string(),
+            position: Position(position),
+            seen: seen.to_string(),
+        };
+        Ok(Self::over(link, side, limits, facts, held))
+    }
+
+    /// Facts of all tables. They must be read before the snapshot is taken: a table that was
+    /// rewritten in between shows another file from then on.
+    pub async fn facts(wire: &mut Wire) -> Result<Facts, EngineError> {
+        let answers = wire.query(&FACTS.replace("COLUMNS_HASH", COLUMNS_HASH)).await;
+        let answers = answers.map_err(|fault| fault.doing(DOING))?;
+        Ok(answers.first().map(parse_facts).unwrap_or_default())
+    }
+
+    /// Over a snapshot that somebody holds.
+    pub fn over(link: Arc<Link>, side: Side, limits: &Limits, facts: Facts, held: Held) -> Self {
         let readers = Readers {
-            link: link.clone(),
+            link,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(limits.readers.max(1))),
-            export: export.to_string(),
+            export: held.export,
             side,
             facts,
         };
-        Ok(Self {
+        Self {
             readers: Arc::new(readers),
-            position: Position(position),
-            seen: seen.to_string(),
-            holder: Mutex::new(holder),
-        })
+            position: held.position,
+            seen: held.seen,
+            holder: Mutex::new(held.wire),
+        }
     }
 
     /// How many rows a chunk shows now, and how many of them were surely there, committed, at
@@ -187,7 +221,7 @@ fn limits_of(snapshot: &str) -> Option<(u64, u64)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn parse_facts(answer: &Answer) -> HashMap<Name, Fact> {
+fn parse_facts(answer: &Answer) -> Facts {
     let fact = |row: &Vec<Option<String>>| {
         let text = |column: usize| row.get(column).cloned().flatten().unwrap_or_default();
         let number = |column: usize| text(column).parse().unwrap_or(0);
@@ -317,7 +351,14 @@ impl Snapshot for PgSnapshot {
     }
 
     async fn alive(&self) -> bool {
-        self.holder.lock().await.query("SELECT 1").await.is_ok()
+        let import = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; COMMIT",
+            quote::literal(&self.readers.export)
+        );
+        match self.readers.take().await {
+            Ok(mut reader) => reader.wire.query(&import).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     async fn chunks(&self, projection: &Projection, chunk_bytes: u64) -> Result<Vec<Chunk>, EngineError> {
@@ -340,8 +381,10 @@ impl Snapshot for PgSnapshot {
         }
         let copy = copy_out(projection, readers.side, fact.partitioned, blocks.as_ref());
         let mut reader = readers.take().await?;
-        crash_point!("snapshot::worker_import");
-        let started = reader.wire.copy_out(&readers.frame(projection, fact, &copy)).await;
+        let started = match fault_point("snapshot::worker_import") {
+            Ok(()) => reader.wire.copy_out(&readers.frame(projection, fact, &copy)).await,
+            Err(error) => Err(error.into()),
+        };
         started.map_err(|fault| readers.failure(projection, fault))?;
         Ok(Box::new(CopyStream::new(readers.clone(), reader, projection.clone(), read.batch_bytes)))
     }
@@ -410,6 +453,15 @@ impl Snapshot for PgSnapshot {
         let answer = self.readers.ask(projection, &format!("SELECT pg_catalog.count(*) {rows}")).await?;
         let count = answer.cell(0).and_then(|text| text.parse().ok());
         count.ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number"))
+    }
+
+    /// On a session of its own: a zone that the server does not know would end a transaction.
+    async fn zone(&self, name: &str) -> Result<Option<Zone>, EngineError> {
+        let mut wire = self.readers.link.wire(Role::Reader).await?;
+        let doing = |fault: Fault| fault.doing("ask for the time zone").on(name);
+        let answers = wire.query(&zone::query(name)).await.map_err(doing)?;
+        wire.terminate().await;
+        Ok(answers.first().and_then(zone::parse))
     }
 
     async fn close(self: Box<Self>) -> Result<(), EngineError> {

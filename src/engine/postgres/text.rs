@@ -304,6 +304,8 @@ fn refuse_word(tokens: &[Token<'_>], at: usize) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::catalog::Table;
 
@@ -312,8 +314,8 @@ mod tests {
         Renames {
             columns: [pair("a", "Alpha"), pair("text", "words"), pair("year", "y"), pair("Odd", "even")]
                 .into(),
-            objects: [(Name::new("public", "seq"), Name::new("app", "Seq 2"))].into(),
-            schemas: [pair("public", "app")].into(),
+            objects: Arc::new([(Name::new("public", "seq"), Name::new("app", "Seq 2"))].into()),
+            schemas: Arc::new([pair("public", "app")].into()),
         }
     }
 

@@ -146,6 +146,33 @@ fn cut(canonical: &str) -> (String, Vec<&str>) {
     (format!("{before}{after}"), inside.split(',').collect())
 }
 
+/// A type as the server prints it, without length or precision: a cast to it cuts nothing off
+/// and rounds nothing.
+pub fn unlimited(native: &str) -> String {
+    if let Some(element) = native.strip_suffix("[]") {
+        return format!("{}[]", unlimited(element));
+    }
+    let mut quoted = false;
+    let outside = |c: char| {
+        quoted ^= c == '"';
+        !quoted && c == '('
+    };
+    let word = match native.find(outside) {
+        Some(open) => {
+            let close = native[open..].find(')').map_or(native.len(), |close| open + close + 1);
+            format!("{}{}", &native[..open], &native[close..])
+        }
+        None => native.to_string(),
+    };
+    // Some names alone mean a length of one.
+    match word.as_str() {
+        "character" | "char" => "pg_catalog.bpchar".to_string(),
+        "bit" => "pg_catalog.\"bit\"".to_string(),
+        word if word.starts_with("interval ") => "interval".to_string(),
+        _ => word,
+    }
+}
+
 /// The native spelling of exactly this type; none where there is no such type.
 pub fn spell(ty: &Type) -> Option<String> {
     let fits = |length: &u32| (1..=LENGTH_MAX).contains(length);
@@ -435,6 +462,27 @@ mod tests {
             ["money", "tsvector", "point", "oid", "regclass", "int4range", "public.citext", "no such"]
         {
             assert_eq!(parse(native), Type::Native { text: native.to_string() });
+        }
+    }
+
+    #[test]
+    fn types_without_their_limits() {
+        for (native, bare) in [
+            ("bigint", "bigint"),
+            ("numeric(10,2)", "numeric"),
+            ("character(3)", "pg_catalog.bpchar"),
+            ("character(3)[]", "pg_catalog.bpchar[]"),
+            ("character varying(5)", "character varying"),
+            ("bit(5)", "pg_catalog.\"bit\""),
+            ("bit varying(5)", "bit varying"),
+            ("\"char\"", "\"char\""),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+            ("interval day to second(2)", "interval"),
+            ("interval(3)", "interval"),
+            ("public.geometry(Point,4326)", "public.geometry"),
+            ("\"O(d\"\"d)\".\"t(1)\"(3)", "\"O(d\"\"d)\".\"t(1)\""),
+        ] {
+            assert_eq!(unlimited(native), bare);
         }
     }
 

@@ -7,25 +7,30 @@
 //!   COPY IN:   Query ->  G ;  d d d ... c ->  C "COPY n"  ...  Z
 //! ```
 //!
-//! Only headers of `d` frames are looked at; the frames go to the other server as they came. This
+//! Only headers of `d` frames are looked at; their bodies go to the other server as they came. This
 //! file knows no table and makes no SQL. A connection that fails in mid-frame is never used again.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::error::{self, ServerError};
-use super::frames::{Stop, cells, header, tag_text, walk};
+use super::frames::{Run, Stop, cells, header, join, tag_text, walk};
+use super::watch::Watch;
 use crate::engine::EngineError;
 
 /// Bytes asked of the socket at once. A full socket buffer is taken in one call; more was no faster.
 pub const READ_BYTES: usize = 256 << 10;
 /// The largest answer outside COPY that is kept in memory: a frame beyond it is an error.
 const FRAME_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes of the outgoing buffer that are kept for reuse.
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Both directions of a connection.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -92,8 +97,9 @@ impl Answer {
 /// A piece of a COPY from the server.
 #[derive(Debug)]
 pub enum Piece {
-    /// Whole and half `d` frames, headers included, one after the other.
-    Frames(Bytes),
+    /// Whole and half `d` frames, headers included, one after the other; and how many of the
+    /// server's own frames end in them.
+    Frames(Bytes, u64),
     /// CopyDone came.
     Done,
 }
@@ -112,6 +118,8 @@ pub struct Wire {
     pub status: u8,
     /// Requests sent whose ReadyForQuery has not come.
     awaited: usize,
+    /// Looks after it where it is silent for long.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Wire {
@@ -126,7 +134,13 @@ impl Wire {
             parameters: Vec::new(),
             status: b'I',
             awaited: 0,
+            watch: None,
         }
+    }
+
+    /// From now on a server that does not answer any more is noticed.
+    pub fn watched_by(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
     }
 
     /// A session setting that the server reported.
@@ -153,11 +167,56 @@ impl Wire {
         Ok(())
     }
 
+    /// Begins a pipeline, which [`Self::close_pipeline`] ends. Until its end is answered the
+    /// session is not ready for anything else.
+    pub fn open_pipeline(&mut self) {
+        self.awaited += 1;
+    }
+
+    pub fn close_pipeline(&mut self) {
+        frontend::sync(&mut self.outgoing);
+    }
+
+    /// As [`Self::flush`], listening meanwhile: a server whose answers nobody takes stops reading.
+    pub async fn push(&mut self) -> Result<()> {
+        let mut bytes = self.outgoing.split();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            sent += self.put_some(&bytes[sent..]).await?;
+        }
+        self.pipe.flush().await?;
+        // One huge value must not be kept for all that follow.
+        if bytes.capacity() <= KEPT_BYTES_MAX {
+            bytes.clear();
+            self.outgoing = bytes;
+        }
+        Ok(())
+    }
+
+    /// The next frame that has arrived whole, without waiting.
+    pub async fn arrived(&mut self) -> Result<Option<Frame>> {
+        while self.incoming.len() >= 5 {
+            let (_, body) = header(&self.incoming)?;
+            if self.incoming.len() < 5 + body {
+                return Ok(None);
+            }
+            if let Some(frame) = self.step().await? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
     async fn fill(&mut self) -> Result<()> {
         if self.incoming.capacity() - self.incoming.len() < 16 << 10 {
             self.incoming.reserve(READ_BYTES);
         }
-        match self.pipe.read_buf(&mut self.incoming).await? {
+        let read = self.pipe.read_buf(&mut self.incoming);
+        let read = match &self.watch {
+            Some(watch) => watch.over(self.pid, read).await?,
+            None => read.await,
+        };
+        match read? {
             0 => Err(Fault::Io(std::io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(()),
         }
@@ -198,7 +257,7 @@ impl Wire {
     }
 
     /// The next frame that is not a notice or a changed parameter.
-    async fn event(&mut self) -> Result<Frame> {
+    pub async fn event(&mut self) -> Result<Frame> {
         loop {
             if let Some(frame) = self.step().await? {
                 return Ok(frame);
@@ -343,11 +402,11 @@ impl Wire {
     /// What has come of the COPY's frames, at least one byte.
     pub async fn piece(&mut self) -> Result<Piece> {
         loop {
-            let (run, stop) = walk(&self.incoming, &mut self.frame_rest)?;
-            if run > 0 {
-                return Ok(Piece::Frames(self.incoming.split_to(run).freeze()));
+            let run = walk(&self.incoming, &mut self.frame_rest)?;
+            if run.bytes > 0 {
+                return Ok(Piece::Frames(self.take_run(&run)?, run.ended));
             }
-            match stop {
+            match run.stop {
                 Stop::More => self.fill().await?,
                 Stop::Other => {
                     let Some(frame) = self.step().await? else { continue };
@@ -359,6 +418,17 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Takes what was found out of the buffer, narrow rows many in one frame.
+    fn take_run(&mut self, run: &Run) -> Result<Bytes> {
+        let mut bytes = self.incoming.split_to(run.bytes);
+        if run.is_narrow() {
+            let joined = run.whole.start + join(&mut bytes[run.whole.clone()])?;
+            bytes.copy_within(run.whole.end.., joined);
+            bytes.truncate(joined + run.bytes - run.whole.end);
+        }
+        Ok(bytes.freeze())
     }
 
     /// The next row of a COPY in text form, without its line end; none after the last. PostgreSQL
@@ -385,6 +455,88 @@ impl Wire {
         self.incoming.advance(5 + body);
     }
 
+    /// Sends a START_REPLICATION, and waits until both sides may send.
+    pub async fn copy_both(&mut self, sql: &str) -> Result<()> {
+        self.send_query(sql).await?;
+        self.until(b'W').await
+    }
+
+    /// Tag and body of the next frame if it is here in full already, without waiting. It stays
+    /// until [`Self::skip_row`].
+    pub fn frame_here(&self) -> Result<Option<(u8, &[u8])>> {
+        if self.incoming.len() < 5 {
+            return Ok(None);
+        }
+        let (tag, body) = header(&self.incoming)?;
+        if body > FRAME_BYTES_MAX {
+            return Err(Fault::garbled("the server announced a message that is too long"));
+        }
+        Ok(self.incoming.get(5..5 + body).map(|bytes| (tag, bytes)))
+    }
+
+    /// Sends of the outgoing buffer what the connection takes, and waits for bytes to come. May
+    /// be dropped at any point: nothing is lost or sent twice.
+    pub async fn exchange(&mut self) -> Result<()> {
+        self.make_room()?;
+        poll_fn(|context| self.poll_exchange(context)).await
+    }
+
+    /// As [`Self::exchange`], without waiting; false when nothing has come.
+    pub async fn exchange_now(&mut self) -> Result<bool> {
+        self.make_room()?;
+        poll_fn(|context| match self.poll_exchange(context) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| true)),
+            Poll::Pending => Poll::Ready(Ok(false)),
+        })
+        .await
+    }
+
+    /// Sends all of the outgoing buffer. May be dropped at any point, as [`Self::exchange`].
+    pub async fn send_out(&mut self) -> Result<()> {
+        poll_fn(|context| self.poll_send(context)).await
+    }
+
+    /// Room for the rest of the next frame, in the same memory wherever that is possible.
+    fn make_room(&mut self) -> Result<()> {
+        let whole = match self.incoming.len() {
+            0..5 => 5,
+            _ => 5 + header(&self.incoming)?.1,
+        };
+        let missing = whole.saturating_sub(self.incoming.len());
+        if self.incoming.capacity() - self.incoming.len() < missing.max(16 << 10) {
+            self.incoming.reserve(missing.max(READ_BYTES));
+        }
+        Ok(())
+    }
+
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let sent = self.poll_send(context);
+        let read = pin!(self.pipe.read_buf(&mut self.incoming));
+        match (read.poll(context), sent) {
+            // What the server still had to say tells more than that it does not listen.
+            (Poll::Ready(Ok(1..)), _) => Poll::Ready(Ok(())),
+            (_, Poll::Ready(Err(fault))) => Poll::Ready(Err(fault)),
+            (Poll::Ready(Ok(_)), _) => Poll::Ready(Err(Fault::Io(std::io::ErrorKind::UnexpectedEof.into()))),
+            (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error.into())),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.outgoing.is_empty() {
+            let write = pin!(self.pipe.write_buf(&mut self.outgoing));
+            match write.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        Pin::new(&mut *self.pipe).poll_flush(context).map_err(Fault::Io)
+    }
+
     /// Sends statements of which the last is a COPY ... FROM STDIN, and waits until the server
     /// is ready to take rows.
     pub async fn copy_in(&mut self, sql: &str) -> Result<()> {
@@ -405,8 +557,8 @@ impl Wire {
     }
 
     async fn put_some(&mut self, bytes: &[u8]) -> Result<usize> {
-        let Self { pipe, incoming, .. } = self;
-        poll_fn(|context| {
+        let Self { pipe, incoming, watch, pid, .. } = self;
+        let put = poll_fn(|context| {
             let mut space = [0_u8; 4096];
             let mut space = ReadBuf::new(&mut space);
             match Pin::new(&mut **pipe).poll_read(context, &mut space) {
@@ -425,8 +577,11 @@ impl Wire {
                 Ok(written) => Ok(written),
                 Err(error) => Err(Fault::Io(error)),
             })
-        })
-        .await
+        });
+        match watch {
+            Some(watch) => watch.over(*pid, put).await?,
+            None => put.await,
+        }
     }
 
     /// An error that has arrived while we were sending.
@@ -486,7 +641,7 @@ mod tests {
         let script = [frame(b'H', &[0, 0, 0]), frame(b'd', b"row\n")].concat();
         let (mut wire, far) = talk(script).await;
         wire.copy_out("COPY t TO STDOUT").await.expect("starts");
-        assert!(matches!(wire.piece().await.expect("rows"), Piece::Frames(bytes) if bytes.len() == 9));
+        assert!(matches!(wire.piece().await.expect("rows"), Piece::Frames(bytes, 1) if bytes.len() == 9));
         drop(far);
         assert!(matches!(wire.piece().await, Err(Fault::Io(_))));
     }
@@ -506,7 +661,7 @@ mod tests {
         let (mut wire, _far) = talk(script).await;
         wire.copy_out("COPY t TO STDOUT").await.expect("starts");
         let mut data = Vec::new();
-        while let Piece::Frames(bytes) = wire.piece().await.expect("pieces") {
+        while let Piece::Frames(bytes, _) = wire.piece().await.expect("pieces") {
             data.extend_from_slice(&bytes);
         }
         assert_eq!(data, [frame(b'd', b"one\n"), frame(b'd', b"two\n")].concat());

@@ -100,7 +100,7 @@ impl Applier {
                 Record::Row(row) => {
                     self.take(&row, &mut taken)?;
                     self.one(conn, row.table, &taken, &mut hand, parking)?;
-                    super::lock::point("apply::mid_tx")?;
+                    crate::engine::crash::crash_point("apply::mid_tx");
                 }
                 Record::Truncate { tables, .. } => {
                     hand = None;
@@ -223,7 +223,7 @@ pub(super) fn clash(error: &rusqlite::Error) -> Option<String> {
 pub(super) fn records(net: &Net<'_>, tables: &[Followed]) -> Changes {
     let mut out = Changes::default();
     for table in &net.tables {
-        let Followed { projection, identity } = &tables[table.table];
+        let Followed { projection, identity, .. } = &tables[table.table];
         let width = projection.columns.len();
         let identity = super::road::places(identity, width);
         append(&mut out, table, &identity, width);

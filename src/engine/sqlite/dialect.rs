@@ -356,6 +356,8 @@ fn check_condition(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -383,7 +385,7 @@ mod tests {
     fn renames_touch_names_of_columns_only() {
         let mut renames = Renames::default();
         renames.columns.insert("Name".into(), "full name".into());
-        renames.objects.insert(Name::new("main", "t"), Name::new("main", "u"));
+        renames.objects = Arc::new([(Name::new("main", "t"), Name::new("main", "u"))].into());
         let renamed = |text: &str| DIALECT.rename(text, &renames).expect("renamed");
         assert_eq!(
             renamed("name > 'name' AND [NAME] <> \"x\""),

@@ -12,6 +12,8 @@ use super::connect::{File, Worker};
 use super::error::classify;
 use super::marks::{self, NewRun};
 use super::target::Writing;
+use crate::checkpoint::Goal;
+use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Limits, Lock, LockHolder, Session};
 
 const LOCK: &str = "lock";
@@ -160,23 +162,22 @@ impl Held {
         database: &File,
         limits: &Limits,
         plan: &str,
-        digest: &str,
+        goal: &Goal,
         wait: Duration,
     ) -> Result<Self, EngineError> {
         let by = whoami();
         let file = LockFile::take(database, plan, &by, wait).await?;
-        point("lock::acquired")?;
         let stamp = jiff::Timestamp::now().as_microsecond();
         let run = NewRun {
             run: format!("{stamp}-{}", std::process::id()),
             plan: plan.to_string(),
-            digest: digest.to_string(),
+            goal: goal.clone(),
             by,
         };
         let worker = Worker::start(database.open_target(limits)?)?;
         let new = run.clone();
         let epoch = worker.call(LOCK, move |conn| begin(conn, &new)).await?;
-        point("progress::epoch_bumped")?;
+        crash_point("progress::epoch_bumped");
         Ok(Self { database: database.clone(), limits: limits.clone(), run, epoch, worker, file })
     }
 }
@@ -185,24 +186,12 @@ fn begin(conn: &rusqlite::Connection, run: &NewRun) -> Result<i64, EngineError> 
     let fail = |error| classify(LOCK, error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
     let begun = marks::create(conn).and_then(|()| {
-        point("progress::schema_created")?;
+        crash_point("progress::schema_created");
         marks::begin_run(conn, run)
     });
     let end = if begun.is_ok() { "COMMIT" } else { "ROLLBACK" };
     conn.execute_batch(end).map_err(fail)?;
     begun
-}
-
-/// A place where the tests let the process die or fail.
-pub(super) fn point(name: &str) -> Result<(), EngineError> {
-    // Without the feature the macro vanishes.
-    let _ = name;
-    fail::fail_point!(name, |_| Err(EngineError::new(
-        Cause::Connection,
-        "go on at",
-        format!("fail point {name}")
-    )));
-    Ok(())
 }
 
 #[async_trait]

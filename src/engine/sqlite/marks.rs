@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::error::classify;
 use crate::catalog::Name;
 use crate::change::{Counts, Position};
-use crate::checkpoint::{Checkpoint, ChunkMark, Progress, RunRecord, StepMark, StreamMark, StreamProgress};
+use crate::checkpoint::{
+    Checkpoint, ChunkMark, Goal, PlannedStep, Progress, RunRecord, StepMark, StreamMark, StreamProgress,
+};
 use crate::engine::{Cause, EngineError};
 
 const READ: &str = "read the progress in";
@@ -18,15 +20,19 @@ const WRITE: &str = "write the progress into";
 const FORMAT: i64 = 2;
 
 /// The tables, as a user meets them in `.tables`; those of format 1 come first.
-pub(super) const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 8] = [
     "towpath_run",
     "towpath_step",
     "towpath_copy",
     "towpath_lock",
     "towpath_stream",
     "towpath_stream_table",
+    GOAL,
     "towpath_format",
 ];
+
+/// A file may lack it, whatever its format.
+const GOAL: &str = "towpath_goal";
 
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS main.towpath_run (
@@ -41,6 +47,9 @@ CREATE TABLE IF NOT EXISTS main.towpath_copy (
   PRIMARY KEY (plan, table_name, number)) STRICT;
 CREATE TABLE IF NOT EXISTS main.towpath_lock (
   plan TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, run TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS main.towpath_goal (
+  plan TEXT NOT NULL, place INTEGER NOT NULL, step TEXT NOT NULL, phase TEXT NOT NULL,
+  PRIMARY KEY (plan, place)) STRICT;
 CREATE TABLE IF NOT EXISTS main.towpath_stream (
   plan TEXT NOT NULL PRIMARY KEY, opened TEXT NOT NULL, position TEXT NOT NULL, committed_at INTEGER,
   transactions INTEGER NOT NULL, at TEXT NOT NULL) STRICT;
@@ -58,7 +67,7 @@ const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 pub(super) struct NewRun {
     pub run: String,
     pub plan: String,
-    pub digest: String,
+    pub goal: Goal,
     pub by: String,
 }
 
@@ -77,12 +86,30 @@ pub(super) fn begin_run(conn: &Connection, run: &NewRun) -> Result<i64, EngineEr
     let raise = "INSERT INTO main.towpath_lock (plan, epoch, run) VALUES (?1, 1, ?2)
                  ON CONFLICT (plan) DO UPDATE SET epoch = epoch + 1, run = excluded.run RETURNING epoch";
     let epoch = conn.query_row(raise, params![run.plan, run.run], |row| row.get(0)).map_err(fail)?;
+    record_goal(conn, run).map_err(fail)?;
     let record = format!(
         "INSERT INTO main.towpath_run (run, plan, digest, started_at, by, tool) VALUES (?1, ?2, ?3, {NOW}, ?4, ?5)"
     );
     let tool = concat!("towpath ", env!("CARGO_PKG_VERSION"));
-    conn.execute(&record, params![run.run, run.plan, run.digest, run.by, tool]).map_err(fail)?;
+    conn.execute(&record, params![run.run, run.plan, run.goal.digest, run.by, tool]).map_err(fail)?;
     Ok(epoch)
+}
+
+/// Remembers the goal's steps, unless the run before had the same goal.
+fn record_goal(conn: &Connection, run: &NewRun) -> rusqlite::Result<()> {
+    let known =
+        "SELECT EXISTS (SELECT 1 FROM main.towpath_goal WHERE plan = ?1) AND coalesce((SELECT digest = ?2
+                 FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid DESC LIMIT 1), 0)";
+    if conn.query_row(known, params![run.plan, run.goal.digest], |row| row.get(0))? {
+        return Ok(());
+    }
+    conn.execute("DELETE FROM main.towpath_goal WHERE plan = ?1", [&run.plan])?;
+    let mut insert =
+        conn.prepare("INSERT INTO main.towpath_goal (plan, place, step, phase) VALUES (?1, ?2, ?3, ?4)")?;
+    for (place, planned) in run.goal.steps.iter().enumerate() {
+        insert.execute(params![run.plan, place as i64, planned.step, planned.phase])?;
+    }
+    Ok(())
 }
 
 /// Records how a run ended.
@@ -98,7 +125,7 @@ pub(super) fn epoch(conn: &Connection, plan: &str) -> Result<Option<i64>, Engine
         .map_err(|error| classify(READ, error))
 }
 
-/// Writes one mark in the open transaction.
+/// Writes one mark in the open transaction. What is marked already was done twice, and fails.
 pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<(), EngineError> {
     let written = match mark {
         Checkpoint::Step(mark) => write_step(conn, plan, mark),
@@ -147,7 +174,7 @@ fn write_applied(conn: &Connection, plan: &str, mark: &StreamMark) -> rusqlite::
 
 fn write_step(conn: &Connection, plan: &str, mark: &StepMark) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT OR REPLACE INTO main.towpath_step (plan, step, inputs, rows, bytes, millis, at)
+        "INSERT INTO main.towpath_step (plan, step, inputs, rows, bytes, millis, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, {NOW})"
     );
     let (rows, bytes, millis) = (mark.rows as i64, mark.bytes as i64, mark.millis as i64);
@@ -155,7 +182,7 @@ fn write_step(conn: &Connection, plan: &str, mark: &StepMark) -> rusqlite::Resul
 }
 
 fn write_chunk(conn: &Connection, plan: &str, mark: &ChunkMark) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO main.towpath_copy
+    let sql = "INSERT INTO main.towpath_copy
                (plan, table_name, number, of, bounds, position, rows, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let (rows, bytes) = (mark.rows as i64, mark.bytes as i64);
     let table = mark.table.to_string();
@@ -172,17 +199,12 @@ fn forget(conn: &Connection, plan: &str, table: &Name, step: &str) -> rusqlite::
 /// The format of the state that is there, if any.
 fn present(conn: &Connection) -> Result<Option<i64>, EngineError> {
     let fail = |error| classify(READ, error);
-    let count = |tables: &[&str]| -> Result<usize, EngineError> {
-        let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
-        tables.iter().try_fold(0, |sum, table| {
-            let found: i64 = conn.query_row(sql, [table], |row| row.get(0)).map_err(fail)?;
-            Ok(sum + found as usize)
-        })
-    };
-    if count(&TABLES[..4])? < 4 {
-        return Ok(None);
+    for table in &TABLES[..4] {
+        if !has_table(conn, table)? {
+            return Ok(None);
+        }
     }
-    if count(&TABLES[6..])? == 0 {
+    if !has_table(conn, "towpath_format")? {
         return Ok(Some(1));
     }
     let sql = "SELECT coalesce(max(format), 0) FROM main.towpath_format";
@@ -193,6 +215,11 @@ fn present(conn: &Connection) -> Result<Option<i64>, EngineError> {
     let message = format!("the state in it has format {format}; this version knows up to {FORMAT}");
     Err(EngineError::new(Cause::Stale, READ, message)
         .hint("a later version of Towpath wrote it: use that version for this target"))
+}
+
+fn has_table(conn: &Connection, table: &str) -> Result<bool, EngineError> {
+    let sql = "SELECT count(*) > 0 FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    conn.query_row(sql, [table], |row| row.get(0)).map_err(|error| classify(READ, error))
 }
 
 /// Everything remembered of one plan, from one moment.
@@ -220,8 +247,17 @@ pub(super) fn progress(conn: &Connection, plan: &str) -> Result<Progress, Engine
     )?;
     let first = "SELECT digest FROM main.towpath_run WHERE plan = ?1 ORDER BY rowid LIMIT 1";
     let digest = tx.query_row(first, [plan], |row| row.get(0)).optional().map_err(fail)?;
+    let planned = match has_table(&tx, GOAL)? {
+        true => all(
+            &tx,
+            "SELECT step, phase FROM main.towpath_goal WHERE plan = ?1 ORDER BY place",
+            plan,
+            planned,
+        )?,
+        false => Vec::new(),
+    };
     let stream = if format > 1 { stream(&tx, plan)? } else { None };
-    Ok(Progress { digest, steps, chunks, runs, stream })
+    Ok(Progress { digest, steps, chunks, runs, planned, stream })
 }
 
 fn stream(conn: &Connection, plan: &str) -> Result<Option<StreamProgress>, EngineError> {
@@ -256,6 +292,10 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         by: row.get(4)?,
         tool: row.get(5)?,
     })
+}
+
+fn planned(row: &Row<'_>) -> rusqlite::Result<PlannedStep> {
+    Ok(PlannedStep { step: row.get(0)?, phase: row.get(1)? })
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<StepMark> {

@@ -353,7 +353,7 @@ struct Scan {
 
 impl Scan {
     fn announce(self, conn: &Connection, pull: &Pull) {
-        let _ = self.queue.blocking_send(Ok(Batch::Native(pull.to_bytes())));
+        let _ = self.queue.blocking_send(Ok(Batch::Native { bytes: pull.to_bytes(), rows: 0 }));
         self.end(conn);
     }
 

@@ -51,7 +51,7 @@ pub(super) fn places(identity: &Identity, width: usize) -> Vec<usize> {
 
 impl Road {
     pub fn new(conn: &Connection, table: &Followed) -> Result<Self, EngineError> {
-        let Followed { projection, identity } = table;
+        let Followed { projection, identity, .. } = table;
         let shape = shape(conn, &projection.target.name)?;
         let lacks = |name: &str| !shape.stored.iter().any(|stored| stored.eq_ignore_ascii_case(name));
         if let Some(column) = projection.columns.iter().find(|column| lacks(&column.target)) {

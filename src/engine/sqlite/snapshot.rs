@@ -106,12 +106,12 @@ impl Held {
     }
 
     /// What the target needs to fetch the rows by itself; none where it would see another moment.
-    fn pull(&self, projection: &Projection, bounds: &str) -> Option<Pull> {
-        if self.moving || projection.form != Form::NativeFast {
+    fn pull(&self, read: &Read<'_>) -> Option<Pull> {
+        if self.moving || read.paced || read.projection.form != Form::NativeFast {
             return None;
         }
         let path = self.file.path.to_str()?.to_string();
-        Some(Pull { path, range: Range::parse(bounds)?, encoding: self.encoding.clone() })
+        Some(Pull { path, range: Range::parse(&read.chunk.bounds)?, encoding: self.encoding.clone() })
     }
 }
 
@@ -197,7 +197,7 @@ impl Snapshot for Held {
 
     async fn read(&self, read: &Read<'_>) -> Result<Box<dyn BatchStream>, EngineError> {
         let lease = self.readers.lease().await?;
-        let native = self.pull(read.projection, &read.chunk.bounds);
+        let native = self.pull(read);
         Ok(Box::new(RowStream::open(lease, read.projection, read.chunk, read.batch_bytes, native)?))
     }
 

@@ -12,12 +12,13 @@ use super::connect::{File, Worker, received};
 use super::dialect::quote;
 use super::error::classify;
 use super::load::{self, Loader};
-use super::lock::{self, point};
+use super::lock;
 use super::source::{self, answer};
 use super::{inspect, marks, snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
 use crate::change::{Changes, Followed, Net, Records};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Goal, Progress};
+use crate::engine::crash::crash_point;
 use crate::engine::{
     Applied, Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue,
     Session, Snapshot, Target,
@@ -90,8 +91,8 @@ impl Target for Writable {
         Ok(self.look(|conn| marks::plans(conn)).await?.unwrap_or_default())
     }
 
-    async fn lock(&self, plan: &str, digest: &str, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
-        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, digest, wait).await?))
+    async fn lock(&self, plan: &str, goal: &Goal, wait: Duration) -> Result<Box<dyn Lock>, EngineError> {
+        Ok(Box::new(lock::Held::take(&self.file, &self.limits, plan, goal, wait).await?))
     }
 
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
@@ -111,8 +112,6 @@ pub(super) struct Writing {
     file: File,
     plan: String,
     epoch: i64,
-    /// Rows were loaded since the transaction began.
-    loaded: bool,
     open: bool,
     following: Option<Following>,
 }
@@ -134,7 +133,7 @@ impl Following {
 impl Writing {
     pub fn new(worker: Worker, file: &File, plan: &str, epoch: i64) -> Self {
         let plan = plan.to_string();
-        Self { worker, file: file.clone(), plan, epoch, loaded: false, open: false, following: None }
+        Self { worker, file: file.clone(), plan, epoch, open: false, following: None }
     }
 
     fn following(&self) -> Result<Following, EngineError> {
@@ -198,7 +197,6 @@ impl Writing {
             if let Some(answer) = inserting.take() {
                 let emptied = received("load rows into", answer).await?;
                 stream.recycle(emptied);
-                point("copy::mid_rows")?;
             }
             match batch {
                 Batch::Rows(batch) => {
@@ -208,7 +206,7 @@ impl Writing {
                     (load.gauge)(batch.bytes() as u64, batch.rows() as u64);
                     inserting = Some(self.worker.send(move |conn| loader.insert(conn, batch, before)));
                 }
-                Batch::Native(bytes) => {
+                Batch::Native { bytes, .. } => {
                     let pulled = self.pull(load, &loader, &bytes).await?;
                     done.rows += pulled.rows;
                     done.bytes += pulled.bytes;
@@ -230,7 +228,6 @@ impl Drop for Writing {
 #[async_trait]
 impl Session for Writing {
     async fn begin(&mut self) -> Result<(), EngineError> {
-        self.loaded = false;
         if let Some(following) = self.following.clone() {
             let forget = move |_: &mut Connection| {
                 following.with(Applier::begin);
@@ -265,10 +262,7 @@ impl Session for Writing {
     }
 
     async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
-        self.loaded = true;
-        point("copy::first_row")?;
         let (done, counted) = self.take(load, stream).await?;
-        point("copy::end_of_stream_before_check")?;
         if done.rows != counted {
             let message = format!("{} rows arrived, the source counts {counted}", done.rows);
             return Err(EngineError::new(Cause::Data, "load rows into", message)
@@ -296,13 +290,10 @@ impl Session for Writing {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
-        if self.loaded {
-            point("copy::before_commit")?;
-        }
         let (plan, epoch, following) = (self.plan.clone(), self.epoch, self.following.clone());
         let applies = following.is_some();
         if applies {
-            point("apply::progress_updated")?;
+            crash_point("apply::progress_updated");
         }
         self.run(COMMIT, move |conn| {
             if let Some(following) = following {
@@ -315,11 +306,9 @@ impl Session for Writing {
         })
         .await?;
         self.open = false;
-        if self.loaded {
-            point("copy::commit_sent")?;
-        }
+        crash_point("copy::commit_sent");
         if applies {
-            point("apply::commit_sent")?;
+            crash_point("apply::commit_sent");
         }
         Ok(())
     }

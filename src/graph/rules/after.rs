@@ -29,11 +29,15 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn part_unit_small(&self, table: &TableDiff, id: String) -> String {
-        if self.is_small(table) { table.want.name.to_string() } else { id }
+        if self.is_small(table) { self.unit_of(table) } else { id }
     }
 
-    /// Sequences are set after the rows of all tables that draw from them.
+    /// Sequences are set after the rows of all tables that draw from them; where changes are
+    /// followed, at the cutover.
     pub(super) fn set_sequences(&mut self) {
+        if !self.inputs.diff.followed.is_empty() {
+            return;
+        }
         for wanted in &self.inputs.diff.sequences {
             let sequence = &wanted.want.want;
             let drawers = self.drawers.get(&sequence.name);

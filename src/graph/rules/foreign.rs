@@ -62,7 +62,7 @@ impl<'a> Rules<'a> {
         let indexes =
             parent.indexes.iter().filter(|index| index.want.unique && leans(&index.want.parts, false));
         let keys = keys.map(|key| id::key(name, &key.want));
-        keys.chain(indexes.flat_map(|index| index_ids(name, &index.want.name))).collect()
+        keys.chain(indexes.flat_map(|index| index_ids(name, &index.want))).collect()
     }
 
     /// Roots cannot have unchecked foreign keys.
@@ -81,7 +81,7 @@ impl<'a> Rules<'a> {
         draft.table = Some(name.clone());
         draft.locks = vec![name.clone(), key.parent.clone()];
         draft.estimate = if at_once { pace::check(table.rows) } else { pace::statement() };
-        draft.unit = format!("{name}/foreign");
+        draft.unit = self.foreign_unit(table);
         self.add(draft);
         if at_once || !key.validated || self.orphans_accepted(table, key) {
             return;
@@ -94,7 +94,7 @@ impl<'a> Rules<'a> {
         // Two validations of one table wait for each other anyway.
         draft.locks = vec![name.clone()];
         draft.estimate = pace::check(table.rows);
-        draft.unit = if self.is_small(table) { format!("{name}/foreign") } else { validate };
+        draft.unit = if self.is_small(table) { self.foreign_unit(table) } else { validate };
         self.add(draft);
     }
 
@@ -108,7 +108,7 @@ impl<'a> Rules<'a> {
         draft.needs = self.foreign_needs(table, key);
         draft.table = Some(name.clone());
         draft.estimate = pace::check(table.rows);
-        draft.unit = format!("{name}/foreign");
+        draft.unit = self.foreign_unit(table);
         self.add(draft);
     }
 

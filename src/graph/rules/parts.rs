@@ -6,12 +6,15 @@ use super::{Draft, Rules, made, missing};
 use crate::catalog::{Index, Name, TableKind};
 use crate::diff::{TableDiff, id};
 use crate::graph::pace;
-use crate::graph::step::{Action, Estimate, Phase};
+use crate::graph::step::{Action, Estimate, Phase, shared_unit};
 use crate::plan::Indexes;
 
 /// A table this small goes through in one transaction, its keys and indexes included: the commit
 /// would cost more than the work.
 const SMALL_BYTES: u64 = 16 << 20;
+/// Where only one session writes, commits follow each other, and each waits for the disk: small
+/// tables share one. So many, and [`SMALL_BYTES`] in all, are what a crash may have to repeat.
+const SHARED_TABLES: usize = 100;
 
 impl<'a> Rules<'a> {
     /// The top of the tree that a table hangs in, or itself.
@@ -50,7 +53,36 @@ impl<'a> Rules<'a> {
         if !std::ptr::eq(root, table) || matches!(table.want.kind, TableKind::Partitioned { .. }) {
             return id::create(&root.want.name);
         }
-        if self.is_fused(table) { table.want.name.to_string() } else { id::create(&table.want.name) }
+        if self.is_fused(table) { self.unit_of(table) } else { id::create(&table.want.name) }
+    }
+
+    /// Gives small tables their shares in units, in the order of their names.
+    pub(super) fn share_units(&mut self) {
+        if self.to.features().writers_max > 1 || !self.to.features().transactional_ddl {
+            return;
+        }
+        let diff = self.inputs.diff;
+        let plain =
+            |table: &&TableDiff| table.want.kind == TableKind::Plain && table.want.inherits.is_empty();
+        let small = diff.tables.iter().filter(plain).filter(|table| table.bytes <= SMALL_BYTES);
+        let (mut number, mut tables, mut bytes) = (1, 0, 0);
+        for table in small {
+            if tables == SHARED_TABLES || bytes + table.bytes > SMALL_BYTES {
+                (number, tables, bytes) = (number + 1, 0, 0);
+            }
+            (tables, bytes) = (tables + 1, bytes + table.bytes);
+            self.shared.insert(&table.want.name, shared_unit(number));
+        }
+    }
+
+    /// The unit of all that is done to a table at once.
+    pub(super) fn unit_of(&self, table: &TableDiff) -> String {
+        self.shared.get(&table.want.name).cloned().unwrap_or_else(|| table.want.name.to_string())
+    }
+
+    /// The unit of a table's foreign keys.
+    pub(super) fn foreign_unit(&self, table: &TableDiff) -> String {
+        format!("{}/foreign", self.unit_of(table))
     }
 
     /// Created and loaded in one transaction.
@@ -63,13 +95,13 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn is_small(&self, table: &TableDiff) -> bool {
-        self.is_fused(table) && table.bytes <= SMALL_BYTES
+        self.shared.contains_key(&table.want.name) || self.is_fused(table) && table.bytes <= SMALL_BYTES
     }
 
     /// The unit of a step on a table's structure: the table's own where all is one transaction.
     pub(super) fn part_unit(&self, table: &'a TableDiff, id: &str) -> String {
         if self.is_small(table) || (self.is_early(table) && self.is_fused(table)) {
-            return table.want.name.to_string();
+            return self.unit_of(table);
         }
         if !table.want.holds_rows() {
             return self.create_unit(table);
@@ -155,9 +187,13 @@ impl<'a> Rules<'a> {
     pub(super) fn indexes(&mut self, table: &'a TableDiff) {
         for index in table.indexes.iter().filter(|index| missing(index)).map(|wanted| &wanted.want) {
             let own = id::index(&table.want.name, &index.name);
-            let whole = self.to.create_index(&table.want, index);
-            let alone = self.to.create_index(&table.want, &Index { parent: None, ..index.clone() });
-            let attach: Vec<String> = whole.into_iter().filter(|text| !alone.contains(text)).collect();
+            let mut alone = self.to.create_index(&table.want, index);
+            let mut attach = Vec::new();
+            if index.parent.is_some() {
+                let whole = alone;
+                alone = self.to.create_index(&table.want, &Index { parent: None, ..index.clone() });
+                attach = whole.into_iter().filter(|text| !alone.contains(text)).collect();
+            }
             let mut draft = Draft::sql(own.clone(), self.part_phase(table), alone);
             draft.needs = self.part_needs(table);
             draft.unit = self.part_unit(table, &own);
@@ -176,11 +212,12 @@ impl<'a> Rules<'a> {
     pub(super) fn part_ids(&self, table: &TableDiff) -> Vec<String> {
         let name = &table.want.name;
         let keys = table.keys.iter().map(|key| id::key(name, &key.want));
-        keys.chain(table.indexes.iter().flat_map(|index| index_ids(name, &index.want.name))).collect()
+        keys.chain(table.indexes.iter().flat_map(|index| index_ids(name, &index.want))).collect()
     }
 }
 
 /// The steps of an index, the second only where it is attached.
-pub(super) fn index_ids(table: &Name, index: &str) -> [String; 2] {
-    [id::index(table, index), id::attach(table, index)]
+pub(super) fn index_ids(table: &Name, index: &Index) -> impl Iterator<Item = String> {
+    let attach = index.parent.is_some().then(|| id::attach(table, &index.name));
+    std::iter::once(id::index(table, &index.name)).chain(attach)
 }

@@ -51,11 +51,12 @@ impl Resolver<'_> {
         rule.keys = partial.keys;
         rule.indexes = partial.indexes;
         rule.load = partial.load;
+        rule.cdc = partial.cdc;
         rule.verify = partial.verify;
         rule.filter = fields.get("where").and_then(|node| self.walker.spanned(node));
         rule.to = fields.get("to").and_then(|node| self.target_name(node));
         rule.columns = fields.get("columns").map(|node| self.columns(node)).unwrap_or_default();
-        self.contradictions(&rule, &fields, &pattern, partial.over(defaults).load);
+        self.contradictions(&rule, &fields, &pattern, &partial.over(defaults));
         Some(rule)
     }
 
@@ -89,16 +90,22 @@ impl Resolver<'_> {
         }
     }
 
-    fn contradictions(&mut self, rule: &Rule, fields: &Fields<'_>, pattern: &Pattern, load: Load) {
+    fn contradictions(&mut self, rule: &Rule, fields: &Fields<'_>, pattern: &Pattern, policy: &Policy) {
         if let (Some((_, span)), true) = (&rule.to, pattern.is_wild()) {
             let what = "many tables cannot take one name";
             let problem = Problem::error("E129", what).at(*span);
             self.walker.push(problem.help("give each table an entry of its own"));
         }
-        if let (Some((_, span)), Load::None) = (&rule.filter, load) {
+        if let (Some((_, span)), Load::None) = (&rule.filter, policy.load) {
             let what = "where chooses rows, and load: none copies none";
             let span = fields.key_span("where").unwrap_or(*span);
             self.walker.push(Problem::error("E129", what).at(span).help("remove one of them"));
+        }
+        if policy.cdc && policy.load == Load::None {
+            let span = fields.key_span("cdc").or_else(|| fields.key_span("load")).unwrap_or(rule.span);
+            let problem =
+                Problem::error("E129", "changes are followed from a load on, and load: none copies none");
+            self.walker.push(problem.at(span).help("load: copy or replace; or cdc: false"));
         }
         if let Some((_, span)) = rule.filter.as_ref().filter(|(text, _)| text.contains("${")) {
             let problem = Problem::warning("W202", "variables are not filled in here").at(*span);
@@ -148,6 +155,7 @@ impl Rule {
             keys: None,
             indexes: None,
             load: None,
+            cdc: None,
             verify: None,
             filter: None,
             to: None,

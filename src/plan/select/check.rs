@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Selection, Selector, TableIntent};
 use crate::catalog::name::{self, show};
+use crate::catalog::noun::counted;
 use crate::catalog::{ForeignKey, IndexPart, Key, KeyKind, Name, Table};
 use crate::plan::nearest::nearest;
 use crate::plan::pattern::Pattern;
@@ -33,7 +34,7 @@ impl Selector<'_> {
     fn no_match(&self, rule: &Rule, pattern: &Pattern) -> Problem {
         let problem = Problem::error("E121", format!("{} matches no table", quoted(&rule.pattern)))
             .at(rule.span)
-            .label(format!("not among the {} of the source", count(self.source.tables.len(), "table")));
+            .label(format!("not among the {} of the source", counted(self.source.tables.len(), "table")));
         if self.source.tables.is_empty() {
             return problem.help("the source has no tables: is this the right database?");
         }
@@ -279,8 +280,4 @@ pub(super) fn quoted(pattern: &str) -> String {
 fn show_path(text: &str) -> String {
     let hidden = |c: char| if name::is_hidden(c) { format!("\\u{{{:x}}}", c as u32) } else { c.to_string() };
     text.chars().map(hidden).collect()
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

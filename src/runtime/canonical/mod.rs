@@ -6,9 +6,13 @@ mod json;
 mod moment;
 mod number;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
+use crate::engine::source::Zone;
 
 /// What a column's values mean when they are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +40,25 @@ enum Meaning {
     /// A time of day with its zone, if any: fraction rounded to `digits`, `Z` is `+00`.
     Time { digits: u32 },
     /// A moment without zone; a zone behind it does not count, unless the column is cast from
-    /// one with zones: then it is moved to the wanted zone, so many seconds east.
-    Timestamp { digits: u32, to: Option<i64> },
-    /// A moment in UTC: `10:00+02` is `08:00Z`. Without a zone it is in this one, in seconds east.
-    TimestampTz { digits: u32, from: i64 },
+    /// one with zones: then it is moved to the wanted zone.
+    Timestamp { digits: u32, to: Option<Shift> },
+    /// A moment in UTC: `10:00+02` is `08:00Z`. Without a zone it is in this one.
+    TimestampTz { digits: u32, from: Shift },
     /// As it is, the class of value included (SQLite's columns without a type).
     Exact,
 }
+
+/// How far a zone is from UTC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shift {
+    /// So many seconds east, always.
+    Fixed(i64),
+    /// As the server that moves the timestamps has it.
+    Known(Arc<Zone>),
+}
+
+/// Zones by their names, as a server has them.
+pub(super) type Zones = HashMap<String, Arc<Zone>>;
 
 /// How to hash the rows of one table; the same for both ends.
 #[derive(Clone, Debug)]
@@ -62,10 +78,10 @@ pub(super) struct RowHash {
 impl Canon {
     /// `cast_done`: the source casts while it reads, so that its cells are the target's already.
     /// The error says what cannot be compared.
-    pub(super) fn new(projection: &Projection, cast_done: bool) -> Result<Self, String> {
+    pub(super) fn new(projection: &Projection, cast_done: bool, zones: &Zones) -> Result<Self, String> {
         let meanings = projection.columns.iter().map(|column| match cast_done {
             true => Ok(meaning_of(&column.target_type)),
-            false => meaning(column),
+            false => meaning(column, zones),
         });
         Ok(Self { meanings: meanings.collect::<Result<_, _>>()?, key: projection.key.clone() })
     }
@@ -110,7 +126,7 @@ impl Canon {
 
 /// The meaning of a column is the target's. Where the target keeps as text what the source
 /// keeps as something else, and may spell it in its own way, it is the source's.
-fn meaning(column: &ColumnMap) -> Result<Meaning, String> {
+fn meaning(column: &ColumnMap, zones: &Zones) -> Result<Meaning, String> {
     let textual = matches!(column.target_type, Type::Text | Type::VarChar { .. } | Type::Any);
     let zoned = matches!(column.source_type, Type::TimestampTz { .. });
     let own = match &column.source_type {
@@ -122,28 +138,39 @@ fn meaning(column: &ColumnMap) -> Result<Meaning, String> {
     let zone = column.cast.as_ref().and_then(|cast| cast.zone.as_deref());
     Ok(match (own, zone) {
         (Meaning::TimestampTz { digits, .. }, Some(zone)) => {
-            Meaning::TimestampTz { digits, from: zone_offset(column, zone)? }
+            Meaning::TimestampTz { digits, from: shift(column, zone, zones)? }
         }
         (Meaning::Timestamp { digits, .. }, zone) if zoned => {
-            let to = zone.map_or(Ok(0), |zone| zone_offset(column, zone))?;
+            let to = zone.map_or(Ok(Shift::Fixed(0)), |zone| shift(column, zone, zones))?;
             Meaning::Timestamp { digits, to: Some(to) }
         }
         (own, _) => own,
     })
 }
 
-/// Seconds east of Greenwich of a zone that is a fixed offset. Names of places have a history,
-/// which only the servers know.
-fn zone_offset(column: &ColumnMap, zone: &str) -> Result<i64, String> {
+/// A zone that is a fixed offset, in seconds east of Greenwich.
+fn fixed(zone: &str) -> Option<i64> {
     if ["utc", "gmt", "z", "etc/utc"].contains(&zone.to_ascii_lowercase().as_str()) {
-        return Ok(0);
+        return Some(0);
     }
-    moment::zone(zone).ok_or_else(|| {
+    moment::zone(zone)
+}
+
+/// Names of places have a history, which only the servers know.
+fn shift(column: &ColumnMap, zone: &str, zones: &Zones) -> Result<Shift, String> {
+    let known = || zones.get(zone).map(|zone| Shift::Known(zone.clone()));
+    fixed(zone).map(Shift::Fixed).or_else(known).ok_or_else(|| {
         format!(
-            "column {} is moved from or to the time zone {zone}",
+            "column {} is moved from or to the time zone {zone}, which neither end can tell of",
             crate::catalog::name::show(&column.source)
         )
     })
+}
+
+/// The zones of a projection that a server has to be asked for.
+pub(super) fn unknown_zones(projection: &Projection) -> Vec<&str> {
+    let zones = projection.columns.iter().filter_map(|column| column.cast.as_ref()?.zone.as_deref());
+    zones.filter(|zone| fixed(zone).is_none()).collect()
 }
 
 fn meaning_of(ty: &Type) -> Meaning {
@@ -159,7 +186,9 @@ fn meaning_of(ty: &Type) -> Meaning {
         Type::Date => Meaning::Date,
         Type::Time { precision, .. } => Meaning::Time { digits: digits(precision) },
         Type::Timestamp { precision } => Meaning::Timestamp { digits: digits(precision), to: None },
-        Type::TimestampTz { precision } => Meaning::TimestampTz { digits: digits(precision), from: 0 },
+        Type::TimestampTz { precision } => {
+            Meaning::TimestampTz { digits: digits(precision), from: Shift::Fixed(0) }
+        }
         Type::Any => Meaning::Exact,
         Type::VarChar { .. }
         | Type::Text
@@ -223,12 +252,21 @@ fn canonical(to: &mut Vec<u8>, meaning: &Meaning, rows: &RowBatch, cell: Cell) -
         Meaning::Json => json::append(to, text()?)?,
         Meaning::Date => moment::date(to, text()?)?,
         Meaning::Time { digits } => moment::time(to, text()?, *digits)?,
-        Meaning::Timestamp { digits, to: None } => moment::timestamp(to, text()?, *digits, |_| 0)?,
+        Meaning::Timestamp { digits, to: None } => moment::timestamp(to, text()?, *digits, |_, _| Some(0))?,
         Meaning::Timestamp { digits, to: Some(east) } => {
-            moment::timestamp(to, text()?, *digits, |zone| zone.map_or(0, |zone| east - zone))?;
+            moment::timestamp(to, text()?, *digits, |zone, _| match (zone, east) {
+                // The source has moved it.
+                (None, _) => Some(0),
+                (Some(zone), Shift::Fixed(east)) => Some(east - zone),
+                (Some(_), Shift::Known(_)) => None,
+            })?;
         }
         Meaning::TimestampTz { digits, from } => {
-            moment::timestamp(to, text()?, *digits, |zone| -zone.unwrap_or(*from))?;
+            moment::timestamp(to, text()?, *digits, |zone, local| match (zone, from) {
+                (Some(zone), _) => Some(-zone),
+                (None, Shift::Fixed(east)) => Some(-east),
+                (None, Shift::Known(from)) => Some(-from.east(local)),
+            })?;
         }
         Meaning::Exact => return None,
     }

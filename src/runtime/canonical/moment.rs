@@ -34,12 +34,12 @@ pub(super) fn time(to: &mut Vec<u8>, text: &str, digits: u32) -> Option<()> {
 }
 
 /// Appends a moment as seconds since 1970 and a fraction, moved by what `shift` makes of its
-/// offset in seconds east.
+/// offset in seconds east and of its own seconds. None where it cannot tell.
 pub(super) fn timestamp(
     to: &mut Vec<u8>,
     text: &str,
     digits: u32,
-    shift: impl Fn(Option<i64>) -> i64,
+    shift: impl Fn(Option<i64>, i64) -> Option<i64>,
 ) -> Option<()> {
     let text = text.trim();
     if is_infinity(text) {
@@ -54,7 +54,7 @@ pub(super) fn timestamp(
         false => parse_clock(rest, digits)?,
     };
     clock.seconds += day.checked_mul(86_400)?;
-    clock.seconds += shift(zone);
+    clock.seconds += shift(zone, clock.seconds)?;
     write(to, &clock);
     Some(())
 }

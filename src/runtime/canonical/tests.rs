@@ -53,7 +53,7 @@ fn projection(source: &Type, target: &Type, columns: usize) -> Projection {
 }
 
 fn canon(source: &Type, target: &Type, columns: usize) -> Canon {
-    Canon::new(&projection(source, target, columns), false).expect("comparable")
+    Canon::new(&projection(source, target, columns), false, &Zones::new()).expect("comparable")
 }
 
 fn hash_row(canon: &Canon, row: &[Value]) -> u128 {
@@ -167,7 +167,9 @@ fn a_cast_to_another_zone_is_followed_or_refused() {
         let mut projection = projection(source, target, 1);
         projection.columns[0].cast =
             Some(crate::catalog::Cast { native: String::new(), zone: Some(zone.to_string()) });
-        Canon::new(&projection, false)
+        let steps = vec![(0, 3600), (1_711_850_400, 7200)];
+        let zurich = Arc::new(Zone { steps, until: 16_725_225_600 });
+        Canon::new(&projection, false, &Zones::from([("Europe/Zurich".to_string(), zurich)]))
     };
     let same = |canon: &Canon, one: &str, other: &str| {
         hash_row(canon, &[text(one)]) == hash_row(canon, &[text(other)])
@@ -178,7 +180,14 @@ fn a_cast_to_another_zone_is_followed_or_refused() {
     assert!(same(&utc, "2024-02-29 10:00:00", "2024-02-29 10:00:00+00"));
     let away = cast(&TZ, &PLAIN, "+02:00").expect("a fixed offset");
     assert!(same(&away, "2024-02-29 08:00:00+00", "2024-02-29 10:00:00"));
-    assert!(cast(&PLAIN, &TZ, "Europe/Zurich").is_err());
+    // With a history that a server told: before and after the clocks were changed.
+    let zurich = cast(&PLAIN, &TZ, "Europe/Zurich").expect("a known zone");
+    assert!(same(&zurich, "2024-03-31 01:59:59", "2024-03-31 00:59:59+00"));
+    assert!(same(&zurich, "2024-03-31 03:00:00", "2024-03-31 01:00:00+00"));
+    assert!(!same(&zurich, "2024-03-31 03:00:00", "2024-03-31 02:00:00+00"));
+    let moved = cast(&TZ, &PLAIN, "Europe/Zurich").expect("moved by the source");
+    assert!(same(&moved, "2024-03-31 03:00:00", "2024-03-31 03:00:00"));
+    assert!(cast(&PLAIN, &TZ, "Mars/Olympus").is_err());
 }
 
 #[test]

@@ -1,22 +1,30 @@
 //! PostgreSQL through the engine's traits: snapshots, copies in every form, marks with their
 //! data, the lock and its fence, sequences, sums, and what a user reads when something is wrong.
 
+mod apply;
+mod capture;
+mod forms;
+mod gone;
+mod obstacles;
+mod replica;
 mod rows;
 mod session;
+mod stream;
 mod trouble;
 
 use std::time::Duration;
 
 use towpath::catalog::{Cast, ColumnMap, Form, Name, Projection, RowBatch, Sequence, Type};
-use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark};
+use towpath::checkpoint::{Checkpoint, ChunkMark, Goal, StepMark};
 use towpath::engine::{
     self, Batch, BatchStream, Cause, Chunk, EngineError, Limits, Load, Loaded, Lock, Read, SequenceValue,
     Session, Snapshot, Source, Target, Url,
 };
 
 use crate::need_server;
-use crate::support::postgres::{Database, PASSWORD, other_server};
+use crate::support::postgres::{Database, PASSWORD, Server, other_server};
 use crate::support::proxy::{Fault, Proxy, Way};
+use crate::support::wait_until;
 
 const PLAN: &str = "plan \"with' odd name";
 
@@ -35,7 +43,12 @@ async fn target(text: &str) -> Result<Box<dyn Target>, EngineError> {
 }
 
 async fn locked(database: &Database) -> Box<dyn Lock> {
-    target(&database.url()).await.unwrap().lock(PLAN, "sha256:goal", Duration::ZERO).await.unwrap()
+    target(&database.url()).await.unwrap().lock(PLAN, &goal("sha256:goal"), Duration::ZERO).await.unwrap()
+}
+
+/// A goal that nobody looks into.
+fn goal(digest: &str) -> Goal {
+    Goal { digest: digest.into(), ..Goal::default() }
 }
 
 /// Runs an async test where blocking calls to the test's own sessions are allowed too.
@@ -94,7 +107,7 @@ fn no_gauge(_: u64, _: u64) {}
 async fn whole(snapshot: &dyn Snapshot, projection: &Projection) -> Box<dyn BatchStream> {
     let chunks = snapshot.chunks(projection, u64::MAX).await.unwrap();
     assert_eq!(chunks.len(), 1);
-    let read = Read { projection, chunk: &chunks[0], batch_bytes: 1 << 16 };
+    let read = Read { projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
     snapshot.read(&read).await.unwrap()
 }
 

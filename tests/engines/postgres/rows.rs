@@ -70,7 +70,7 @@ fn p_06_chunks_cover_the_table_and_casts_and_filters_work_in_each() {
         let mut rows = 0;
         for chunk in &chunks {
             session.begin().await.unwrap();
-            let read = Read { projection: &projection, chunk, batch_bytes: 1 << 16 };
+            let read = Read { projection: &projection, chunk, batch_bytes: 1 << 16, paced: false };
             let mut stream = snapshot.read(&read).await.unwrap();
             rows += load(session.as_mut(), &projection, stream.as_mut()).await.unwrap().rows;
             session.commit().await.unwrap();
@@ -117,7 +117,7 @@ fn g_04_all_readers_see_one_moment() {
                     seen += rows.rows() as u64;
                 }
                 Batch::End { rows } => break assert_eq!((rows, seen), (5000, 5000)),
-                Batch::Native(_) => panic!("rows were asked for"),
+                Batch::Native { .. } => panic!("rows were asked for"),
             }
         }
         // The holder touches no table and readers leave theirs: an ALTER waits for nobody.
@@ -148,7 +148,8 @@ fn f_24_and_f_25_a_table_that_changed_since_the_snapshot_is_never_read_as_empty(
                 let snapshot = source(&from.url()).await.unwrap().snapshot().await.unwrap();
                 let chunks = snapshot.chunks(&projection, u64::MAX).await.unwrap();
                 outside(|| change.split("; ").for_each(|sql| from.execute(sql)));
-                let read = Read { projection: &projection, chunk: &chunks[0], batch_bytes: 1 << 16 };
+                let read =
+                    Read { projection: &projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
                 let error = match snapshot.read(&read).await {
                     Err(error) => error,
                     Ok(mut stream) => loop {
@@ -181,7 +182,7 @@ fn unchanged_after(change: &str, chunk_bytes: u64) -> bool {
         let before = source.snapshot().await.unwrap();
         let mut done: Vec<(Chunk, u64)> = Vec::new();
         for chunk in before.chunks(&projection, chunk_bytes).await.unwrap().into_iter().take(2) {
-            let read = Read { projection: &projection, chunk: &chunk, batch_bytes: 1 << 16 };
+            let read = Read { projection: &projection, chunk: &chunk, batch_bytes: 1 << 16, paced: false };
             let mut stream = before.read(&read).await.unwrap();
             loop {
                 if let Batch::End { rows } = stream.next().await.unwrap() {

@@ -14,7 +14,7 @@ fn marks_commit_with_their_data_or_not_at_all() {
         assert_eq!(end.holder(PLAN).await.unwrap(), None);
         assert_eq!(outside(|| to.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'towpath'")), "0");
 
-        let lock = end.lock(PLAN, "sha256:goal", Duration::ZERO).await.unwrap();
+        let lock = end.lock(PLAN, &goal("sha256:goal"), Duration::ZERO).await.unwrap();
         assert!(end.holder(PLAN).await.unwrap().unwrap().by.contains("pid"));
         let mut session = lock.session().await.unwrap();
         session.begin().await.unwrap();
@@ -69,7 +69,7 @@ fn f_81_a_state_in_another_form_is_refused() {
     run(async {
         let end = target(&to.url()).await.unwrap();
         assert_eq!(end.progress(PLAN).await.expect_err("refused").cause, Cause::Stale);
-        let lock = end.lock(PLAN, "d", Duration::ZERO).await;
+        let lock = end.lock(PLAN, &goal("d"), Duration::ZERO).await;
         assert_eq!(lock.err().map(|error| error.cause), Some(Cause::Stale));
     });
 }
@@ -80,16 +80,16 @@ fn f_04_the_second_run_is_told_who_holds_the_lock() {
     let to = server.database("lock");
     run(async {
         let end = target(&to.url()).await.unwrap();
-        let first = end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+        let first = end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
         let wait = Duration::from_millis(50);
-        let error = target(&to.url()).await.unwrap().lock(PLAN, "d", wait).await.err().unwrap();
+        let error = target(&to.url()).await.unwrap().lock(PLAN, &goal("d"), wait).await.err().unwrap();
         assert_eq!(error.cause, Cause::Locked);
         assert!(error.message.contains(&format!("pid {}", std::process::id())), "{error}");
         // Another plan is not concerned.
-        end.lock("other", "d", Duration::ZERO).await.unwrap().close("done").await.unwrap();
+        end.lock("other", &goal("d"), Duration::ZERO).await.unwrap().close("done").await.unwrap();
         first.heartbeat().await.unwrap();
         first.close("done").await.unwrap();
-        end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+        end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
     });
 }
 
@@ -107,20 +107,71 @@ fn f_05_and_f_06_a_run_that_lost_its_lock_cannot_commit() {
         outside(|| {
             to.value(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' \
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                 AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             )
         });
-        let end = target(&to.url()).await.unwrap();
-        let new = end.lock(PLAN, "d", Duration::from_secs(10)).await.unwrap();
-        assert_eq!(old.heartbeat().await.expect_err("lost").cause, Cause::Locked);
-        let error = session.commit().await.expect_err("fenced");
+        // Nobody has it now, and that is enough.
+        outside(|| {
+            let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+                 AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            wait_until("the lock is free", Duration::from_secs(30), || to.value(held) == "0");
+        });
+        let error = session.commit().await.expect_err("not locked");
         assert_eq!(error.cause, Cause::Locked, "{error}");
-        // Nor with the next transaction of the same session.
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.numbers VALUES (1, 'old')".into()]).await.unwrap();
+        session.mark(PLAN, &step("old")).await.unwrap();
+        let end = target(&to.url()).await.unwrap();
+        let new = end.lock(PLAN, &goal("d"), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(old.heartbeat().await.expect_err("lost").cause, Cause::Locked);
+        // Whoever took over has ended the session, and with it what it had not committed.
+        let error = session.commit().await.expect_err("ended");
+        assert_eq!(error.cause, Cause::Connection, "{error}");
+        // Nor can the next transaction commit, on a new connection.
         session.begin().await.unwrap();
         session.execute(&["INSERT INTO public.numbers VALUES (2, 'old')".into()]).await.unwrap();
         assert_eq!(session.commit().await.expect_err("fenced").cause, Cause::Locked);
         new.heartbeat().await.unwrap();
         assert!(end.progress(PLAN).await.unwrap().steps.is_empty());
+    });
+    assert_eq!(to.value("SELECT count(*) FROM numbers"), "0");
+}
+
+/// Commits of the load are not on disk at once, and a crash of the server takes the last of them
+/// back. The lock goes down with them: nothing that builds on them can be committed.
+#[test]
+fn f_30_nothing_builds_on_commits_that_a_crash_took_back() {
+    let Some(server) = Server::own() else { return };
+    let to = server.database("crash");
+    to.execute(NUMBERS);
+    for late in ["wal_writer_delay = '10s'", "wal_writer_flush_after = '64MB'"] {
+        server.admin(&format!("ALTER SYSTEM SET {late}"));
+    }
+    server.admin("SELECT pg_reload_conf()");
+    run(async {
+        let lock = locked(&to).await;
+        let mut session = lock.session().await.unwrap();
+        // Whoever writes the log late must have heard of it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        session.begin().await.unwrap();
+        session.execute(&["INSERT INTO public.numbers VALUES (1, 'a')".into()]).await.unwrap();
+        session.mark(PLAN, &step("first")).await.unwrap();
+        session.commit().await.unwrap();
+        outside(|| server.crash());
+        assert_eq!(outside(|| to.value("SELECT count(*) FROM numbers")), "0", "nothing was taken back");
+        let mut error = None;
+        for _ in 0..2 {
+            // The first finds its connection broken.
+            let again = async {
+                session.begin().await?;
+                session.execute(&["INSERT INTO public.numbers VALUES (2, 'b')".into()]).await?;
+                session.mark(PLAN, &step("second")).await?;
+                session.commit().await
+            };
+            error = again.await.err();
+        }
+        assert_eq!(error.expect("it has committed").cause, Cause::Locked);
+        assert_eq!(lock.heartbeat().await.expect_err("lost").cause, Cause::Locked);
     });
     assert_eq!(to.value("SELECT count(*) FROM numbers"), "0");
 }
@@ -137,7 +188,7 @@ fn f_31_a_commit_without_an_answer_is_looked_up() {
         let proxy = Proxy::before(to.port);
         run(async {
             let end = target(&to.url_at(proxy.port)).await.unwrap();
-            let lock = end.lock(PLAN, "d", Duration::ZERO).await.unwrap();
+            let lock = end.lock(PLAN, &goal("d"), Duration::ZERO).await.unwrap();
             let mut session = lock.session().await.unwrap();
             session.begin().await.unwrap();
             session.execute(&["INSERT INTO public.numbers VALUES (1, 'x')".into()]).await.unwrap();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::tables::Tables;
-use super::{Fields, Reader, USERS, comment};
+use super::{Fields, Reader, comment, users_relation};
 use crate::catalog::{Action, Check, ForeignKey, Key, KeyKind, MatchKind, Name, OtherObject};
 use crate::engine::EngineError;
 
@@ -35,26 +35,27 @@ pub async fn read(
          CASE k.contype WHEN 'c' THEN pg_catalog.pg_get_expr(k.conbin, k.conrelid) END AS native, \
          k.convalidated, k.connoinherit, k.conislocal, k.condeferrable, k.condeferred, \
          k.confrelid, fn.nspname::text AS parent_schema, f.relname::text AS parent_name, \
-         CASE k.contype WHEN 'f' THEN ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) \
-           WITH ORDINALITY AS x(number, at) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid \
-           AND a.attnum = x.number ORDER BY x.at) END AS parent_columns, \
+         CASE k.contype WHEN 'f' THEN ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a \
+           WHERE a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey) \
+           ORDER BY pg_catalog.array_position(k.confkey, a.attnum)) END AS parent_columns, \
          k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete, k.confmatchtype::text AS matching, \
          {set_columns} AS set_columns, {temporal} AS temporal, {enforced} AS enforced, \
-         CASE WHEN k.conexclop IS NOT NULL THEN {operators} END AS operators, {comment} AS comment \
+         CASE WHEN k.conexclop IS NOT NULL THEN {operators} END AS operators, words.description AS comment \
          FROM pg_catalog.pg_constraint AS k \
          JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid \
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_class AS f ON f.oid = k.confrelid \
-         LEFT JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace \
-         WHERE k.contype IN ('c', 'p', 'u', 'x', 'f') AND {USERS} \
+         LEFT JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace {comment} \
+         WHERE k.contype IN ('c', 'p', 'u', 'x', 'f') AND {users} \
          AND NOT (k.contype = 'f' AND k.conparentid <> 0)",
+        users = users_relation(),
         set_columns = reader.since(15, "k.confdelsetcols", "NULL::pg_catalog.int2[]"),
         temporal = reader.since(18, "k.conperiod", "false"),
         enforced = reader.since(18, "k.conenforced", "true"),
     );
     let mut keys = OfKeys::new();
-    for row in reader.rows(&sql).await? {
-        let Some(entry) = tables.get(row.oid("conrelid")?) else { continue };
+    let take = |row: Fields| -> Result<(), EngineError> {
+        let Some(entry) = tables.get(row.oid("conrelid")?) else { return Ok(()) };
         let kind = row.text("kind")?;
         let (temporal, enforced) = (row.truth("temporal")?, row.truth("enforced")?);
         let unknown = match kind.as_str() {
@@ -67,7 +68,7 @@ pub async fn read(
             let name = Name::new(&entry.table.name.schema, row.text("name")?);
             let table = Some(entry.table.name.clone());
             notes.push(OtherObject { kind: unknown.to_string(), name, table });
-            continue;
+            return Ok(());
         }
         match kind.as_str() {
             "c" => entry.table.checks.push(check(&row)?),
@@ -83,7 +84,9 @@ pub async fn read(
                 keys.insert(row.oid("conindid")?, OfKey { key, operators, temporal });
             }
         }
-    }
+        Ok(())
+    };
+    reader.each(&sql, take).await?;
     Ok(keys)
 }
 

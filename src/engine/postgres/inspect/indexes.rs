@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::constraints::{OfKey, OfKeys};
 use super::tables::{Entry, Tables, options};
 use super::types::Types;
-use super::{DOING, Fields, Reader, USERS, comment};
+use super::{DOING, Fields, Reader, comment, users_relation};
 use crate::catalog::{Index, IndexPart, Key, KeyKind, Name, Nulls};
 use crate::engine::postgres::quote;
 use crate::engine::{Cause, EngineError};
@@ -48,7 +48,7 @@ pub async fn read(
            AS expressions, \
          CASE WHEN parameters.some THEN ARRAY(SELECT pg_catalog.array_to_string(a.attoptions, ', ') \
            FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = i.indexrelid ORDER BY a.attnum) END AS parameters, \
-         pn.nspname::text AS parent_schema, p.relname::text AS parent_name, {comment} AS comment, \
+         pn.nspname::text AS parent_schema, p.relname::text AS parent_name, words.description AS comment, \
          ic.relpages::pg_catalog.int8 * pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes \
          FROM pg_catalog.pg_index AS i \
          JOIN pg_catalog.pg_class AS ic ON ic.oid = i.indexrelid \
@@ -58,22 +58,24 @@ pub async fn read(
          LEFT JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid \
          LEFT JOIN pg_catalog.pg_class AS p ON p.oid = h.inhparent \
          LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace \
-         LEFT JOIN (SELECT a.attrelid, true AS some FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class \
-           AS x ON x.oid = a.attrelid WHERE x.relkind IN ('i', 'I') AND a.attoptions IS NOT NULL GROUP BY 1) \
-           AS parameters ON parameters.attrelid = i.indexrelid \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS}",
+         LEFT JOIN (SELECT a.attrelid, true AS some FROM pg_catalog.pg_attribute AS a \
+           WHERE a.attoptions IS NOT NULL GROUP BY 1) AS parameters ON parameters.attrelid = i.indexrelid \
+         {comment} \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users}",
+        users = users_relation(),
         nulls_not_distinct = reader.since(15, "i.indnullsnotdistinct", "false"),
     );
-    for row in reader.rows(&sql).await? {
-        let Some(entry) = tables.get(row.oid("indrelid")?) else { continue };
+    let take = |row: Fields| -> Result<(), EngineError> {
+        let Some(entry) = tables.get(row.oid("indrelid")?) else { return Ok(()) };
         let of_key = of_keys.remove(&row.oid("indexrelid")?);
         let index = index(&row, entry, types, &words)?;
         match of_key {
             Some(of_key) => entry.table.keys.push(key(index, of_key)),
             None => entry.table.indexes.push(index),
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    reader.each(&sql, take).await
 }
 
 async fn words(reader: &mut Reader<'_>) -> Result<Words, EngineError> {
@@ -145,22 +147,21 @@ fn parts(
     let mut expressions = expressions.unwrap_or_default().into_iter();
     let mut parts = Vec::with_capacity(keys.len());
     for (at, number) in keys.iter().enumerate() {
-        let column = entry.columns.get(number);
+        let column = entry.column(*number);
         let direction = directions.get(at).copied().unwrap_or_default();
         let collation = collations.get(at).copied().unwrap_or_default();
         let expression = if column.is_none() { expressions.next() } else { None };
         let habit = match &expression {
             Some(expression) => entry.habit(expression),
-            None => entry.collations.get(number).copied(),
+            None => entry.collation(*number),
         };
         let class = classes.get(at).and_then(|oid| words.classes.get(oid));
         let parameters = parameters.as_ref().and_then(|all| all.get(at).cloned().flatten());
         parts.push(IndexPart {
-            column: column.map(|(name, _)| name.clone()),
+            column: column.map(|(name, _)| name.to_string()),
             expression,
             collation: own_collation(collation, habit, words),
-            opclass: class
-                .and_then(|class| class_text(class, column.map(|(_, oid)| *oid), types, parameters)),
+            opclass: class.and_then(|class| class_text(class, column.map(|(_, oid)| oid), types, parameters)),
             descending: direction & DESCENDING != 0,
             nulls: nulls(direction),
             operator: None,

@@ -17,11 +17,14 @@ mod place;
 mod tables;
 mod types;
 
+use futures_util::StreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Decode, PgConnection, Postgres, Row, Type, ValueRef};
 
 use crate::catalog::Catalog;
 use crate::engine::{Cause, EngineError};
+
+use super::marks::NOT_OURS;
 
 pub use place::place;
 
@@ -110,11 +113,30 @@ impl<'a> Reader<'a> {
         if self.has(major) { expression } else { else_ }
     }
 
+    /// Few rows, all at once.
     async fn rows(&mut self, sql: &str) -> Result<Vec<Fields>, EngineError> {
+        let mut rows = Vec::new();
+        self.each(sql, |row| {
+            rows.push(row);
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// Rows one by one while the server still makes the others: there may be hundreds of thousands.
+    async fn each(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(Fields) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         // The texts are ours: no value and no name of a user is ever put into one.
         let query = sqlx::query(AssertSqlSafe(sql.to_string())).persistent(false);
-        let rows = query.fetch_all(&mut *self.connection).await.map_err(failed)?;
-        Ok(rows.into_iter().map(Fields).collect())
+        let mut rows = query.fetch(&mut *self.connection);
+        while let Some(row) = rows.next().await {
+            take(Fields(row.map_err(failed)?))?;
+        }
+        Ok(())
     }
 }
 
@@ -179,8 +201,13 @@ fn failed(error: sqlx::Error) -> EngineError {
     }
 }
 
-/// Schemas whose objects are the server's, a session's or our own; the condition on `n`.
-const USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'towpath'";
+/// Schemas whose objects are a user's, not the server's or a session's; the condition on `n`.
+const USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+
+/// Relations of a user: as [`USERS`], without our own state; the condition on `c` in `n`.
+fn users_relation() -> String {
+    format!("{USERS} AND {NOT_OURS}")
+}
 
 /// The anti-join that leaves out members of extensions, for the catalog `class` whose row is `alias`.
 fn not_member(class: &str, alias: &str) -> String {
@@ -191,10 +218,11 @@ fn not_member(class: &str, alias: &str) -> String {
     )
 }
 
-/// The comment on the object, where `objsubid` is 0.
+/// The join that brings the comment on the whole object, as `words.description`. There are few
+/// comments and many objects: the server reads the former once, not once for each of the latter.
 fn comment(class: &str, alias: &str) -> String {
     format!(
-        "(SELECT words.description FROM pg_catalog.pg_description AS words WHERE words.classoid = \
-         'pg_catalog.{class}'::pg_catalog.regclass AND words.objoid = {alias}.oid AND words.objsubid = 0)"
+        "LEFT JOIN pg_catalog.pg_description AS words ON words.objoid = {alias}.oid AND words.classoid = \
+         'pg_catalog.{class}'::pg_catalog.regclass AND words.objsubid = 0"
     )
 }

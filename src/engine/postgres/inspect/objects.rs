@@ -1,9 +1,10 @@
 //! Everything that is not a table or a type: the database itself, schemas, extensions, collations,
 //! sequences, and the list of what is seen and left behind.
 
-use super::{Fields, Reader, USERS, comment, not_member};
+use super::{Fields, Reader, USERS, comment, not_member, users_relation};
 use crate::catalog::{Catalog, Denied, Extension, Name, OtherObject, Schema, Sequence, SequenceOwner};
 use crate::engine::EngineError;
+use crate::engine::postgres::marks::NOT_OURS;
 use crate::engine::postgres::quote;
 
 /// A catalog with its head filled in.
@@ -27,8 +28,9 @@ pub async fn schemas(reader: &mut Reader<'_>) -> Result<Vec<Schema>, EngineError
     let member = not_member("pg_namespace", "n");
     let comment = comment("pg_namespace", "n");
     let sql = format!(
-        "SELECT n.nspname::text AS name, {comment} AS comment FROM pg_catalog.pg_namespace AS n \
-         WHERE {USERS} AND {member}"
+        "SELECT n.nspname::text AS name, words.description AS comment FROM pg_catalog.pg_namespace AS n \
+         {comment} WHERE {USERS} AND {member} AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c \
+         WHERE c.relnamespace = n.oid AND NOT ({NOT_OURS}))"
     );
     let rows = reader.rows(&sql).await?;
     let schema = |row: &Fields| Ok(Schema { name: row.text("name")?, comment: row.maybe("comment")? });
@@ -69,12 +71,12 @@ pub async fn collations(reader: &mut Reader<'_>) -> Result<Vec<Name>, EngineErro
 /// All sequences, those of `serial` and identity columns with their owners.
 pub async fn sequences(reader: &mut Reader<'_>) -> Result<Vec<Sequence>, EngineError> {
     let member = not_member("pg_class", "c");
-    let comment = comment("pg_class", "c");
+    let (comment, users) = (comment("pg_class", "c"), users_relation());
     let sql = format!(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, \
          pg_catalog.format_type(s.seqtypid, NULL) AS data_type, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, \
          s.seqcache, s.seqcycle, tn.nspname::text AS table_schema, t.relname::text AS table_name, \
-         a.attname::text AS column_name, d.deptype = 'i' AS identity, {comment} AS comment \
+         a.attname::text AS column_name, d.deptype = 'i' AS identity, words.description AS comment \
          FROM pg_catalog.pg_sequence AS s \
          JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid \
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
@@ -84,10 +86,15 @@ pub async fn sequences(reader: &mut Reader<'_>) -> Result<Vec<Sequence>, EngineE
          LEFT JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid \
          LEFT JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace \
          LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
-         WHERE {USERS} AND {member}"
+         {comment} WHERE {users} AND {member}"
     );
-    let rows = reader.rows(&sql).await?;
-    rows.iter().map(sequence).collect()
+    let mut sequences = Vec::new();
+    let take = |row: Fields| -> Result<(), EngineError> {
+        sequences.push(sequence(&row)?);
+        Ok(())
+    };
+    reader.each(&sql, take).await?;
+    Ok(sequences)
 }
 
 fn sequence(row: &Fields) -> Result<Sequence, EngineError> {
@@ -116,7 +123,7 @@ fn sequence(row: &Fields) -> Result<Sequence, EngineError> {
 /// Which tables and sequences this role may not read. Row values of a table need `SELECT` on it
 /// or on each of its columns, and `USAGE` of its schema.
 pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError> {
-    let member = not_member("pg_class", "c");
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
     let sql = format!(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'S' AS sequence, \
          pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usage, allowed.it AS allowed \
@@ -126,7 +133,7 @@ pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError>
            ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') OR NOT EXISTS (SELECT 1 \
              FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
              AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) END AS it) AS allowed \
-         WHERE c.relkind IN ('r', 'p', 'S') AND {USERS} AND {member} \
+         WHERE c.relkind IN ('r', 'p', 'S') AND {users} AND {member} \
          AND NOT (allowed.it AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))"
     );
     let rows = reader.rows(&sql).await?;
@@ -170,7 +177,15 @@ const PLAIN: &[(&str, &str, &str, Option<&str>)] = &[
 const FIRST_USER_OID: u32 = 16_384;
 
 fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
-    let member = not_member(class, "o");
+    let mut member = not_member(class, "o");
+    if class == "pg_proc" {
+        // The constructors of a range type come with it.
+        member.push_str(
+            " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS part WHERE part.classid = \
+             'pg_catalog.pg_proc'::pg_catalog.regclass AND part.objid = o.oid AND part.refclassid = \
+             'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')",
+        );
+    }
     // Overloaded functions differ by their arguments only, and kinds of them by a letter.
     let (kind, name) = match class {
         "pg_proc" => (
@@ -203,56 +218,85 @@ const HANGING: &[(&str, &str, &str, &str, &str)] = &[
 ];
 
 fn hanging(kind: &str, class: &str, name: &str, table: &str, condition: &str) -> String {
-    let member = not_member(class, "o");
+    let (member, users) = (not_member(class, "o"), users_relation());
     format!(
         "SELECT '{kind}', n.nspname::text, o.{name}::text, n.nspname::text, c.relname::text \
          FROM pg_catalog.{class} AS o JOIN pg_catalog.pg_class AS c ON c.oid = o.{table} \
-         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE {USERS} AND {condition} AND {member}"
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE {users} AND {condition} AND {member}"
     )
 }
 
-/// Properties of tables and columns that are not carried: kind and condition on `c`, and a name.
-const PROPERTIES: &[(&str, &str, &str)] = &[
-    ("replica identity", "c.relname", "c.relkind IN ('r', 'p') AND c.relreplident <> 'd'"),
+/// What columns of a relation have that is not carried, in few rows: most have nothing.
+const ODD: &str = "SELECT a.attrelid, pg_catalog.bool_or(a.attacl IS NOT NULL) AS granted, \
+     pg_catalog.bool_or(a.attnum > 0 AND NOT a.attisdropped AND (a.attstattarget > 0 OR a.attoptions IS NOT NULL)) \
+     AS tuned FROM pg_catalog.pg_attribute AS a \
+     WHERE a.attacl IS NOT NULL OR a.attoptions IS NOT NULL OR a.attstattarget > 0 GROUP BY a.attrelid";
+
+/// Relations, and properties of relations and columns, that are not carried: kind (an expression),
+/// name and condition on `c`. All are looked for in one reading of the relations.
+const RELATIONS: &[(&str, &str, &str)] = &[
+    ("'replica identity'", "c.relname", "c.relkind IN ('r', 'p') AND c.relreplident <> 'd'"),
     (
-        "grant",
+        "'grant'",
         "c.relname",
-        "c.relkind IN ('r', 'p', 'S') AND (c.relacl <> pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN \
-         's'::\"char\" ELSE 'r'::\"char\" END, c.relowner) OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a \
-         WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL))",
+        "c.relkind IN ('r', 'p', 'S') AND (c.relacl IS NOT NULL AND c.relacl <> pg_catalog.acldefault(CASE \
+         c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END, c.relowner) OR c.oid IN (SELECT odd.attrelid \
+         FROM odd WHERE odd.granted))",
     ),
-    ("typed table", "c.relname", "c.reloftype <> 0"),
-    ("forced row security", "c.relname", "c.relforcerowsecurity"),
+    ("'typed table'", "c.relname", "c.reloftype <> 0"),
+    ("'forced row security'", "c.relname", "c.relforcerowsecurity"),
     (
-        "tablespace",
+        "'tablespace'",
         "(SELECT s.spcname FROM pg_catalog.pg_tablespace AS s WHERE s.oid = c.reltablespace)",
         "c.relkind IN ('r', 'p', 'i', 'I') AND c.reltablespace <> 0",
     ),
     (
-        "table access method",
+        "'table access method'",
         "(SELECT am.amname FROM pg_catalog.pg_am AS am WHERE am.oid = c.relam)",
         "c.relkind = 'r' AND c.relam <> (SELECT am.oid FROM pg_catalog.pg_am AS am WHERE am.amname = 'heap')",
     ),
     (
-        "column statistics or options",
+        "'column statistics or options'",
         "c.relname",
-        "c.relkind IN ('r', 'p') AND EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid \
-         AND a.attnum > 0 AND NOT a.attisdropped AND (a.attstattarget > 0 OR a.attoptions IS NOT NULL))",
+        "c.relkind IN ('r', 'p') AND c.oid IN (SELECT odd.attrelid FROM odd WHERE odd.tuned)",
+    ),
+    (
+        "CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END",
+        "c.relname",
+        "c.relkind IN ('v', 'm', 'f')",
+    ),
+    (
+        "'unlogged sequence'",
+        "c.relname",
+        "c.relkind = 'S' AND c.relpersistence = 'u' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS d \
+         WHERE d.objid = c.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)",
     ),
 ];
 
-fn property(kind: &str, name: &str, condition: &str) -> String {
-    let member = not_member("pg_class", "c");
+/// Kinds of [`RELATIONS`] that hang on no table: they are relations themselves.
+const STANDING: &str = "c.relkind IN ('v', 'm', 'f', 'S') AND found.kind <> 'grant'";
+
+fn relations() -> String {
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
+    let value =
+        |(kind, name, condition): &(&str, &str, &str)| format!("({kind}, ({name})::text, {condition})");
+    let values: Vec<String> = RELATIONS.iter().map(value).collect();
+    let any: Vec<String> = RELATIONS.iter().map(|(_, _, condition)| format!("({condition})")).collect();
     format!(
-        "SELECT '{kind}', n.nspname::text, ({name})::text, n.nspname::text, c.relname::text \
+        "SELECT found.kind, n.nspname::text, found.name, \
+         CASE WHEN {STANDING} THEN NULL ELSE n.nspname::text END, \
+         CASE WHEN {STANDING} THEN NULL ELSE c.relname::text END \
          FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-         WHERE {USERS} AND {condition} AND {member}"
+         CROSS JOIN LATERAL (VALUES {}) AS found(kind, name, holds) \
+         WHERE {users} AND ({}) AND found.holds AND {member}",
+        values.join(", "),
+        any.join(" OR ")
     )
 }
 
 /// What fits no pattern.
-fn single(version_15: bool) -> Vec<String> {
-    let member = not_member("pg_class", "c");
+fn single() -> Vec<String> {
     let subscriptions = "SELECT 'subscription', '', o.subname::text, NULL, NULL FROM pg_catalog.pg_subscription \
          AS o JOIN pg_catalog.pg_database AS d ON d.oid = o.subdbid \
          WHERE d.datname = pg_catalog.current_database()";
@@ -267,24 +311,7 @@ fn single(version_15: bool) -> Vec<String> {
          LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.defaclnamespace";
     let objects = "SELECT 'large objects', '', pg_catalog.count(*)::text, NULL, NULL \
          FROM pg_catalog.pg_largeobject_metadata HAVING pg_catalog.count(*) > 0";
-    let relations = format!(
-        "SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END, \
-         n.nspname::text, c.relname::text, NULL, NULL FROM pg_catalog.pg_class AS c \
-         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('v', 'm', 'f') AND {USERS} AND {member}"
-    );
-    let unlogged = format!(
-        "SELECT 'unlogged sequence', n.nspname::text, c.relname::text, NULL, NULL FROM pg_catalog.pg_class AS c \
-         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_depend AS d \
-         ON d.objid = c.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') \
-         AND d.refobjsubid > 0 WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND d.objid IS NULL AND {USERS}"
-    );
-    let mut all =
-        vec![casts, relations, subscriptions.to_string(), defaults.to_string(), objects.to_string()];
-    if version_15 {
-        all.push(unlogged);
-    }
-    all
+    vec![casts, subscriptions.to_string(), defaults.to_string(), objects.to_string()]
 }
 
 /// What is seen and not carried, by one query.
@@ -294,15 +321,17 @@ pub async fn others(reader: &mut Reader<'_>, into: &mut Vec<OtherObject>) -> Res
     parts.extend(
         HANGING.iter().map(|(kind, class, name, table, when)| hanging(kind, class, name, table, when)),
     );
-    parts.extend(PROPERTIES.iter().map(|(kind, name, condition)| property(kind, name, condition)));
-    parts.extend(single(reader.has(15)));
-    for row in reader.rows(&parts.join(" UNION ALL ")).await? {
+    parts.push(relations());
+    parts.extend(single());
+    let take = |row: Fields| -> Result<(), EngineError> {
         let table = match (row.maybe("table_schema")?, row.maybe("table_name")?) {
             (Some(schema), Some(name)) => Some(Name::new(schema, name)),
             _ => None,
         };
         let name = Name::new(row.text("schema")?, row.text("name")?);
         into.push(OtherObject { kind: row.text("kind")?, name, table });
-    }
-    Ok(())
+        Ok(())
+    };
+    let sql = format!("WITH odd AS MATERIALIZED ({ODD}) {}", parts.join(" UNION ALL "));
+    reader.each(&sql, take).await
 }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use super::types::Types;
-use super::{Fields, Reader, USERS, comment, constraints, indexes, not_member};
+use super::{Fields, Reader, comment, constraints, indexes, not_member, users_relation};
 use crate::catalog::{
-    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, Table, TableKind,
+    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, ReplicaIdentity, Table,
+    TableKind,
 };
 use crate::engine::EngineError;
 use crate::engine::postgres::text;
@@ -18,12 +19,17 @@ pub struct Tables {
 
 pub struct Entry {
     pub table: Table,
-    /// Column names and types by `attnum`.
-    pub columns: HashMap<i16, (String, u32)>,
-    /// Collations of the columns by `attnum`.
-    pub collations: HashMap<i16, u32>,
+    /// As many as the table has columns, by their numbers.
+    attributes: Vec<Attribute>,
     is_partition: bool,
     bound: Option<String>,
+}
+
+/// What other catalogs call a column by, and what they ask about it.
+struct Attribute {
+    number: i16,
+    ty: u32,
+    collation: u32,
 }
 
 impl Tables {
@@ -38,13 +44,34 @@ const DEFAULT_COLLATION: u32 = 100;
 impl Entry {
     /// The collation that an expression over the columns has by itself, where that can be told.
     pub fn habit(&self, expression: &str) -> Option<u32> {
-        let plain = self.collations.values().all(|oid| matches!(*oid, 0 | DEFAULT_COLLATION));
+        let plain = self.attributes.iter().all(|known| matches!(known.collation, 0 | DEFAULT_COLLATION));
         (plain && !expression.contains("COLLATE")).then_some(DEFAULT_COLLATION)
+    }
+
+    fn place(&self, number: i16) -> Option<usize> {
+        self.attributes.binary_search_by_key(&number, |known| known.number).ok()
+    }
+
+    /// A column's name and type by its number.
+    pub fn column(&self, number: i16) -> Option<(&str, u32)> {
+        self.place(number).map(|at| (self.table.columns[at].name.as_str(), self.attributes[at].ty))
+    }
+
+    /// A column's collation by its number.
+    pub fn collation(&self, number: i16) -> Option<u32> {
+        self.place(number).map(|at| self.attributes[at].collation)
     }
 
     /// Names of columns by their numbers; the whole is nothing where one is missing.
     pub fn names(&self, numbers: &[i16]) -> Option<Vec<String>> {
-        numbers.iter().map(|number| self.columns.get(number).map(|(name, _)| name.clone())).collect()
+        numbers.iter().map(|number| self.column(*number).map(|(name, _)| name.to_string())).collect()
+    }
+
+    /// Takes a column in at its place: the server sends them in no order of tables.
+    fn insert(&mut self, attribute: Attribute, column: Column) {
+        let at = self.attributes.partition_point(|known| known.number < attribute.number);
+        self.attributes.insert(at, attribute);
+        self.table.columns.insert(at, column);
     }
 }
 
@@ -67,7 +94,7 @@ pub async fn read(reader: &mut Reader<'_>, types: &Types, catalog: &mut Catalog)
 }
 
 async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
-    let member = not_member("pg_class", "c");
+    let (member, users) = (not_member("pg_class", "c"), users_relation());
     let comment = comment("pg_class", "c");
     let sql = format!(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, \
@@ -77,17 +104,22 @@ async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
          CASE WHEN c.relrowsecurity THEN pg_catalog.row_security_active(c.oid) ELSE false END AS hides, \
          CASE WHEN c.relrowsecurity THEN (SELECT pg_catalog.string_agg(p.polname, ', ' ORDER BY p.polname) \
            FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid) END AS policies, \
+         c.relreplident::text AS replica_identity, (SELECT x.relname::text FROM pg_catalog.pg_index AS i \
+           JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident) \
+           AS replica_index, \
          greatest(c.reltuples, 0)::pg_catalog.float8 AS rows, \
          (c.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * \
-           pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes, {comment} AS comment \
+           pg_catalog.current_setting('block_size')::pg_catalog.int8 AS bytes, words.description AS comment \
          FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-         LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = c.reltoastrelid \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} AND {member}"
+         LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = c.reltoastrelid {comment} \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} AND {member}"
     );
     let mut by_oid = HashMap::new();
-    for row in reader.rows(&sql).await? {
+    let take = |row: Fields| -> Result<(), EngineError> {
         by_oid.insert(row.oid("oid")?, entry(&row)?);
-    }
+        Ok(())
+    };
+    reader.each(&sql, take).await?;
     Ok(Tables { by_oid })
 }
 
@@ -111,16 +143,27 @@ fn entry(row: &Fields) -> Result<Entry, EngineError> {
         options,
         comment: row.maybe("comment")?,
         hidden_rows: hidden,
+        replica_identity: replica_identity(row)?,
         rows: row.need::<f64>("rows")? as u64,
         bytes: u64::try_from(row.need::<i64>("bytes")?).unwrap_or_default(),
         ..Table::default()
     };
     Ok(Entry {
         table,
-        columns: HashMap::new(),
-        collations: HashMap::new(),
+        attributes: Vec::new(),
         is_partition: row.truth("is_partition")?,
         bound: row.maybe("bound")?,
+    })
+}
+
+/// An index that was dropped since leaves nothing to identify rows by.
+fn replica_identity(row: &Fields) -> Result<ReplicaIdentity, EngineError> {
+    let index = row.maybe("replica_index")?;
+    Ok(match (row.text("replica_identity")?.as_str(), index) {
+        ("d", _) => ReplicaIdentity::Primary,
+        ("f", _) => ReplicaIdentity::Full,
+        ("i", Some(index)) => ReplicaIdentity::Index(index),
+        _ => ReplicaIdentity::Nothing,
     })
 }
 
@@ -144,10 +187,12 @@ async fn columns(
     // From PostgreSQL 18 on a not-null constraint may be there and not hold for old rows.
     let unproved = "EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid AND \
                     k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)";
+    // A default names no column: printed without its table, the server need not open and lock that.
     let sql = format!(
         "SELECT a.attrelid, a.attnum, a.attname::text AS name, a.atttypid, \
          pg_catalog.format_type(a.atttypid, a.atttypmod) AS native, a.attnotnull AS not_null, \
-         a.attnotnull AND {unproved} AS unproved, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression, \
+         a.attnotnull AND {unproved} AS unproved, pg_catalog.pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' \
+           THEN 0 ELSE d.adrelid END) AS expression, \
          a.attidentity::text AS identity, a.attgenerated::text AS generated, a.attcollation, \
          co.collname::text AS collation, cn.nspname::text AS collation_schema, \
          CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage, \
@@ -161,26 +206,26 @@ async fn columns(
          LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace \
          LEFT JOIN pg_catalog.pg_description AS words ON words.objoid = a.attrelid \
            AND words.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND words.objsubid = a.attnum \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USERS} \
-         AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum",
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} \
+         AND a.attnum > 0 AND NOT a.attisdropped",
+        users = users_relation(),
         unproved = reader.since(18, unproved, "false")
     );
     // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
     let of_root = reader.has(17);
-    for row in reader.rows(&sql).await? {
-        let Some(entry) = tables.get(row.oid("attrelid")?) else { continue };
+    let take = |row: Fields| -> Result<(), EngineError> {
+        let Some(entry) = tables.get(row.oid("attrelid")?) else { return Ok(()) };
         let column = column(&row, types, entry.is_partition && of_root)?;
-        let number: i16 = row.need("attnum")?;
         if row.truth("unproved")? {
             let name = Name::new(&entry.table.name.schema, &column.name);
             let kind = "not-null constraint that is not valid".to_string();
             notes.push(OtherObject { kind, name, table: Some(entry.table.name.clone()) });
         }
-        entry.columns.insert(number, (column.name.clone(), row.oid("atttypid")?));
-        entry.collations.insert(number, row.oid("attcollation")?);
-        entry.table.columns.push(column);
-    }
-    Ok(())
+        let (number, ty, collation) = (row.need("attnum")?, row.oid("atttypid")?, row.oid("attcollation")?);
+        entry.insert(Attribute { number, ty, collation }, column);
+        Ok(())
+    };
+    reader.each(&sql, take).await
 }
 
 fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column, EngineError> {

@@ -191,23 +191,23 @@ pub async fn read(reader: &mut Reader<'_>) -> Result<Types, EngineError> {
          t.typnotnull, pg_catalog.pg_get_expr(t.typdefaultbin, 0) AS default_text, co.collname::text AS \
          collation, cn.nspname::text AS collation_schema, x.extname::text AS extension, {USERS} AS users, \
          CASE WHEN t.typtype = 'e' THEN ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum AS e \
-           WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END AS labels, {comment} AS comment \
+           WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END AS labels, words.description AS comment \
          FROM pg_catalog.pg_type AS t \
          JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
-         LEFT JOIN pg_catalog.pg_class AS c ON c.oid = t.typrelid \
          LEFT JOIN pg_catalog.pg_type AS el ON el.oid = t.typelem AND el.typarray = t.oid \
-         LEFT JOIN pg_catalog.pg_class AS ec ON ec.oid = el.typrelid \
          LEFT JOIN pg_catalog.pg_type AS bt ON bt.oid = t.typbasetype \
          LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = t.typcollation AND t.typtype = 'd' \
            AND t.typcollation <> bt.typcollation \
          LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace \
          LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass \
            AND d.objid = t.oid AND d.deptype = 'e' \
-         LEFT JOIN pg_catalog.pg_extension AS x ON x.oid = d.refobjid \
-         WHERE t.typisdefined AND (c.oid IS NULL OR c.relkind = 'c') AND (ec.oid IS NULL OR ec.relkind = 'c')"
+         LEFT JOIN pg_catalog.pg_extension AS x ON x.oid = d.refobjid {comment} \
+         WHERE t.typisdefined AND {own} AND (el.oid IS NULL OR {of_element})",
+        own = no_row_type("t"),
+        of_element = no_row_type("el"),
     );
     let mut by_oid = HashMap::new();
-    for row in reader.rows(&sql).await? {
+    let take = |row: Fields| -> Result<(), EngineError> {
         let oid = row.oid("oid")?;
         let kind = match row.text("kind")?.as_str() {
             _ if !row.is_null("element")? => Kind::Array { of: row.oid("element")? },
@@ -218,11 +218,21 @@ pub async fn read(reader: &mut Reader<'_>) -> Result<Types, EngineError> {
             "b" => Kind::Base,
             // Multiranges come with their ranges; pseudo-types are no column's type.
             "m" if row.text("schema")? == "pg_catalog" => Kind::Base,
-            _ => continue,
+            _ => return Ok(()),
         };
         by_oid.insert(oid, info(&row, kind)?);
-    }
+        Ok(())
+    };
+    reader.each(&sql, take).await?;
     Ok(Types { by_oid })
+}
+
+/// True of a type that is no table's row type.
+fn no_row_type(alias: &str) -> String {
+    format!(
+        "({alias}.typrelid = 0 OR {alias}.typrelid IN (SELECT c.oid FROM pg_catalog.pg_class AS c \
+         WHERE c.relkind = 'c'))"
+    )
 }
 
 fn info(row: &Fields, kind: Kind) -> Result<Info, EngineError> {
@@ -259,7 +269,7 @@ async fn domain_checks(reader: &mut Reader<'_>) -> Result<HashMap<u32, Vec<Check
     let comment = comment("pg_constraint", "k");
     let sql = format!(
         "SELECT k.contypid, k.conname::text AS name, pg_catalog.pg_get_expr(k.conbin, 0) AS native, \
-         k.convalidated, {comment} AS comment FROM pg_catalog.pg_constraint AS k \
+         k.convalidated, words.description AS comment FROM pg_catalog.pg_constraint AS k {comment} \
          WHERE k.contypid <> 0 AND k.contype = 'c' ORDER BY k.conname"
     );
     let mut all: HashMap<u32, Vec<Check>> = HashMap::new();

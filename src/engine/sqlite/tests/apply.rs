@@ -36,7 +36,7 @@ pub(in super::super) fn followed(table: &str, columns: &[(&str, &str)], form: Fo
         key: vec![0],
         form,
     };
-    Followed { projection, identity: Identity::Columns(vec![0]) }
+    Followed { projection, identity: Identity::Columns(vec![0]), skipped: Vec::new() }
 }
 
 fn row(changes: &mut Changes, table: usize, kind: RowKind, old: &[Datum<'_>], new: &[Datum<'_>]) {
@@ -531,7 +531,7 @@ async fn f_81_a_state_without_streams_is_read_and_raised_and_a_later_one_is_refu
     place.make("b.db", "UPDATE towpath_format SET format = 99");
     let error = target.progress("plan").await.expect_err("unknown");
     assert_eq!(error.cause, Cause::Stale, "{error}");
-    let Err(error) = target.lock("plan", "digest", std::time::Duration::ZERO).await else {
+    let Err(error) = target.lock("plan", &super::goal("digest"), std::time::Duration::ZERO).await else {
         panic!("a state of a later version was taken")
     };
     assert_eq!(error.cause, Cause::Stale, "{error}");

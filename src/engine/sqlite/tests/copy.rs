@@ -77,8 +77,10 @@ async fn l_01_a_value_of_another_class_is_refused_with_its_place_and_without_its
     let snapshot = source.snapshot().await.expect("a snapshot");
     let projection = projection(&table, Form::Rows);
     let (projection, chunk) = (&projection, &whole());
-    let mut stream =
-        snapshot.read(&Read { projection, chunk, batch_bytes: 1 << 16 }).await.expect("a stream");
+    let mut stream = snapshot
+        .read(&Read { projection, chunk, batch_bytes: 1 << 16, paced: false })
+        .await
+        .expect("a stream");
     let error = drain(stream.as_mut()).await.expect_err("refused");
     let text = format!("{error}{:?}", error.hint);
     assert_eq!(error.cause, Cause::Data);
@@ -102,7 +104,7 @@ async fn p_06_chunks_are_disjoint_and_cover_all_rows() {
     assert_eq!(chunks, snapshot.chunks(&projection, 10_000).await.expect("again"), "deterministic");
     let mut all = 0;
     for chunk in &chunks {
-        let read = Read { projection: &projection, chunk, batch_bytes: 1000 };
+        let read = Read { projection: &projection, chunk, batch_bytes: 1000, paced: false };
         let mut stream = snapshot.read(&read).await.expect("a stream");
         let (rows, counted) = drain(stream.as_mut()).await.expect("rows");
         assert_eq!(rows as u64, counted);
@@ -148,7 +150,10 @@ async fn f_78_readers_in_wal_mode_share_one_moment_while_others_commit() {
     let rows = async |snapshot: &dyn Snapshot, index: usize| {
         let projection = projection(&catalog.tables[index], Form::NativeFast);
         let (projection, chunk) = (&projection, &whole());
-        let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 99 }).await.expect("a stream");
+        let mut stream = snapshot
+            .read(&Read { projection, chunk, batch_bytes: 99, paced: false })
+            .await
+            .expect("a stream");
         drain(stream.as_mut()).await.expect("rows")
     };
     assert_eq!((rows(snapshot.as_ref(), 0).await, rows(snapshot.as_ref(), 1).await), ((1, 1), (0, 0)));

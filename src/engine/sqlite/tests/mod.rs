@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use super::Sqlite;
 use crate::catalog::dialect::Inline;
 use crate::catalog::{Catalog, Column, ColumnMap, Form, Name, Projection, Table};
+use crate::checkpoint::Goal;
 use crate::engine::{
     Batch, BatchStream, Chunk, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Snapshot, Source,
     Target, Url,
@@ -100,8 +101,13 @@ pub(super) fn statements(table: &Table) -> Vec<String> {
     all
 }
 
+/// A goal that nobody looks into.
+pub(super) fn goal(digest: &str) -> Goal {
+    Goal { digest: digest.into(), ..Goal::default() }
+}
+
 pub(super) async fn lock(target: &dyn Target) -> Box<dyn Lock> {
-    target.lock("plan", "digest", Duration::ZERO).await.expect("the lock")
+    target.lock("plan", &goal("digest"), Duration::ZERO).await.expect("the lock")
 }
 
 /// Loads one chunk and commits it.
@@ -111,7 +117,7 @@ pub(super) async fn load_chunk(
     projection: &Projection,
     chunk: &Chunk,
 ) -> Result<Loaded, EngineError> {
-    let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 4096 }).await?;
+    let mut stream = snapshot.read(&Read { projection, chunk, batch_bytes: 4096, paced: false }).await?;
     let mut session = lock.session().await?;
     session.begin().await?;
     let load = Load { projection, frozen: false, gauge: &|_, _| {} };
@@ -160,7 +166,7 @@ pub(super) async fn drain(stream: &mut dyn BatchStream) -> Result<(usize, u64), 
                 rows += batch.rows();
                 stream.recycle(batch);
             }
-            Batch::Native(_) => {}
+            Batch::Native { .. } => {}
             Batch::End { rows: counted } => return Ok((rows, counted)),
         }
     }

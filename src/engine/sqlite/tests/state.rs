@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Place, dump, lock, name};
+use super::{Place, dump, goal, lock, name};
 use crate::catalog::probe::{End, Measured};
 use crate::catalog::{Probe, Question, Type};
 use crate::change::Position;
@@ -68,7 +68,7 @@ async fn f_04_a_second_run_is_told_who_holds_the_file() {
     let target = place.target("b.db").await;
     let held = lock(target.as_ref()).await;
     let pid = format!("pid {}", std::process::id());
-    let second = target.lock("other", "d", Duration::ZERO).await.err().expect("held");
+    let second = target.lock("other", &goal("d"), Duration::ZERO).await.err().expect("held");
     assert!(second.cause == Cause::Locked && second.message.contains(&pid), "{second}");
     assert!(target.holder("plan").await.expect("an answer").expect("a holder").by.contains(&pid));
     assert_eq!(target.holder("other").await.expect("an answer"), None);

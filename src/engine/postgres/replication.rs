@@ -1,0 +1,263 @@
+//! The stream of changes over a replication connection (manual, section 55.4). The only file that
+//! knows START_REPLICATION and what is said while it runs.
+//!
+//! ```text
+//!   START_REPLICATION  ->  W
+//!   <- d w  log data: one message of pgoutput      <- d k  keepalive: how far the server has come
+//!   -> d r  status: received, durable, applied     (asked for by k, and every few seconds)
+//! ```
+//!
+//! Whatever breaks ends the stream; nothing that was appended before is half. An end that the
+//! server announces is no success either: a log has no end.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::BufMut;
+
+use super::decode::{DOING, Decoder, EPOCH};
+use super::error::{self, ServerError};
+use super::input::{Input, Short};
+use super::lsn::Lsn;
+use super::publication::{LOOK_EVERY, Watch};
+use super::wire::{Fault, Wire};
+use crate::change::{Changes, Position};
+use crate::engine::{Cause, ChangeStream, EngineError};
+
+/// The server is asked where it is no more often than that.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Changes as they come.
+pub struct PgChanges {
+    wire: Wire,
+    watch: Watch,
+    looked: Instant,
+    decoder: Decoder,
+    /// Whose changes: for messages.
+    slot: String,
+    /// How far the log has come to us.
+    received: Lsn,
+    /// What the caller has said to be safe.
+    safe: Lsn,
+    head: Option<Lsn>,
+    asked: Option<Instant>,
+    /// What ended the stream: told after what came before it.
+    failed: Option<EngineError>,
+}
+
+/// Starts a stream on a session of the replication protocol.
+pub async fn start(mut wire: Wire, from: Lsn, decoder: Decoder, watch: Watch) -> Result<PgChanges, Fault> {
+    let object = &watch.object;
+    let sql = format!(
+        "START_REPLICATION SLOT \"{object}\" LOGICAL {from} (proto_version '1', publication_names '\"{object}\"')"
+    );
+    wire.copy_both(&sql).await?;
+    Ok(PgChanges {
+        wire,
+        decoder,
+        slot: object.clone(),
+        watch,
+        looked: Instant::now(),
+        received: from,
+        safe: Lsn::default(),
+        head: None,
+        asked: None,
+        failed: None,
+    })
+}
+
+impl PgChanges {
+    /// Takes all that has arrived, up to `bytes` in all.
+    fn take(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
+        while into.len() < bytes {
+            let Some((tag, body)) = self.wire.frame_here().map_err(|fault| broken(fault, &self.slot))? else {
+                break;
+            };
+            let length = body.len();
+            match (tag, body.first()) {
+                (b'd', Some(b'w')) => {
+                    // Start and end in the log and the server's time come first.
+                    let message = body.get(25..).ok_or(Short)?;
+                    self.decoder.decode(message, into)?;
+                }
+                (b'd', Some(b'k')) => {
+                    let (end, asks) = read_keepalive(body)?;
+                    self.received = self.received.max(end);
+                    self.head = self.head.max(Some(end));
+                    self.decoder.keepalive(end);
+                    if asks {
+                        self.report(false);
+                    }
+                }
+                (b'N', _) => check_notice(body, &self.slot)?,
+                (b'S' | b'A', _) => {}
+                (b'E', _) => return Err(refused(&ServerError::parse(body), &self.slot)),
+                (b'c' | b'C', _) => {
+                    let what = "the server has ended the stream: it is shutting down, or has become another";
+                    return Err(EngineError::new(Cause::Connection, DOING, what).on(&self.slot));
+                }
+                _ => {
+                    let fault = Fault::garbled(&format!("message {tag:#04x} in a stream of changes"));
+                    return Err(broken(fault, &self.slot));
+                }
+            }
+            self.wire.skip_row(length);
+        }
+        self.received = self.received.max(self.decoder.come_to());
+        Ok(())
+    }
+
+    /// Puts a status update into the outgoing buffer.
+    fn report(&mut self, ask: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX).saturating_sub(EPOCH);
+        let out = self.wire.out();
+        out.put_u8(b'd');
+        out.put_u32(4 + 1 + 8 * 4 + 1);
+        out.put_u8(b'r');
+        out.put_u64(self.received.max(self.safe).0);
+        out.put_u64(self.safe.0);
+        out.put_u64(self.safe.0);
+        out.put_i64(now);
+        out.put_u8(ask.into());
+    }
+
+    async fn advance(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
+        let before = into.len();
+        loop {
+            self.take(into, bytes)?;
+            let more = self.wire.exchange_now().await.map_err(|fault| broken(fault, &self.slot))?;
+            if into.len() >= bytes {
+                return Ok(());
+            }
+            if more {
+                continue;
+            }
+            self.decoder.settle(into);
+            if into.len() > before {
+                return Ok(());
+            }
+            self.wire.exchange().await.map_err(|fault| broken(fault, &self.slot))?;
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeStream for PgChanges {
+    async fn next(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            self.failed = Some(ended(&self.slot));
+            return Err(error);
+        }
+        let before = into.len();
+        match self.advance(into, bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) if into.len() > before => {
+                self.failed = Some(error);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed = Some(ended(&self.slot));
+                Err(error)
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, safe: &Position) -> Result<(), EngineError> {
+        let position = Lsn::of(safe).ok_or_else(|| {
+            EngineError::new(Cause::Other, "acknowledge", format!("{safe} is no position of this log"))
+                .on(&self.slot)
+        })?;
+        self.safe = self.safe.max(position);
+        let due = self.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY);
+        if due {
+            self.asked = Some(Instant::now());
+        }
+        self.report(due);
+        self.wire.send_out().await.map_err(|fault| broken(fault, &self.slot))?;
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            match self.watch.look().await {
+                // It is looked at again; the stream has its own connection.
+                Err(error) if error.cause != Cause::Stale => {}
+                looked => looked?,
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> Option<Position> {
+        self.head.max(Some(self.decoder.come_to())).map(Lsn::position)
+    }
+}
+
+fn ended(slot: &str) -> EngineError {
+    EngineError::new(Cause::Connection, DOING, "the stream has ended").on(slot)
+}
+
+/// The end that a keepalive tells, and whether an answer is wanted.
+fn read_keepalive(body: &[u8]) -> Result<(Lsn, bool), Short> {
+    let mut input = Input::new(body);
+    let (_kind, end, _time) = (input.u8()?, Lsn(input.u64()?), input.u64()?);
+    let asks = input.u8()? != 0;
+    input.end()?;
+    Ok((end, asks))
+}
+
+fn broken(fault: Fault, slot: &str) -> EngineError {
+    match fault {
+        Fault::Server(error) => refused(&error, slot),
+        Fault::Io(error) => error::from_io(DOING, &error).on(slot),
+    }
+}
+
+/// Since PostgreSQL 18 a missing publication is a warning, and its tables are left out.
+fn check_notice(body: &[u8], slot: &str) -> Result<(), EngineError> {
+    let notice = ServerError::parse(body);
+    match notice.code.as_str() {
+        "55000" | "42704" => Err(refused(&notice, slot)),
+        _ => Ok(()),
+    }
+}
+
+/// A refusal to start, told apart by what it means for the log (contract, F-42, F-44). Texts may
+/// be in any language; only codes count.
+pub fn refused_start(error: &ServerError, slot: &str) -> EngineError {
+    match error.code.as_str() {
+        "42704" => stale(
+            error,
+            slot,
+            "the slot was dropped, and the log with it. Close the capture and copy the tables again",
+        ),
+        "55006" => EngineError { cause: Cause::Busy, ..error::engine_error(DOING, error) }.on(slot),
+        _ => refused(error, slot),
+    }
+}
+
+/// What ends a stream that has started (contract, F-42, F-45).
+fn refused(error: &ServerError, slot: &str) -> EngineError {
+    match error.code.as_str() {
+        "42704" => stale(
+            error,
+            slot,
+            "the publication was dropped or made again: what was changed meanwhile is not in the log. Close the \
+             capture and copy the tables again",
+        ),
+        // `can no longer get changes from replication slot`, `cannot read from logical replication
+        // slot`, `requested WAL segment ... has already been removed`; and, as a warning, a
+        // publication that is missing.
+        "55000" | "58P01" => stale(
+            error,
+            slot,
+            "log that was not read yet is gone (max_slot_wal_keep_size, an invalidated slot, or a publication that \
+             was dropped). Close the capture and copy the tables again",
+        ),
+        _ => error::engine_error(DOING, error).on(slot),
+    }
+}
+
+fn stale(error: &ServerError, slot: &str, hint: &str) -> EngineError {
+    let mut made = EngineError { cause: Cause::Stale, ..error::engine_error(DOING, error) };
+    made.hint = Some(hint.to_string());
+    made.on(slot).contract("C508")
+}
