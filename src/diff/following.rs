@@ -231,7 +231,7 @@ fn followed(road: &Road<'_>, table: &TableDiff) -> Option<Followed> {
     let columns = road.table(&table.source).into_iter().flat_map(|source| &source.columns);
     let skipped = columns.filter(|column| !carried.contains(column.name.as_str()));
     let skipped = skipped.map(|column| column.name.clone()).collect();
-    Some(Followed { projection, identity, skipped })
+    Some(Followed { projection: (*projection).clone(), identity, skipped })
 }
 
 /// A foreign key between a table that moves on and one that stands still holds at the copy and at

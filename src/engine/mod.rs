@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod crash;
 pub mod error;
+pub mod fence;
 pub mod postgres;
 pub mod source;
 pub mod sqlite;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 
 pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
 pub use error::{Cause, EngineError};
+pub use fence::Fence;
 pub use source::{Batch, BatchStream, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
 pub use sqlite::create_from_sql;
 pub use target::{Applied, Build, Load, Loaded, Lock, LockHolder, Session, Target};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Capture, EngineError};
+use super::{Capture, EngineError, Fence};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
 use crate::change::Position;
 
@@ -22,6 +22,13 @@ pub trait Source: Send + Sync {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
     /// Present values of sequences. Read after the rows: sequences are outside any snapshot.
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError>;
+    /// Runs a query that must return no row; returns how many it did return.
+    async fn violations(&self, query: &str) -> Result<u64, EngineError>;
+    /// Keeps all writers out of these tables for as long as the fence is held. Waits for writers at
+    /// work as long as a lock is waited for, then `Cause::Busy` naming them.
+    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError>;
+    /// Takes a fence away that was sealed; says what was removed.
+    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError>;
     /// The change log, where the engine has one that Towpath follows.
     fn capture(&self) -> Option<&dyn Capture> {
         None

@@ -109,6 +109,12 @@ pub enum Event {
         step: String,
         value: i64,
     },
+    /// Nobody can write to the source's tables any more; `by_us`: or nobody should.
+    Fenced {
+        by_us: bool,
+    },
+    /// Writers are let in again.
+    Unfenced,
     /// Stopping was asked for: what runs is finished, nothing new starts.
     Stopping,
     /// A table's verdict.

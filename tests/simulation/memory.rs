@@ -9,7 +9,7 @@ use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, Ro
 use towpath::change::{Followed, Net, Position, Records};
 use towpath::checkpoint::{Checkpoint, Goal, Progress};
 use towpath::engine::{
-    Applied, Batch, BatchStream, Cause, Chunk, EngineError, Load, Loaded, Lock, LockHolder, Read,
+    Applied, Batch, BatchStream, Cause, Chunk, EngineError, Fence, Load, Loaded, Lock, LockHolder, Read,
     SequenceValue, Session, Snapshot, Source, Summary, Target,
 };
 
@@ -56,6 +56,18 @@ impl Source for MemorySource {
             called: true,
         };
         Ok(sequences.iter().map(value).collect())
+    }
+
+    async fn violations(&self, _: &str) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+
+    async fn fence(&self, _: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Err(EngineError::new(Cause::Other, "fence", "this model has no writers of its own"))
+    }
+
+    async fn unfence(&self, _: &[Name]) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
     }
 }
 

@@ -8,8 +8,8 @@ use towpath::catalog::{Answer, Catalog, Cell, Name, Place, Probe, Projection, Ro
 use towpath::change::Position;
 use towpath::checkpoint::{Goal, Progress};
 use towpath::engine::{
-    Batch, BatchStream, Chunk, EngineError, Lock, LockHolder, Read, SequenceValue, Snapshot, Source, Summary,
-    Target,
+    Batch, BatchStream, Cause, Chunk, EngineError, Fence, Lock, LockHolder, Read, SequenceValue, Snapshot,
+    Source, Summary, Target,
 };
 use towpath::runtime::{TableVerdict, VerifyLevel, verify};
 
@@ -124,6 +124,18 @@ impl Source for End {
     }
 
     async fn sequence_values(&self, _: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn violations(&self, _: &str) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+
+    async fn fence(&self, _: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Err(EngineError::new(Cause::Other, "fence", "this model has no writers of its own"))
+    }
+
+    async fn unfence(&self, _: &[Name]) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
     }
 }

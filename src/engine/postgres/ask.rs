@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor, Row};
 
+use super::connect::{Link, Role};
 use super::wire::{Answer as Rows, Fault, Wire};
 use super::{error, marks, probe, quote};
 use crate::catalog::probe::Measured;
@@ -36,6 +37,17 @@ pub async fn sequence_values(
         }
     }
     Ok(values)
+}
+
+/// Rows of a query that must return none.
+pub async fn violations(link: &Link, query: &str) -> Result<u64, EngineError> {
+    const DOING: &str = "check rows of";
+    let mut wire = link.wire(Role::Reader).await?;
+    let sql = format!("SELECT pg_catalog.count(*) FROM ({query}) AS violations");
+    let answers = wire.query(&sql).await.map_err(|fault: Fault| fault.doing(DOING).on(link.shown()))?;
+    wire.terminate().await;
+    let count = answers.first().and_then(|answer| answer.cell(0)).and_then(|text| text.parse().ok());
+    count.ok_or_else(|| EngineError::new(Cause::Other, DOING, "the server sent no number").on(link.shown()))
 }
 
 const DOING: &str = "look at the rows of";

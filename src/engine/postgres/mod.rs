@@ -15,6 +15,7 @@ mod decode;
 pub mod dialect;
 mod encode;
 mod error;
+mod fence;
 mod followed;
 mod form;
 mod frames;
@@ -64,7 +65,7 @@ use self::select::Side;
 use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
-use super::{Capture, Cause, Engine, EngineError, Limits, Snapshot, Source, Target, Url, UrlError};
+use super::{Capture, Cause, Engine, EngineError, Fence, Limits, Snapshot, Source, Target, Url, UrlError};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
 use crate::checkpoint::{Goal, Progress};
 
@@ -178,6 +179,18 @@ impl Source for End {
 
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
         ask!(self, connection => ask::sequence_values(&mut connection, sequences))
+    }
+
+    async fn violations(&self, query: &str) -> Result<u64, EngineError> {
+        ask::violations(&self.link, query).await
+    }
+
+    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.link, tables).await?))
+    }
+
+    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.link, tables).await
     }
 
     fn capture(&self) -> Option<&dyn Capture> {

@@ -11,6 +11,7 @@ mod dialect;
 mod error;
 mod estimate;
 mod exact;
+mod fence;
 mod filter;
 mod inspect;
 mod ledger;

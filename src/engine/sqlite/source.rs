@@ -9,10 +9,10 @@ use super::capture::Kept;
 use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
-use super::{SCHEMA, inspect, snapshot};
+use super::{SCHEMA, fence, inspect, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
-use crate::engine::{Capture, Cause, EngineError, Limits, SequenceValue, Snapshot, Source};
+use crate::engine::{Capture, Cause, EngineError, Fence, Limits, SequenceValue, Snapshot, Source};
 
 /// A file to read from.
 pub(super) struct Readable {
@@ -31,6 +31,23 @@ impl Readable {
 
 #[async_trait]
 impl Source for Readable {
+    async fn violations(&self, query: &str) -> Result<u64, EngineError> {
+        const DOING: &str = "check rows of";
+        let sql = format!("SELECT count(*) FROM ({query})");
+        let count = move |conn: &mut Connection| -> Result<i64, EngineError> {
+            conn.query_row(&sql, [], |row| row.get(0)).map_err(|error| classify(DOING, error))
+        };
+        Ok(self.worker.call(DOING, count).await?.unsigned_abs())
+    }
+
+    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.file, &self.limits, tables).await?))
+    }
+
+    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.file, &self.limits, tables).await
+    }
+
     async fn inspect(&self) -> Result<Catalog, EngineError> {
         let file = self.file.clone();
         self.worker.call("read the catalog of", move |conn| inspect::catalog(conn, &file)).await

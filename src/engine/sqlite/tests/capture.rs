@@ -267,7 +267,8 @@ async fn l_01_and_l_09_every_value_is_told_as_a_copy_reads_it() {
 async fn copied(source: &dyn Source, projection: &Projection) -> Result<Vec<Vec<String>>, EngineError> {
     let snapshot: Box<dyn Snapshot> = source.snapshot().await?;
     let chunk: Chunk = super::whole();
-    let mut stream = snapshot.read(&Read { projection, chunk: &chunk, batch_bytes: 1 << 20 }).await?;
+    let mut stream =
+        snapshot.read(&Read { projection, chunk: &chunk, batch_bytes: 1 << 20, paced: false }).await?;
     let mut rows = Vec::new();
     loop {
         match stream.next().await? {
@@ -278,7 +279,7 @@ async fn copied(source: &dyn Source, projection: &Projection) -> Result<Vec<Vec<
                     rows.push(cells.collect());
                 }
             }
-            Batch::Native(_) => panic!("rows were asked for"),
+            Batch::Native { .. } => panic!("rows were asked for"),
             Batch::End { .. } => return Ok(rows),
         }
     }
