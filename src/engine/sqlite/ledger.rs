@@ -103,7 +103,17 @@ fn refuse_alike(conn: &Connection, plan: &str) -> Result<(), EngineError> {
 
 fn layout(conn: &Connection, followed: &Followed) -> Result<Layout, EngineError> {
     let table = &followed.projection.source.name;
-    let uniques = unique::read(conn, table, &shape(conn, table)?)?;
+    let shape = shape(conn, table)?;
+    let carried = followed.projection.columns.iter().map(|column| &column.source);
+    let known: Vec<_> = carried.chain(&followed.skipped).collect();
+    let new = shape.stored.iter().find(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)));
+    if let Some(column) = new {
+        let message = format!("column {} was added since the plan was made", quote(column));
+        return Err(EngineError::new(Cause::Stale, OPEN, message)
+            .on(&followed.projection.source)
+            .hint("plan again"));
+    }
+    let uniques = unique::read(conn, table, &shape)?;
     Ok(Layout::new(followed, &uniques.keys))
 }
 

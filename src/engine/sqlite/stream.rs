@@ -289,7 +289,7 @@ impl ChangeStream for Reading {
             let changes = self.step(bytes.saturating_sub(into.len()).max(1)).await?;
             if !changes.is_empty() {
                 self.pause = PAUSE_MIN;
-                into.append(&changes);
+                into.extend(changes.records());
                 return Ok(());
             }
             tokio::time::sleep(self.pause).await;

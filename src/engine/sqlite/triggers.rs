@@ -34,9 +34,9 @@ pub(super) const CAPTURES: &str = "towpath_capture";
 /// Columns that SQLite takes in a table (`SQLITE_MAX_COLUMN`), less those before `c0`.
 const SLOTS_MAX: usize = 2000 - 3;
 
-/// True for names of what a capture adds to a file.
+/// True for names of what a capture or a fence adds to a file.
 pub(super) fn ours(lower: &str) -> bool {
-    lower.starts_with(PREFIX) || lower == CAPTURES
+    lower.starts_with(PREFIX) || lower == CAPTURES || lower.starts_with("towpath_fence_")
 }
 
 /// The change table of a plan.

@@ -82,7 +82,7 @@ async fn read_to(
         let mut piece = Changes::default();
         let next = tokio::time::timeout(Duration::from_secs(20), stream.next(&mut piece, bytes)).await;
         next.expect("the log says nothing any more")?;
-        all.append(&piece);
+        all.extend(piece.records());
         let ended = all.records().any(|record| match record {
             Record::Commit { position, .. } | Record::Reached { position } => {
                 capture.reached(&Position(position.into()), goal)
@@ -728,6 +728,11 @@ async fn f_17_a_capture_is_opened_in_place_of_what_was_left_and_old_positions_ar
     let other = CaptureSpec { plan: "PLAN", ..at.spec() };
     let error = at.capture().open(&other, WAIT).await.err().expect("the same name to SQLite");
     assert_eq!(error.cause, Cause::Stale, "{error}");
+    let mut unplanned = keyed();
+    unplanned.projection.columns.pop();
+    let late = CaptureSpec { plan: "late", tables: &[unplanned] };
+    let error = at.capture().open(&late, WAIT).await.err().expect("a column that the plan does not know");
+    assert!(error.cause == Cause::Stale && error.to_string().contains("column \"v\""), "{error}");
     // Another plan's capture stands beside it.
     let other = CaptureSpec { plan: "plan_0", ..at.spec() };
     at.capture().open(&other, WAIT).await.expect("opened");
