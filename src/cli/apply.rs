@@ -18,7 +18,7 @@ use crate::engine::Source;
 use crate::graph::{Graph, Phase, digest};
 use crate::plan::Plan;
 use crate::runtime::planning::SourceEnd;
-use crate::runtime::{Planned, Report, RunOptions, Stop, execute, stream};
+use crate::runtime::{Planned, Report, RunOptions, Stop, cutover, execute, stream};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
 const ATTEMPTS: u32 = 8;
@@ -38,6 +38,7 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     }
     let made = make(args, face).await?;
     let graph = &made.planned.graph;
+    cutover::refuse_decided(&made.planned.progress, &graph.name)?;
     let goal = digest::goal(graph);
     let approved = saved.is_some() || args.expect.is_some();
     match saved {
@@ -128,6 +129,7 @@ fn options(args: &ApplyArgs, plan: &Plan, goal: String) -> RunOptions {
         fail_fast: args.fail_fast,
         attempts: ATTEMPTS,
         follow: stream::follow_options(plan, ATTEMPTS),
+        keep_log: plan.cdc.keep_log,
     }
 }
 

@@ -84,10 +84,18 @@ pub enum Command {
     Graph(GraphArgs),
     /// Execute a plan, or continue it
     Apply(ApplyArgs),
+    /// Keep applying the source's changes
+    Follow(FollowArgs),
     /// Compare the rows of source and target
     Verify(VerifyArgs),
-    /// Show what the target remembers of a plan
+    /// Show how far a plan is
     Status(StatusArgs),
+    /// Remove what a plan made to work with: the capture and its state
+    Clean(CleanArgs),
+    /// Hand over to the target: drain, sequences, comparison, source closed
+    Cutover(CutoverArgs),
+    /// Print the statements that give a role what it needs
+    Grants(GrantsArgs),
     /// Explain a hazard, an error or an exit code
     Explain(ExplainArgs),
     /// Print the grammar of the plan file (JSON Schema)
@@ -341,6 +349,9 @@ pub struct ApplyArgs {
     /// How long to wait for another run of the same plan
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub lock_timeout: std::time::Duration,
+    /// Copy all followed tables again, where the source no longer keeps the changes since their copy
+    #[arg(long)]
+    pub recopy: bool,
     /// Rows per second at most
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
@@ -372,6 +383,109 @@ pub enum ProgressFormat {
     Plain,
     Json,
     None,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    towpath follow\n  \
+    towpath follow --until-lag 5s\n  \
+    towpath follow --for 10m --progress json\n\n\
+    A service: it goes on after a server was away, until a first Ctrl-C or SIGTERM ends it at a\n\
+    whole transaction. `towpath apply` comes before it.")]
+pub struct FollowArgs {
+    /// End as soon as the target is no more than this behind
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub until_lag: Option<std::time::Duration>,
+    /// End after this time at the latest
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub time: Option<std::time::Duration>,
+    /// How long to wait for another run of the same plan
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub lock_timeout: std::time::Duration,
+    /// How progress is shown on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub progress: ProgressFormat,
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    towpath cutover --dry-run\n  \
+    towpath cutover --expect 7f3a91c2e0b8\n\n\
+    Catches up, keeps the writers out (cutover.fence), drains what they wrote last, sets the sequences,\n\
+    compares both ends, and only then closes the source for good. A gate that fails lets the writers in\n\
+    again; until the end nothing is decided, and after a crash the same command begins anew.")]
+pub struct CutoverArgs {
+    /// Cut over only a plan with this digest (at least 8 hexadecimal digits)
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub expect: Option<String>,
+    /// Longest lag at which the writers are kept out; wins over the plan file
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub max_lag: Option<std::time::Duration>,
+    /// Catch up and say how it would go; keep nobody out, decide nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait for another run of the same plan
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub lock_timeout: std::time::Duration,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How progress is shown on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub progress: ProgressFormat,
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    towpath clean --dry-run\n  \
+    towpath clean\n\n\
+    It removes what keeps the source's log (slot and publication, or triggers and change table)\n\
+    and what the target remembers of the plan, never a row of either. Where nothing is left it\n\
+    finds nothing.")]
+pub struct CleanArgs {
+    /// Say what is there, remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave what the target remembers of the plan
+    #[arg(long)]
+    pub keep_state: bool,
+    /// Not built yet: tables that the plan made stay
+    #[arg(long, hide = true)]
+    pub target_tables: bool,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Plainness,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    towpath grants\n  \
+    towpath grants --phase load --role mover\n\n\
+    Prints SQL for an administrator of either end; runs nothing.")]
+pub struct GrantsArgs {
+    /// What the role is to do; without it, all of it that the plan needs
+    #[arg(long, value_name = "PHASE", value_delimiter = ',')]
+    pub phase: Vec<PhaseArg>,
+    /// The role; without it, that of each end's URL
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Plainness,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum PhaseArg {
+    /// Plan, apply and verify
+    Load,
+    /// Keep and apply changes
+    Follow,
+    /// Hand over
+    Cutover,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -414,6 +528,9 @@ pub struct StatusArgs {
     /// Exit with 2 unless the last run finished everything
     #[arg(long)]
     pub exit_code: bool,
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, ClapArgs)]

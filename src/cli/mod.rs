@@ -5,6 +5,8 @@ pub mod args;
 pub mod bars;
 pub mod begin;
 pub mod card;
+pub mod clean;
+pub mod cutover;
 pub mod demo;
 pub mod diff;
 pub mod dot;
@@ -13,6 +15,9 @@ pub mod escape;
 pub mod exit;
 pub mod explain;
 pub mod failure;
+pub mod flow;
+pub mod follow;
+pub mod grants;
 pub mod graph;
 pub mod init;
 pub mod inspect;
@@ -41,6 +46,7 @@ pub mod signals;
 pub mod source_text;
 pub mod sql;
 pub mod status;
+pub mod stream_status;
 pub mod tally;
 pub mod text;
 pub mod validate;
@@ -127,6 +133,10 @@ async fn dispatch(command: &Command, face: &Face) -> Result<u8, Failure> {
         Command::Show(args) => show::run(args, face),
         Command::Graph(args) => graph::run(args, face).await,
         Command::Apply(args) => apply::run(args, face).await,
+        Command::Follow(args) => follow::run(args, face).await,
+        Command::Clean(args) => clean::run(args, face).await,
+        Command::Cutover(args) => cutover::run(args, face).await,
+        Command::Grants(args) => grants::run(args, face).await,
         Command::Verify(args) => verify::run(args, face).await,
         Command::Status(args) => status::run(args, face).await,
         Command::Explain(args) => explain::run(args.code.as_deref(), face),

@@ -205,6 +205,17 @@ impl View for JsonView {
             "rows_per_second": rows_per_second.round(),
             "bytes_per_second": bytes_per_second.round(),
             "seconds_left": tally.seconds_left(at).map(f64::round),
+            "stream": tally.flow.as_ref().map(|flow| json!({
+                "tables": flow.tables,
+                "lag_bytes": flow.lag_bytes,
+                "lag_seconds": flow.lag.map(|lag| lag.as_secs_f64()),
+                "transactions": flow.transactions,
+                "rows": flow.rows,
+                "rows_per_second": flow.rate(at).round(),
+                "buffered_bytes": flow.buffered_bytes,
+                "spilled_bytes": flow.spilled_bytes,
+                "paused": flow.paused,
+            })),
         }));
     }
 
@@ -213,6 +224,15 @@ impl View for JsonView {
 
 /// The whole run in one line.
 pub fn sums(tally: &Tally, at: Duration) -> String {
+    let stopping = if tally.stopping { ", stopping" } else { "" };
+    match &tally.flow {
+        Some(flow) if tally.done >= tally.steps => format!("following: {}{stopping}", flow.line(at)),
+        Some(flow) => format!("{}; changes: {}{stopping}", steps(tally, at), flow.line(at)),
+        None => format!("{}{stopping}", steps(tally, at)),
+    }
+}
+
+fn steps(tally: &Tally, at: Duration) -> String {
     let mut text = format!("{} of {} steps", tally.done, tally.steps);
     if tally.rows_total > 0 {
         text.push_str(&format!(", {} of {} rows", short(tally.rows), short(tally.rows_total)));
@@ -226,9 +246,6 @@ pub fn sums(tally: &Tally, at: Duration) -> String {
     }
     if let Some(left) = tally.seconds_left(at) {
         text.push_str(&format!(", {} left", seconds(left)));
-    }
-    if tally.stopping {
-        text.push_str(", stopping");
     }
     text
 }
@@ -256,10 +273,18 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
         Event::StreamOpened { position, tables } if verbose > 0 => {
             Some(format!("changes of {} are read from {position} on", count(*tables, "table")))
         }
+        Event::LogKept { bytes: kept, limit } => Some(format!(
+            "the source keeps {} of log for this plan; at {} (cdc.keep_log) it is given up",
+            bytes(*kept),
+            bytes(*limit)
+        )),
         Event::ReadingPaused { why } => Some(format!("reading from the source is paused: {}", line(why))),
         Event::ReadingResumed { millis: after } => {
             Some(format!("reading from the source goes on after {}", millis(*after)))
         }
+        Event::Fenced { by_us: true } => Some("the source's tables are closed for writes".into()),
+        Event::Fenced { by_us: false } => Some("from here on nobody may write to the source".into()),
+        Event::Unfenced => Some("writers may write to the source again".into()),
         Event::Stopping => {
             Some("stopping: what runs is finished, nothing new starts (again: abort at once)".into())
         }
@@ -334,8 +359,11 @@ fn json_of(event: &Event) -> Option<Value> {
             "lag_seconds": lag.map(|lag| lag.as_secs_f64()), "transactions": transactions, "rows": rows,
             "buffered_bytes": buffered_bytes, "spilled_bytes": spilled_bytes
         }),
+        Event::LogKept { bytes, limit } => json!({ "event": "log_kept", "bytes": bytes, "limit": limit }),
         Event::ReadingPaused { why } => json!({ "event": "reading_paused", "why": why }),
         Event::ReadingResumed { millis } => json!({ "event": "reading_resumed", "millis": millis }),
+        Event::Fenced { by_us } => json!({ "event": "fenced", "by_us": by_us }),
+        Event::Unfenced => json!({ "event": "unfenced" }),
         Event::SequenceSet { step, value } => {
             json!({ "event": "sequence_set", "step": step, "value": value })
         }

@@ -1,20 +1,24 @@
-//! `status`: what the target remembers of a plan: steps done, tables half copied, what is left,
-//! runs, the lock, the next command. Reads the target's own state and nothing else.
+//! `status`: how far a plan is: steps done, tables half copied, what is left, the stream, runs, the
+//! lock, the next command. Reads the target's own state, and asks the source about the stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::args::{Plainness, SavedArgs, StatusArgs};
-use super::ends;
+use super::ends::{self, Loaded};
 use super::escape::line;
 use super::failure::Failure;
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
-use super::{Face, exit};
+use super::stream_status::{self, StreamStatus};
+use super::{Face, exit, signals};
 use crate::catalog::Name;
 use crate::checkpoint::{PlannedStep, Progress, RunRecord};
-use crate::engine::LockHolder;
+use crate::diff::id;
+use crate::engine::{LockHolder, Target};
+use crate::runtime::Stop;
 
 /// Runs listed, newest first.
 const RUNS_MAX: usize = 5;
@@ -27,22 +31,62 @@ struct Status {
     progress: Progress,
     holder: Option<LockHolder>,
     others: Vec<String>,
+    stream: Option<StreamStatus>,
 }
+
+/// Time between two looks of `--watch`.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Takes what is on the terminal away.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
     let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
     let target = ends::open_target(&loaded, true).await?;
+    if args.watch {
+        return watch(args, face, &loaded, target.as_ref()).await;
+    }
+    let status = read(&loaded, target.as_ref()).await?;
+    show(args, face, &status);
+    let unfinished = args.exit_code && standing(&status) != Standing::Done;
+    Ok(if unfinished { exit::DIFFERENT } else { exit::DONE })
+}
+
+/// Shows it again and again, until a signal.
+async fn watch(args: &StatusArgs, face: &Face, loaded: &Loaded, target: &dyn Target) -> Result<u8, Failure> {
+    let stop = Stop::default();
+    let look = async {
+        loop {
+            show(args, face, &read(loaded, target).await?);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        ended = look => ended,
+        () = stop.wait() => Ok(exit::DONE),
+        never = signals::listen(&stop) => match never {},
+    }
+}
+
+async fn read(loaded: &Loaded, target: &dyn Target) -> Result<Status, Failure> {
     let name = loaded.plan.name.clone();
     let mut others = target.plans().await?;
     others.retain(|other| *other != name);
-    let status =
-        Status { progress: target.progress(&name).await?, holder: target.holder(&name).await?, others, name };
+    let progress = target.progress(&name).await?;
+    let stream = match progress.stream.clone() {
+        Some(stream) => Some(stream_status::read(loaded, stream).await),
+        None => None,
+    };
+    Ok(Status { progress, holder: target.holder(&name).await?, others, name, stream })
+}
+
+fn show(args: &StatusArgs, face: &Face, status: &Status) {
     match args.format {
-        Plainness::Text => face.screen.out(&render(&status, face.screen.look())),
-        Plainness::Json => face.screen.out(&super::json::pretty(&value(&status))),
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(status))),
+        Plainness::Text => {
+            let clear = if args.watch && face.screen.stdout_terminal { CLEAR } else { "" };
+            face.screen.out(&format!("{clear}{}", render(status, face.screen.look())));
+        }
     }
-    let unfinished = args.exit_code && standing(&status) != Standing::Done;
-    Ok(if unfinished { exit::DIFFERENT } else { exit::DONE })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +136,15 @@ fn words(standing: Standing) -> (&'static str, Tone) {
     }
 }
 
-fn next(standing: Standing) -> &'static str {
-    match standing {
+fn next(status: &Status) -> &'static str {
+    let synced = status.progress.step(id::SYNCED).is_some();
+    match standing(status) {
         Standing::New => "towpath plan",
         Standing::Running => "towpath status",
+        _ if status.stream.as_ref().is_some_and(StreamStatus::is_gone) => "towpath apply --recopy",
+        _ if status.stream.is_some() && synced => "towpath follow",
+        _ if status.stream.is_some() => "towpath apply",
+
         Standing::Done => "towpath verify",
         Standing::Partial | Standing::Failed | Standing::Broken => "towpath apply",
     }
@@ -121,6 +170,9 @@ fn render(status: &Status, look: Look) -> String {
     let standing = standing(status);
     let (word, tone) = words(standing);
     page.line(Line::new().add(Tone::Strong, line(&status.name)).text(": ").add(tone, word));
+    if status.stream.is_some() {
+        page.say(&format!("  phase   {}", phase(status)));
+    }
     if let Some(holder) = &status.holder {
         page.say(&format!("  lock    held by {} since {}", line(&holder.by), line(&holder.since)));
     }
@@ -132,6 +184,9 @@ fn render(status: &Status, look: Look) -> String {
         page.say(&format!("  half    {table}: {chunks} of {of} chunks, {} rows", exact(rows)));
     }
     left(&mut page, &status.progress);
+    if let Some(stream) = &status.stream {
+        stream.render(&mut page, jiff::Timestamp::now());
+    }
     runs(&mut page, &status.progress);
     if let Some(goal) = &status.progress.digest {
         page.say(&format!("  goal    {}", super::text::short_digest(goal)));
@@ -140,7 +195,7 @@ fn render(status: &Status, look: Look) -> String {
         let names: Vec<String> = status.others.iter().map(|name| line(name)).collect();
         page.say(&format!("  other   plans here: {}", names.join(", ")));
     }
-    page.line(Line::new().text("  next    ").add(Tone::Strong, next(standing)));
+    page.line(Line::new().text("  next    ").add(Tone::Strong, next(status)));
     page.finish()
 }
 
@@ -171,6 +226,10 @@ fn left(page: &mut Page, progress: &Progress) {
     if left.len() > LEFT_MAX {
         page.say(&format!("          and {} more", left.len() - LEFT_MAX));
     }
+}
+
+fn phase(status: &Status) -> &'static str {
+    stream_status::phase(|step| status.progress.step(step).is_some())
 }
 
 fn runs(page: &mut Page, progress: &Progress) {
@@ -206,7 +265,9 @@ fn value(status: &Status) -> Value {
         "left": status.progress.left(),
         "runs": status.progress.runs,
         "other_plans": status.others,
-        "next": next(standing),
+        "phase": status.stream.as_ref().map(|_| phase(status)),
+        "stream": status.stream.as_ref().map(|stream| stream.value(jiff::Timestamp::now())),
+        "next": next(status),
     })
 }
 
@@ -263,7 +324,7 @@ mod tests {
                 .map(|(step, phase)| PlannedStep { step: (*step).into(), phase: (*phase).into() })
                 .collect(),
         };
-        Status { name: "shop".into(), progress, holder: None, others: Vec::new() }
+        Status { name: "shop".into(), progress, holder: None, others: Vec::new(), stream: None }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::flow::Flow;
 use super::review::Done;
 use crate::graph::{Action, Graph};
 use crate::runtime::Event;
@@ -23,6 +24,8 @@ pub struct Tally {
     pub rows: u64,
     pub bytes: u64,
     pub stopping: bool,
+    /// The stream, once it has begun.
+    pub flow: Option<Flow>,
     /// Steps at work, by id.
     pub running: BTreeMap<String, Running>,
     /// Rows expected of each copy that is not finished.
@@ -80,12 +83,17 @@ impl Tally {
             }
             Event::Stopping => self.stopping = true,
             Event::Recopying { done: true, .. } => self.done = self.done.saturating_sub(1),
-            Event::StepSkipped { .. }
-            | Event::Recopying { .. }
-            | Event::StreamOpened { .. }
+            Event::StreamOpened { .. }
             | Event::Streamed { .. }
             | Event::ReadingPaused { .. }
-            | Event::ReadingResumed { .. }
+            | Event::ReadingResumed { .. } => {
+                self.flow.get_or_insert_default().take(event, at);
+            }
+            Event::StepSkipped { .. }
+            | Event::Recopying { .. }
+            | Event::LogKept { .. }
+            | Event::Fenced { .. }
+            | Event::Unfenced
             | Event::SequenceSet { .. }
             | Event::Verified { .. }
             | Event::Finished { .. } => {}

@@ -1,6 +1,9 @@
 //! `verify`: compares the rows of source and target, and says of each table what was found.
 //! Changes nothing. Keys of rows that differ are shown only to a person, or when asked for.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::args::{Plainness, ProbeArg, SavedArgs, VerifyArg, VerifyArgs};
@@ -11,16 +14,21 @@ use super::making::{self, Made};
 use super::number::{count, exact};
 use super::progress::Progress;
 use super::tally::Tally;
-use super::{Face, exit};
+use super::{Face, ends, exit, signals};
 use crate::catalog::{Name, Projection};
 use crate::diff::TableDiff;
-use crate::engine::{Source, Target};
+use crate::engine::{Cause, EngineError, Source, Target};
+use crate::graph::digest;
 use crate::plan::Verify;
 use crate::plan::pattern::Pattern;
+use crate::runtime::common::common_point;
 use crate::runtime::planning::{SourceEnd, TargetEnd};
-use crate::runtime::verify::Finding;
-use crate::runtime::{TableVerdict, VerifyLevel, verify};
+use crate::runtime::serve::Service;
+use crate::runtime::verify::{Finding, verify_in};
+use crate::runtime::{Stop, SystemClock, TableVerdict, VerifyLevel, cutover, stream, verify};
 
+/// Attempts at work that fails in a way that may pass.
+const ATTEMPTS: u32 = 5;
 /// Keys listed of one table.
 const KEYS_MAX: usize = 20;
 /// Characters of one key.
@@ -49,8 +57,12 @@ pub async fn verify_made(made: &Made, args: &VerifyArgs, face: &Face) -> Result<
     let tables = &made.planned.diff.tables;
     let groups = chosen(tables, args)?;
     let progress = Progress::start(args.progress, &face.screen, Tally::default());
-    let ends = (source.as_ref(), target.as_ref());
-    let result = verify_groups(groups, ends, made, &progress).await;
+    let cut_over = cutover::is_decided(&made.planned.progress);
+    let streams = !cut_over && made.planned.graph.stream.is_some() && made.planned.progress.stream.is_some();
+    let result = match streams {
+        false => verify_groups(groups, (source.as_ref(), target.as_ref()), made, &progress).await,
+        true => verify_at_one_point(groups, source.as_ref(), made, &progress).await,
+    };
     progress.finish();
     let mut verdicts = result?;
     verdicts.sort_by(|a, b| a.target.cmp(&b.target));
@@ -70,6 +82,54 @@ async fn verify_groups(
         verdicts.extend(verify(&projections, source, target, same, level, KEYS_MAX, progress).await?);
     }
     Ok(verdicts)
+}
+
+/// Where the source goes on: both ends as of one commit.
+async fn verify_at_one_point(
+    groups: Vec<(VerifyLevel, Vec<Projection>)>,
+    source: &dyn Source,
+    made: &Made,
+    progress: &Progress,
+) -> Result<Vec<TableVerdict>, Failure> {
+    let target = ends::open_target(&made.loaded, false).await?;
+    let graph = &made.planned.graph;
+    let stop = Stop::default();
+    let service = Service {
+        graph,
+        source,
+        target: target.as_ref(),
+        follow: &stream::follow_options(&made.loaded.plan, ATTEMPTS),
+        digest: &digest::goal(graph),
+        lock_wait: Duration::ZERO,
+        keep_log: None,
+        reporter: progress,
+        stop: &stop,
+        clock: Arc::new(SystemClock),
+    };
+    let point = tokio::select! {
+        point = common_point(&service) => point.map_err(held)?,
+        never = signals::listen(&stop) => match never {},
+    };
+    let same = graph.source.engine == graph.target.engine;
+    let snapshots = (point.source.as_ref(), point.target.as_ref());
+    let mut verdicts = Vec::new();
+    for (level, projections) in groups {
+        verdicts.extend(verify_in(&projections, snapshots, same, level, KEYS_MAX, progress).await?);
+    }
+    // They were only read from: failing to let go of them changes no verdict.
+    let _ = point.source.close().await;
+    let _ = point.target.close().await;
+    Ok(verdicts)
+}
+
+/// Who follows elsewhere moves the target on.
+fn held(error: EngineError) -> Failure {
+    let locked = error.cause == Cause::Locked;
+    let failure = Failure::from(error);
+    match locked {
+        true => failure.help("stop the follow that runs, verify, then follow again"),
+        false => failure,
+    }
 }
 
 /// Projections by the level they are compared at.

@@ -21,7 +21,7 @@ pub use sqlite::create_from_sql;
 pub use target::{Applied, Build, Load, Loaded, Lock, LockHolder, Session, Target};
 pub use url::{Url, UrlError};
 
-use crate::catalog::Dialect;
+use crate::catalog::{Dialect, Name};
 
 /// All engines there are.
 pub static ENGINES: &[&dyn Engine] = &[&postgres::Postgres, &sqlite::Sqlite];
@@ -57,6 +57,24 @@ pub fn engine(url: &Url) -> Result<&'static dyn Engine, UrlError> {
 /// The engine of that name.
 pub fn engine_named(name: &str) -> Option<&'static dyn Engine> {
     ENGINES.iter().find(|engine| engine.name() == name).copied()
+}
+
+/// What a role is to do at one end.
+#[derive(Clone, Copy, Debug)]
+pub struct Duties<'a> {
+    /// None: the role of the session.
+    pub role: Option<&'a str>,
+    /// Plan, apply and verify.
+    pub load: bool,
+    /// Keep and apply changes.
+    pub follow: bool,
+    /// Hand over.
+    pub cutover: bool,
+    /// Source: what is read. Target: what is written and there already.
+    pub tables: &'a [Name],
+    pub sequences: &'a [Name],
+    /// Target: schemas that are there and get new objects.
+    pub schemas: &'a [String],
 }
 
 /// Everything an engine may grow to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Capture, EngineError, Fence};
+use super::{Capture, Duties, EngineError, Fence};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
 use crate::change::Position;
 
@@ -29,6 +29,10 @@ pub trait Source: Send + Sync {
     async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError>;
     /// Takes a fence away that was sealed; says what was removed.
     async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError>;
+    /// The statements that give a role what it needs to read; none where the engine has no roles.
+    async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
     /// The change log, where the engine has one that Towpath follows.
     fn capture(&self) -> Option<&dyn Capture> {
         None

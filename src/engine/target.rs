@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::source::SequenceValue;
-use super::{BatchStream, Cause, EngineError, Snapshot};
+use super::{BatchStream, Cause, Duties, EngineError, Snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::{Checkpoint, Goal, Progress};
@@ -28,6 +28,10 @@ pub trait Target: Send + Sync {
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError>;
     /// A snapshot for verification: the same answers as the source's.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
+    /// The statements that give a role what it needs to write; none where the engine has no roles.
+    async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The right to write for one plan. Released when dropped or closed.
@@ -41,6 +45,9 @@ pub trait Lock: Send + Sync {
     /// Records the outcome of the run (`done`, `partial`, `failed`), makes everything before it
     /// durable, and lets go.
     async fn close(self: Box<Self>, outcome: &str) -> Result<(), EngineError>;
+    /// Removes everything that the target remembers of the plan, and the state tables where no
+    /// other plan is left; then lets go. Says what was removed.
+    async fn forget(self: Box<Self>) -> Result<Vec<String>, EngineError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

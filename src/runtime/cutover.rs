@@ -115,10 +115,7 @@ pub fn refuse_decided(progress: &Progress, plan: &str) -> Result<(), EngineError
 }
 
 /// Cuts over, or says why not. Errors of an end are errors; a gate that is closed is a report.
-pub async fn cut_over(
-    service: &Service<'_>,
-    options: &CutoverOptions,
-) -> Result<CutoverReport, EngineError> {
+pub async fn cut_over(service: &Service<'_>, options: &CutoverOptions) -> Result<CutoverReport, EngineError> {
     let capture = capture_of(service.source)?;
     let progress = service.target.progress(&service.graph.name).await?;
     if progress.step(DONE).is_some() {
@@ -234,9 +231,11 @@ impl Run<'_> {
         let report = follow_locked(self.service, self.lock, &Goal::Past(head)).await?;
         match report.ended {
             Ended::Goal => Ok(report),
-            Ended::Stopped => {
-                Err(gate(None, "it was asked to stop; everything is as it was", "cut over again when you like"))
-            }
+            Ended::Stopped => Err(gate(
+                None,
+                "it was asked to stop; everything is as it was",
+                "cut over again when you like",
+            )),
         }
     }
 
@@ -262,7 +261,8 @@ impl Run<'_> {
         let mut session = self.lock.session().await?;
         for aim in aims {
             let value = values.iter().find(|value| value.name == aim.source).ok_or_else(|| {
-                EngineError::new(Cause::Stale, "read the sequence", "it is no longer on the source").on(&aim.source)
+                EngineError::new(Cause::Stale, "read the sequence", "it is no longer on the source")
+                    .on(&aim.source)
             })?;
             crash_point("cut::seq");
             session.begin().await?;

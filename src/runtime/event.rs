@@ -96,6 +96,11 @@ pub enum Event {
         /// Those that were touched.
         tables: Vec<TableFlow>,
     },
+    /// The source keeps this much of its log, and may keep so much.
+    LogKept {
+        bytes: u64,
+        limit: u64,
+    },
     /// No room for changes is left: nothing is read from the source until there is some. The
     /// connection is kept.
     ReadingPaused {

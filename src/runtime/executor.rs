@@ -74,6 +74,8 @@ pub struct RunOptions {
     pub attempts: u32,
     /// How changes are followed, where the graph follows any.
     pub follow: FollowOptions,
+    /// Bytes of log that the source may keep before the capture is given up.
+    pub keep_log: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +191,7 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
         tokio::select! {
             biased;
             error = run.beat(lock.as_ref()) => run.lose_lock(error),
+            error = run.watch_log() => run.fail_run(error),
             () = run.rounds() => {}
         }
         run.flush_gauges();
@@ -209,7 +212,7 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
 }
 
 /// The goal as the target is to remember it.
-fn goal_of(graph: &Graph, digest: &str) -> Goal {
+pub(super) fn goal_of(graph: &Graph, digest: &str) -> Goal {
     let planned = |step: &Step| PlannedStep { step: step.id.clone(), phase: step.phase.word().to_string() };
     Goal { digest: digest.to_string(), steps: graph.steps.iter().map(planned).collect() }
 }

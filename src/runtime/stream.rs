@@ -10,6 +10,7 @@ use super::follow::{self, Ended, FollowOptions, FollowReport, Following, Goal, f
 use super::perform::{Act, millis_since};
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
+use super::serve::watch_log;
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::change::{Followed, Position};
@@ -162,6 +163,15 @@ impl<'a> Run<'a> {
     pub(super) fn is_followed(&self, table: &Name) -> bool {
         self.stream()
             .is_some_and(|stream| stream.tables.iter().any(|followed| followed.projection.target == *table))
+    }
+
+    /// Returns once the source keeps more log than it may.
+    pub(super) async fn watch_log(&self) -> EngineError {
+        let limit = self.stream().and(self.options.keep_log);
+        match capture_of(self.source) {
+            Ok(capture) => watch_log(capture, self.graph, limit, self.reporter, self.clock.as_ref()).await,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// What has to hold before a round of a plan that follows changes.

@@ -62,13 +62,30 @@ pub async fn verify(
     reporter: &dyn Reporter,
 ) -> Result<Vec<TableVerdict>, EngineError> {
     let (source, target) = try_join(source.snapshot(), target.snapshot()).await?;
+    let ends = (source.as_ref(), target.as_ref());
+    let verdicts = verify_in(projections, ends, same_engine, level, keys_max, reporter).await;
+    // They were only read from: failing to let go of them changes no verdict.
+    let _ = source.close().await;
+    let _ = target.close().await;
+    verdicts
+}
+
+/// As [`verify`], in snapshots of source and target that the caller holds.
+pub async fn verify_in(
+    projections: &[Projection],
+    (source, target): (&dyn Snapshot, &dyn Snapshot),
+    same_engine: bool,
+    level: VerifyLevel,
+    keys_max: usize,
+    reporter: &dyn Reporter,
+) -> Result<Vec<TableVerdict>, EngineError> {
     let comparing = projections.iter().map(|projection| {
         let table = Comparison {
             projection: Projection { form: Form::Rows, ..projection.clone() },
             native: projection,
             mirror: mirrored(projection),
-            source: source.as_ref(),
-            target: target.as_ref(),
+            source,
+            target,
             same_engine,
             keys_max,
         };
@@ -76,9 +93,6 @@ pub async fn verify(
     });
     let verdicts: Vec<Result<TableVerdict, EngineError>> =
         futures_util::stream::iter(comparing).buffered(TABLES).collect().await;
-    // They were only read from: failing to let go of them changes no verdict.
-    let _ = source.close().await;
-    let _ = target.close().await;
     verdicts.into_iter().collect()
 }
 

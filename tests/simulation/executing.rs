@@ -70,6 +70,7 @@ fn options(random: &mut Random) -> RunOptions {
         fail_fast: random.once_in(4),
         attempts: 3,
         follow: Default::default(),
+        keep_log: None,
     }
 }
 

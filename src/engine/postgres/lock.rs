@@ -263,4 +263,27 @@ impl Lock for PgLock {
         };
         watch.over_sqlx(pid, closing).await
     }
+
+    async fn forget(self: Box<Self>) -> Result<Vec<String>, EngineError> {
+        let fail = |error| from_sqlx("remove the state of plan", error).on(&self.plan);
+        let mut connection = self.connection.into_inner();
+        let mut removed = vec![format!("state of plan {}", self.plan)];
+        let mut transaction = connection.begin().await.map_err(fail)?;
+        transaction.execute("SET LOCAL synchronous_commit = on").await.map_err(fail)?;
+        let guard = sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1)").bind(key("\u{0}state tables"));
+        guard.execute(&mut *transaction).await.map_err(fail)?;
+        let own = sqlx::query("DELETE FROM towpath.lock WHERE plan = $1 AND epoch = $2");
+        let own = own.bind(&self.plan).bind(self.epoch).execute(&mut *transaction).await.map_err(fail)?;
+        if own.rows_affected() != 1 {
+            let why = "another run has taken this plan over";
+            return Err(EngineError::new(Cause::Locked, "remove the state of plan", why).on(&self.plan));
+        }
+        if marks::forget(&mut transaction, &self.plan).await? {
+            removed.push("schema towpath".to_string());
+        }
+        transaction.commit().await.map_err(fail)?;
+        // The lock goes with its session.
+        connection.close().await.map_err(fail)?;
+        Ok(removed)
+    }
 }

@@ -19,6 +19,7 @@ mod fence;
 mod followed;
 mod form;
 mod frames;
+mod grants;
 mod input;
 pub mod inspect;
 mod keys;
@@ -65,7 +66,9 @@ use self::select::Side;
 use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
-use super::{Capture, Cause, Engine, EngineError, Fence, Limits, Snapshot, Source, Target, Url, UrlError};
+use super::{
+    Capture, Cause, Duties, Engine, EngineError, Fence, Limits, Snapshot, Source, Target, Url, UrlError,
+};
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
 use crate::checkpoint::{Goal, Progress};
 
@@ -193,6 +196,10 @@ impl Source for End {
         fence::remove(&self.link, tables).await
     }
 
+    async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        ask!(self, connection => grants::source(&mut connection, duties))
+    }
+
     fn capture(&self) -> Option<&dyn Capture> {
         Some(self)
     }
@@ -233,5 +240,9 @@ impl Target for End {
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
         Ok(Box::new(PgSnapshot::open(self.link.clone(), Side::Target, &self.limits).await?))
+    }
+
+    async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
+        ask!(self, connection => grants::target(&mut connection, duties))
     }
 }

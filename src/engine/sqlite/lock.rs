@@ -219,4 +219,26 @@ impl Lock for Held {
         // Each commit was synced before; the connection closes before the lock file goes.
         self.worker.call(LOCK, write).await.map_err(|error| error.on(&self.database))
     }
+
+    async fn forget(self: Box<Self>) -> Result<Vec<String>, EngineError> {
+        let (plan, epoch) = (self.run.plan.clone(), self.epoch);
+        let remove = move |conn: &mut rusqlite::Connection| {
+            let fail = |error| classify("remove the state of the plan in", error);
+            conn.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
+            let removed = match marks::epoch(conn, &plan) {
+                Ok(Some(now)) if now == epoch => marks::forget_plan(conn, &plan),
+                Ok(_) => Err(EngineError::new(Cause::Locked, LOCK, "another run has taken over this plan")),
+                Err(error) => Err(error),
+            };
+            let end = if removed.is_ok() { "COMMIT" } else { "ROLLBACK" };
+            conn.execute_batch(end).map_err(fail)?;
+            removed
+        };
+        let whole = self.worker.call(LOCK, remove).await.map_err(|error| error.on(&self.database))?;
+        let mut removed = vec![format!("state of plan {}", self.run.plan)];
+        if whole {
+            removed.push(format!("tables {}", marks::TABLES.join(", ")));
+        }
+        Ok(removed)
+    }
 }

@@ -125,6 +125,25 @@ pub(super) fn epoch(conn: &Connection, plan: &str) -> Result<Option<i64>, Engine
         .map_err(|error| classify(READ, error))
 }
 
+/// Removes all rows of a plan in the open transaction; where it was the last one, the tables too.
+/// True where they are gone.
+pub(super) fn forget_plan(conn: &Connection, plan: &str) -> Result<bool, EngineError> {
+    let fail = |error| classify("remove the state of the plan in", error);
+    let of_plans = TABLES.iter().filter(|table| **table != "towpath_format");
+    for table in of_plans {
+        conn.execute(&format!("DELETE FROM main.{table} WHERE plan = ?1"), [plan]).map_err(fail)?;
+    }
+    let others: bool = conn
+        .query_row("SELECT EXISTS (SELECT 1 FROM main.towpath_run)", [], |row| row.get(0))
+        .map_err(fail)?;
+    if !others {
+        for table in TABLES {
+            conn.execute_batch(&format!("DROP TABLE main.{table}")).map_err(fail)?;
+        }
+    }
+    Ok(!others)
+}
+
 /// Writes one mark in the open transaction. What is marked already was done twice, and fails.
 pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<(), EngineError> {
     let written = match mark {

@@ -1,0 +1,134 @@
+//! `clean`: removes what a plan made to work with: what keeps the source's log, and what the target
+//! remembers. Never touches a row. The capture goes first: as long as something is left on the
+//! source, the target knows of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::args::{CleanArgs, Plainness, SavedArgs};
+use super::ends::{self, Loaded};
+use super::escape::line;
+use super::failure::Failure;
+use super::look::{Line, Page, Tone};
+use super::number::{bytes, count};
+use super::{Face, exit};
+use crate::checkpoint::{Goal, Progress};
+use crate::engine::{Capture, Source, Standing, Target};
+
+/// What there is to remove.
+struct Found {
+    capture: Option<String>,
+    state: Option<Progress>,
+}
+
+pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
+    if args.target_tables {
+        return Err(Failure::usage("--target-tables is not built yet: tables that the plan made stay")
+            .code("E132")
+            .help("drop them by hand, if they are not wanted"));
+    }
+    let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
+    let name = &loaded.plan.name;
+    let source = ends::open_source(&loaded).await?;
+    let target = ends::open_target(&loaded, true).await?;
+    if let Some(holder) = target.holder(name).await? {
+        let text = format!("a run of {} is at work: {}", line(name), line(&holder.by));
+        return Err(Failure::new(exit::LOCKED, text).help("stop it, then clean").next("towpath status"));
+    }
+    let found = look(name, source.as_ref(), target.as_ref()).await?;
+    let removed = match args.dry_run {
+        true => would_go(name, &found, args.keep_state),
+        false => remove(args, &loaded, source.as_ref(), &found).await?,
+    };
+    match args.format {
+        Plainness::Text => face.screen.out(&render(&removed, args, face)),
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(name, &removed, args))),
+    }
+    Ok(exit::DONE)
+}
+
+async fn look(name: &str, source: &dyn Source, target: &dyn Target) -> Result<Found, Failure> {
+    let capture = match source.capture() {
+        Some(capture) => kept(capture, name).await?,
+        None => None,
+    };
+    let known = target.plans().await?.iter().any(|plan| plan == name);
+    let state = if known { Some(target.progress(name).await?) } else { None };
+    Ok(Found { capture, state })
+}
+
+async fn kept(capture: &dyn Capture, name: &str) -> Result<Option<String>, Failure> {
+    Ok(match capture.standing(name).await? {
+        Standing::Missing => None,
+        Standing::Kept { retained, .. } => Some(format!(
+            "the capture of {} on the source, which keeps {} of log",
+            line(name),
+            bytes(retained)
+        )),
+        Standing::Lost(why) => {
+            Some(format!("the capture of {} on the source, lost: {}", line(name), line(&why)))
+        }
+    })
+}
+
+fn remembered(name: &str, progress: &Progress) -> String {
+    let steps = count(progress.steps.len(), "step");
+    format!("the state of {} on the target: {steps}, {}", line(name), count(progress.runs.len(), "run"))
+}
+
+fn would_go(name: &str, found: &Found, keep_state: bool) -> Vec<String> {
+    let state = found.state.iter().filter(|_| !keep_state).map(|progress| remembered(name, progress));
+    found.capture.iter().cloned().chain(state).collect()
+}
+
+async fn remove(
+    args: &CleanArgs,
+    loaded: &Loaded,
+    source: &dyn Source,
+    found: &Found,
+) -> Result<Vec<String>, Failure> {
+    let name = &loaded.plan.name;
+    // The lock is in the state: where there is none, no run can be at work.
+    let lock = match &found.state {
+        Some(progress) => {
+            let target = ends::open_target(loaded, false).await?;
+            let digest = progress.digest.clone().unwrap_or_default();
+            let goal = Goal { digest, steps: progress.planned.clone() };
+            Some(target.lock(name, &goal, Duration::ZERO).await?)
+        }
+        None => None,
+    };
+    let mut removed = Vec::new();
+    if let Some(capture) = source.capture() {
+        removed.extend(capture.close(name).await?);
+    }
+    if let Some(lock) = lock {
+        match args.keep_state {
+            true => lock.close("partial").await?,
+            false => removed.extend(lock.forget().await?),
+        }
+    }
+    Ok(removed)
+}
+
+fn render(removed: &[String], args: &CleanArgs, face: &Face) -> String {
+    let mut page = Page::new(face.screen.look());
+    let verb = if args.dry_run { "would remove" } else { "removed" };
+    for object in removed {
+        page.line(Line::new().add(Tone::Leave, format!("  {verb}")).text(format!("  {}", line(object))));
+    }
+    if removed.is_empty() {
+        page.say("nothing is left to remove");
+    }
+    page.finish()
+}
+
+fn value(name: &str, removed: &[String], args: &CleanArgs) -> Value {
+    json!({
+        "format": "towpath.clean/1",
+        "name": name,
+        "dry_run": args.dry_run,
+        "removed": removed,
+    })
+}

@@ -1,0 +1,223 @@
+//! `cutover`: hands the work over to the target. Plans again to know what is followed, asks where
+//! nobody said yes, and lets the runtime do it. Decides nothing about data.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::args::{CutoverArgs, ProbeArg, SavedArgs};
+use super::escape::line;
+use super::failure::Failure;
+use super::look::{Line, Look, Page, Tone};
+use super::making::{self, Made};
+use super::number::{count, exact};
+use super::progress::Progress;
+use super::tally::Tally;
+use super::{Face, ends, exit, plan_file, signals};
+use crate::catalog::Projection;
+use crate::graph::digest;
+use crate::plan;
+use crate::runtime::cutover::{CheckedEnd, CutoverOptions, CutoverReport, Gate, cut_over};
+use crate::runtime::planning::SourceEnd;
+use crate::runtime::serve::{Service, stream_of};
+use crate::runtime::{Stop, SystemClock, VerifyLevel, stream};
+
+const ATTEMPTS: u32 = 5;
+
+pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
+    if !args.yes && !args.dry_run && args.expect.is_none() && !face.screen.can_ask() {
+        return Err(Failure::usage("cutover cannot ask here: no terminal")
+            .help("pass --yes, --expect DIGEST, or --dry-run to see how it would go"));
+    }
+    let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    let graph = &made.planned.graph;
+    stream_of(graph)?;
+    let goal = digest::goal(graph);
+    if let Some(expect) = &args.expect
+        && !plan_file::matches(&goal, expect)
+    {
+        return Err(plan_file::unexpected(expect, &goal));
+    }
+    let asks = !args.yes && !args.dry_run && args.expect.is_none();
+    if asks && !face.screen.confirm("Close the source and let the target take over?") {
+        face.screen.say("declined: nothing was done");
+        return Err(Failure::silent(exit::DECLINED));
+    }
+    let report = cut(&made, args, &goal, face).await?;
+    if args.json {
+        face.screen.out(&super::json::pretty(&value(&report, &graph.name)));
+    } else if !face.screen.quiet || report.refused.is_some() {
+        face.screen.err(&render(&report, args.dry_run, face.screen.message_look()));
+    }
+    Ok(exit_code(&report, args.dry_run))
+}
+
+async fn cut(made: &Made, args: &CutoverArgs, goal: &str, face: &Face) -> Result<CutoverReport, Failure> {
+    let SourceEnd::Live(source) = &made.ends.source else {
+        return Err(Failure::usage("a saved catalog has no changes to follow"));
+    };
+    let target = ends::open_target(&made.loaded, false).await?;
+    let graph = &made.planned.graph;
+    let options = options(made, args)?;
+    let progress = Progress::start(args.progress, &face.screen, Tally::new(graph, &made.done));
+    let stop = Stop::default();
+    let service = Service {
+        graph,
+        source: source.as_ref(),
+        target: target.as_ref(),
+        follow: &stream::follow_options(&made.loaded.plan, ATTEMPTS),
+        digest: goal,
+        lock_wait: args.lock_timeout,
+        keep_log: None,
+        reporter: &progress,
+        stop: &stop,
+        clock: Arc::new(SystemClock),
+    };
+    let report = tokio::select! {
+        report = cut_over(&service, &options) => report,
+        never = signals::listen(&stop) => match never {},
+    };
+    progress.finish();
+    Ok(report?)
+}
+
+/// What `cutover:` of the plan says, and what the command line says over it.
+fn options(made: &Made, args: &CutoverArgs) -> Result<CutoverOptions, Failure> {
+    let cutover = made.loaded.plan.cutover.clone().unwrap_or_default();
+    let fence = match &cutover.fence {
+        plan::Fence::None => false,
+        plan::Fence::Tables => true,
+        plan::Fence::Roles(_) => {
+            return Err(Failure::usage("cutover: { fence: { roles: ... } } is not built yet")
+                .code("E132")
+                .help("fence: tables closes the tables for everybody; or fence: none, and keep the writers out yourself"));
+        }
+    };
+    if cutover.sequences == plan::SequencesFrom::Max {
+        return Err(Failure::usage("cutover: { sequences: { from: max } } is not built yet")
+            .code("E132")
+            .help("from: source takes the sequences' own values, which are never smaller"));
+    }
+    let level = match cutover.verify {
+        plan::Verify::None => None,
+        plan::Verify::Count => Some(VerifyLevel::Count),
+        plan::Verify::Checksum => Some(VerifyLevel::Checksum),
+    };
+    let end = |which| match which {
+        plan::Which::Source => CheckedEnd::Source,
+        plan::Which::Target => CheckedEnd::Target,
+    };
+    Ok(CutoverOptions {
+        max_lag: args.max_lag.unwrap_or(cutover.max_lag),
+        budget: cutover.budget,
+        fence,
+        margin: cutover.margin,
+        verify: level.map(|level| (level, followed(made))).into_iter().collect(),
+        checks: cutover.checks.iter().map(|check| (end(check.db), check.sql.clone())).collect(),
+        dry_run: args.dry_run,
+    })
+}
+
+/// Only tables that are followed are equal at any moment.
+fn followed(made: &Made) -> Vec<Projection> {
+    let tables = made.planned.graph.stream.iter().flat_map(|stream| &stream.tables);
+    tables.map(|table| table.projection.clone()).collect()
+}
+
+fn exit_code(report: &CutoverReport, dry_run: bool) -> u8 {
+    match &report.refused {
+        None => exit::DONE,
+        Some(_) if dry_run => exit::DONE,
+        Some(Gate { code: Some("S606"), .. }) => exit::MISMATCH,
+        Some(Gate { code: Some(_), .. }) => exit::BLOCKED,
+        Some(Gate { code: None, .. }) => exit::PARTIAL,
+    }
+}
+
+fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
+    let mut page = Page::new(look);
+    if report.already {
+        page.say("Nothing to do: it was cut over already; the target is in use.");
+        return page.finish();
+    }
+    if let Some(gate) = &report.refused {
+        let code = gate.code.map(|code| format!("{code}: ")).unwrap_or_default();
+        let (tone, word) =
+            if dry_run && gate.code.is_none() { (Tone::Good, "Ready") } else { (Tone::Stop, "Not cut over") };
+        page.line(Line::new().add(tone, word).text(format!(": {code}{}.", line(&gate.why))));
+        page.say(&format!("  catching up took {:.2} s", report.lag.as_secs_f64()));
+        page.say(&format!("  nothing was decided, and writers may write; {}", line(&gate.hint)));
+        return page.finish();
+    }
+    let head = Line::new().add(Tone::Good, "Cut over");
+    page.line(head.text(format!(
+        ": the target has every change before {}; nobody could write for {:.2} s.",
+        line(&report.position.0),
+        report.outage.as_secs_f64()
+    )));
+    page.say(&format!("  drained    {} rows behind the fence", exact(report.drained)));
+    for (sequence, value) in &report.sequences {
+        page.say(&format!("  sequence   {} at {value}", line(&sequence.to_string())));
+    }
+    let rows: u64 = report.verdicts.iter().map(|verdict| verdict.target_rows).sum();
+    if !report.verdicts.is_empty() {
+        page.say(&format!(
+            "  compared   {}, {} rows, equal",
+            count(report.verdicts.len(), "table"),
+            exact(rows)
+        ));
+    }
+    for object in &report.removed {
+        page.say(&format!("  removed    {}", line(object)));
+    }
+    page.say("  next       let the applications write to the target");
+    page.finish()
+}
+
+fn value(report: &CutoverReport, name: &str) -> Value {
+    json!({
+        "format": "towpath.cutover/1",
+        "name": name,
+        "done": report.refused.is_none(),
+        "already": report.already,
+        "refused": report.refused.as_ref().map(|gate| json!({ "code": gate.code, "why": gate.why, "hint": gate.hint })),
+        "position": report.position,
+        "outage_seconds": report.outage.as_secs_f64(),
+        "lag_seconds": report.lag.as_secs_f64(),
+        "drained_rows": report.drained,
+        "sequences": report.sequences.iter().map(|(name, value)| json!({ "sequence": name.to_string(), "value": value })).collect::<Vec<_>>(),
+        "tables_equal": report.verdicts.iter().filter(|verdict| verdict.equal).count(),
+        "removed": report.removed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Position;
+
+    #[test]
+    fn f_70_a_gate_that_is_closed_says_why_and_that_nothing_was_decided() {
+        let gate =
+            Gate { code: Some("S604"), why: "still written to".into(), hint: "stop the writers".into() };
+        let report = CutoverReport { refused: Some(gate), ..CutoverReport::default() };
+        let text = render(&report, false, Look::default());
+        assert!(text.starts_with("Not cut over: S604: still written to.\n"), "{text}");
+        assert!(text.contains("writers may write; stop the writers"), "{text}");
+        assert_eq!(exit_code(&report, false), exit::BLOCKED);
+    }
+
+    #[test]
+    fn the_end_tells_the_outage_and_the_sequences() {
+        let report = CutoverReport {
+            position: Position("0/16B3748".into()),
+            outage: std::time::Duration::from_millis(1250),
+            sequences: vec![(crate::catalog::Name::new("app", "s"), 42)],
+            ..CutoverReport::default()
+        };
+        let text = render(&report, false, Look::default());
+        assert!(text.contains("before 0/16B3748; nobody could write for 1.25 s."), "{text}");
+        assert!(text.contains("sequence   app.s at 42"), "{text}");
+        assert_eq!(exit_code(&report, false), exit::DONE);
+    }
+}
