@@ -263,9 +263,12 @@ pub(super) fn span(conn: &Connection, plan: &str) -> Result<(i64, i64), EngineEr
     }
 }
 
-/// Bytes that the kept changes take, from a sample of the newest.
-pub(super) fn bytes(conn: &Connection, plan: &str, ledger: &Ledger) -> Result<u64, EngineError> {
-    let (first, newest) = span(conn, plan)?;
+/// Bytes of a change, on average of the newest; none before the first change.
+pub(super) fn change_bytes(
+    conn: &Connection,
+    plan: &str,
+    ledger: &Ledger,
+) -> Result<Option<u64>, EngineError> {
     let slots = ledger.layouts.iter().map(Layout::slots).max().unwrap_or(0);
     let size = |slot| {
         format!(
@@ -274,12 +277,12 @@ pub(super) fn bytes(conn: &Connection, plan: &str, ledger: &Ledger) -> Result<u6
     };
     let sum: String = (0..slots).map(size).collect();
     let sql = format!(
-        "SELECT avg(bytes) FROM (SELECT 10{sum} AS bytes FROM main.{} ORDER BY n DESC LIMIT 200)",
+        "SELECT avg(bytes) FROM (SELECT 10{sum} AS bytes FROM main.{} WHERE t >= 0 ORDER BY n DESC LIMIT 200)",
         quote(&triggers::table(plan))
     );
     let average: Option<f64> =
         conn.query_row(&sql, [], |row| row.get(0)).map_err(|error| classify(LOOK, error))?;
-    Ok((average.unwrap_or(0.0) * (newest - first) as f64) as u64)
+    Ok(average.map(|average| average as u64))
 }
 
 /// What the file is known by beside its name.

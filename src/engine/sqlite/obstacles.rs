@@ -18,20 +18,20 @@ use crate::engine::{EngineError, Obstacle};
 pub(super) fn find(
     conn: &Connection,
     file: &File,
+    writable: bool,
     tables: &[Followed],
 ) -> Result<Vec<Obstacle>, EngineError> {
-    let tx = conn.unchecked_transaction().map_err(|error| classify(LOOK, error))?;
-    let mut found = of_file(&tx, file)?;
+    let mut found = of_file(conn, file, writable)?;
     for table in tables {
-        of_table(&tx, table, &mut found)?;
+        of_table(conn, table, &mut found)?;
     }
     Ok(found)
 }
 
-fn of_file(conn: &Connection, file: &File) -> Result<Vec<Obstacle>, EngineError> {
+fn of_file(conn: &Connection, file: &File, writable: bool) -> Result<Vec<Obstacle>, EngineError> {
     let fail = |error| classify(LOOK, error);
     let mut found = Vec::new();
-    if conn.is_readonly("main").map_err(fail)? {
+    if !writable {
         found.push(Obstacle {
             code: "P802",
             at: file.to_string(),
