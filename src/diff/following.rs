@@ -226,7 +226,7 @@ pub(super) fn look(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) -> 
 
 fn followed(road: &Road<'_>, table: &TableDiff) -> Option<Followed> {
     let identity = table.identity.clone()?;
-    let projection = table.projection.clone();
+    let projection = table.projection.as_ref().clone();
     let carried: BTreeSet<&str> = projection.columns.iter().map(|map| map.source.as_str()).collect();
     let columns = road.table(&table.source).into_iter().flat_map(|source| &source.columns);
     let skipped = columns.filter(|column| !carried.contains(column.name.as_str()));

@@ -275,13 +275,17 @@ async fn stream(connection: &mut PgConnection, plan: &str) -> Result<Option<Stre
 pub async fn forget(connection: &mut PgConnection, plan: &str) -> Result<bool, EngineError> {
     const DOING: &str = "remove the state of plan";
     let fail = |error| from_sqlx(DOING, error).on(plan);
-    for sql in FORGET {
-        sqlx::query(*sql).bind(plan.to_string()).execute(&mut *connection).await.map_err(fail)?;
+    for table in TABLES {
+        let sql = safe(format!("DELETE FROM towpath.{} WHERE plan = $1", table.name));
+        sqlx::query(sql).bind(plan.to_string()).execute(&mut *connection).await.map_err(fail)?;
     }
     if !plans(connection).await?.is_empty() {
         return Ok(false);
     }
-    connection.execute(DROP_TABLES).await.map_err(fail)?;
+    for table in TABLES {
+        let sql = safe(format!("DROP TABLE towpath.{}", table.name));
+        connection.execute(sql).await.map_err(fail)?;
+    }
     let empty = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.refclassid = \
          'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid) \
          FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'towpath'";
@@ -292,17 +296,6 @@ pub async fn forget(connection: &mut PgConnection, plan: &str) -> Result<bool, E
     }
     Ok(empty)
 }
-
-const FORGET: &[&str] = &[
-    "DELETE FROM towpath.step WHERE plan = $1",
-    "DELETE FROM towpath.copy WHERE plan = $1",
-    "DELETE FROM towpath.stream_table WHERE plan = $1",
-    "DELETE FROM towpath.stream WHERE plan = $1",
-    "DELETE FROM towpath.run WHERE plan = $1",
-];
-
-const DROP_TABLES: &str = "DROP TABLE towpath.step, towpath.copy, towpath.stream_table, towpath.stream, \
-     towpath.run, towpath.lock";
 
 /// Names of the plans.
 pub async fn plans(connection: &mut PgConnection) -> Result<Vec<String>, EngineError> {

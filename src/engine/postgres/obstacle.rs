@@ -369,7 +369,7 @@ fn filter(followed: &Followed, present: &Present, version: u32, found: &mut Vec<
         found.push(stop(
             "C502",
             at,
-            "a publication has no filter before PostgreSQL 15",
+            publication::NO_FILTER,
             "follow the whole table, or copy it without cdc",
         ));
         return;

@@ -28,6 +28,8 @@ pub fn object_name(plan: &str, database_oid: &str) -> String {
     format!("towpath_{readable}_{hash}")
 }
 
+pub const NO_FILTER: &str = "a publication has no filter before PostgreSQL 15";
+
 /// What the comment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -211,6 +213,14 @@ pub async fn create(
     version: u32,
 ) -> Result<(), EngineError> {
     let fail = |fault: Fault| refused(fault, object);
+    if version < 150_000
+        && let Some((followed, _)) = tables.iter().find(|(followed, _)| followed.projection.filter.is_some())
+    {
+        return Err(EngineError::new(Cause::Stale, "publish", NO_FILTER)
+            .on(&followed.projection.source)
+            .contract("C502")
+            .hint("follow the whole table, or copy it without cdc"));
+    }
     wire.query(&format!("BEGIN; {}", create_sql(object, tables, version))).await.map_err(fail)?;
     if version >= 150_000 {
         check_filters(wire, object, tables).await?;

@@ -126,10 +126,11 @@ impl PgChanges {
         let before = into.len();
         loop {
             self.take(into, bytes)?;
-            let more = self.wire.exchange_now().await.map_err(|fault| broken(fault, &self.slot))?;
             if into.len() >= bytes {
-                return Ok(());
+                // What is here already is enough: only a reply that waits goes out.
+                return self.wire.send_now().await.map_err(|fault| broken(fault, &self.slot));
             }
+            let more = self.wire.exchange_now().await.map_err(|fault| broken(fault, &self.slot))?;
             if more {
                 continue;
             }

@@ -91,6 +91,12 @@ pub async fn drop(wire: &mut Wire, object: &str, patience: Duration) -> Result<b
         match find(wire, object).await? {
             None => return Ok(false),
             Some(slot) if slot.foreign => return Err(refuse_foreign(object)),
+            // Still in the making, by a run that is gone: its server process waits on.
+            Some(Slot { confirmed: None, active: Some(pid), .. }) => {
+                if let Ok(pid) = pid.parse() {
+                    cancel(wire, pid).await;
+                }
+            }
             Some(_) => {}
         }
         match wire.query(&sql).await {
@@ -99,7 +105,11 @@ pub async fn drop(wire: &mut Wire, object: &str, patience: Duration) -> Result<b
             Err(Fault::Server(error)) if error.code == "55006" && Instant::now() < deadline => {}
             Err(fault) => {
                 let made = fault.doing("drop the replication slot").on(object);
-                return Err(made.hint("another run still reads from it; stop that run, then try again"));
+                let busy = made.cause == Cause::Busy;
+                return Err(match busy {
+                    true => made.hint("another run still reads from it; stop that run, then try again"),
+                    false => made,
+                });
             }
         }
         sleep(pause).await;

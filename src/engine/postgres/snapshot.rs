@@ -355,8 +355,9 @@ impl Snapshot for PgSnapshot {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; COMMIT",
             quote::literal(&self.readers.export)
         );
-        match self.readers.take().await {
-            Ok(mut reader) => reader.wire.query(&import).await.is_ok(),
+        // Beside the readers, all of which may be at work.
+        match self.readers.link.wire(Role::Reader).await {
+            Ok(mut wire) => wire.query(&import).await.is_ok(),
             Err(_) => false,
         }
     }

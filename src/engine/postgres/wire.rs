@@ -496,6 +496,15 @@ impl Wire {
         poll_fn(|context| self.poll_send(context)).await
     }
 
+    /// Sends of the outgoing buffer what the connection takes, without waiting.
+    pub async fn send_now(&mut self) -> Result<()> {
+        poll_fn(|context| match self.poll_send(context) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
     /// Room for the rest of the next frame, in the same memory wherever that is possible.
     fn make_room(&mut self) -> Result<()> {
         let whole = match self.incoming.len() {

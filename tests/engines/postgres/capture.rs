@@ -256,6 +256,28 @@ fn f_18_whoever_keeps_a_slot_from_being_made_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn f_17_f_18_a_slot_that_is_still_in_the_making_is_replaced() {
+    let server = need_server!();
+    let database = server.database("making");
+    database.execute(BANK);
+    let tables = accounts();
+    database.execute("BEGIN; UPDATE accounts SET balance = 3 WHERE id = 2; PREPARE TRANSACTION 'making'");
+    run(async {
+        let source = source(&database.url()).await.unwrap();
+        // As a run that is killed while it waits: its server process waits on.
+        let capture = capture(source.as_ref());
+        let killed = spec("p", &tables);
+        let killed = tokio::time::timeout(Duration::from_millis(800), capture.open(&killed, WAIT));
+        assert!(killed.await.is_err(), "it waits");
+        assert_eq!(left(&database), ("1".into(), "1".into()));
+        let error = capture.open(&spec("p", &tables), Duration::from_secs(1)).await.err().unwrap();
+        assert!(error.to_string().contains("'making'"), "{error}");
+        assert_eq!(left(&database), ("0".into(), "0".into()));
+    });
+    database.execute("ROLLBACK PREPARED 'making'");
+}
+
+#[test]
 fn s_23_prepared_transactions_count_when_they_are_committed() {
     let server = need_server!();
     let database = server.database("prepared");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use towpath::change::Followed;
 use towpath::engine::{Cause, Source, Standing};
 
-use super::replica::{Replica, Told, capture, followed, open, spec, stream, told};
+use super::replica::{Replica, Told, capture, followed, open, spec, stream, told, version};
 use super::{bigint, outside, run, source};
 use crate::need_server;
 use crate::support::postgres::{Database, Server};
@@ -76,8 +76,11 @@ fn f_42_log_that_the_server_removed_is_missed() {
         }
         drop(live);
         let standing = capture(source.as_ref()).standing("p").await.unwrap();
-        assert!(matches!(&standing, Standing::Lost(why) if why.contains("wal_status lost")), "{standing:?}");
-        stale(&told(source.as_ref(), "p", &start, &tables).await, "wal_status lost");
+        assert!(
+            matches!(&standing, Standing::Lost(why) if why.contains("lost") || why.contains("wal_removed")),
+            "{standing:?}"
+        );
+        stale(&told(source.as_ref(), "p", &start, &tables).await, "the server");
         // The lost one is replaced like any leftover.
         let start = open(source.as_ref(), "p", &tables).await;
         assert!(told(source.as_ref(), "p", &start, &tables).await.error.is_none());
@@ -140,8 +143,11 @@ fn f_45_a_publication_that_was_altered_or_dropped_is_found() {
         ("ALTER PUBLICATION NAME SET TABLE t (id)", "was altered"),
         ("DROP TABLE t", "was altered"),
         ("DROP PUBLICATION NAME", "was dropped"),
-        ("DROP PUBLICATION NAME; CREATE PUBLICATION NAME FOR TABLE t", "did not"),
+        ("DROP PUBLICATION NAME; CREATE PUBLICATION NAME FOR TABLE t", "is not one that Towpath made"),
     ] {
+        if alter.contains("(id)") && version(server) < 15 {
+            continue;
+        }
         let database = server.database("altered");
         let tables = tables();
         run(async {
@@ -150,10 +156,10 @@ fn f_45_a_publication_that_was_altered_or_dropped_is_found() {
             let alter = alter.replace("NAME", &name(&database));
             outside(|| database.execute(&alter));
             let standing = capture(source.as_ref()).standing("p").await.unwrap();
-            assert!(matches!(standing, Standing::Lost(_)), "{alter}: {standing:?}");
+            assert!(matches!(&standing, Standing::Lost(why) if why.contains(says)), "{alter}: {standing:?}");
             let told = told(source.as_ref(), "p", &start, &tables).await;
             assert_eq!(told.error().cause, Cause::Stale, "{alter}");
-            let _ = says;
+            assert!(told.error().to_string().contains(says), "{}", told.error());
         });
     }
 }

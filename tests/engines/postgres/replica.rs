@@ -10,6 +10,7 @@ use towpath::change::{Cells, Changes, Datum, Followed, Identity, Position, Recor
 use towpath::engine::{Batch, Capture, CaptureSpec, ChangeStream, EngineError, Read, Snapshot, Source};
 
 use super::map;
+use crate::support::postgres::{Database, Server};
 
 /// A cell in words; `Absent` is none.
 pub type Value = Option<String>;
@@ -251,6 +252,13 @@ pub async fn drain(
     let head = capture(source).head().await.unwrap();
     let mut stream = stream(source, plan, replica, tables, start).await;
     catch_up(stream.as_mut(), replica, |at| capture(source).reached(at, &head)).await;
+}
+
+/// The server's major version.
+pub fn version(server: &Server) -> u32 {
+    let number: u32 =
+        Database::named("postgres", server.port).value("SHOW server_version_num").parse().unwrap();
+    number / 10_000
 }
 
 /// Opens a capture and copies nothing.
