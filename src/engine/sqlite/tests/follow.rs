@@ -152,11 +152,15 @@ async fn read_some(
     replica: &mut Replica,
     start: &Position,
     goal: &Position,
+    bytes: u64,
     dice: &mut Dice,
 ) -> bool {
     let tables = tables();
     let spec = CaptureSpec { plan: PLAN, tables: &tables };
     let from = replica.position().await;
+    if capture.reached(&from, goal) {
+        return true;
+    }
     let starts = vec![start.clone(); tables.len()];
     let mut stream = capture.changes(&spec, &from, &starts).await.expect("a stream");
     let mut changes = Changes::default();
@@ -165,7 +169,7 @@ async fn read_some(
             // Cut off, with whatever was read and not applied.
             return false;
         }
-        let bytes = 200 + dice.roll(3000) as usize;
+        let bytes = bytes as usize + dice.roll(bytes * 10) as usize;
         let mut piece = Changes::default();
         let next = tokio::time::timeout(WAIT, stream.next(&mut piece, bytes)).await;
         next.expect("the log says nothing any more").expect("read");
@@ -204,7 +208,7 @@ async fn g_06_a_replica_that_is_cut_off_anywhere_ends_as_its_source() {
                 transact(&app, &mut dice);
             }
             let goal = capture.head().await.expect("a head");
-            while !read_some(capture, &mut replica, &start, &goal, &mut dice).await {}
+            while !read_some(capture, &mut replica, &start, &goal, 300, &mut dice).await {}
             assert_eq!(rows(&app), rows(&replica.open()), "seed {seed}");
         }
         let check = dump(&replica.open(), "PRAGMA integrity_check");
@@ -225,6 +229,8 @@ fn an_application_of_its_own_process() {
     let mut dice = Dice(u64::from(std::process::id()));
     loop {
         transact(&conn, &mut dice);
+        // It is killed at any moment, not only while it writes.
+        std::thread::sleep(Duration::from_millis(dice.roll(5)));
     }
 }
 
@@ -258,7 +264,7 @@ async fn f_78_two_processes_write_and_are_killed_while_they_are_followed() {
             let mut writers = [application(&place), application(&place)];
             let mut goal = capture.head().await.expect("a head");
             for _ in 0..6 {
-                while !read_some(capture, &mut replica, &start, &goal, &mut dice).await {}
+                while !read_some(capture, &mut replica, &start, &goal, 1 << 20, &mut dice).await {}
                 goal = capture.head().await.expect("a head");
             }
             writers.iter_mut().for_each(|writer| writer.kill().expect("killed"));
@@ -266,7 +272,7 @@ async fn f_78_two_processes_write_and_are_killed_while_they_are_followed() {
             // In rollback-journal mode the next who writes undoes what the killed one left.
             app.execute_batch("BEGIN IMMEDIATE; COMMIT").expect("recovered");
             let goal = capture.head().await.expect("a head");
-            while !read_some(capture, &mut replica, &start, &goal, &mut dice).await {}
+            while !read_some(capture, &mut replica, &start, &goal, 1 << 20, &mut dice).await {}
             assert_eq!(rows(&app), rows(&replica.open()), "{mode}");
         }
         assert!(dump(&app, "SELECT count(*) FROM a") != "Integer(0)|\n", "nobody wrote");
