@@ -239,19 +239,6 @@ impl Changes {
         debug_assert!(read_record(&self.bytes, self.record).is_some(), "as many cells as announced");
     }
 
-    /// Appends another run, which goes on where this one ends.
-    pub fn append(&mut self, more: &Self) {
-        let end = self.bytes.len();
-        self.bytes.extend_from_slice(&more.bytes);
-        self.rows += more.rows;
-        self.commits += more.commits;
-        if more.boundary > 0 {
-            self.boundary = end + more.boundary;
-            self.open = false;
-        }
-        self.open = more.open || (self.open && more.boundary == 0);
-    }
-
     /// Takes the row that was begun back.
     pub fn cancel_row(&mut self) {
         self.bytes.truncate(self.record);

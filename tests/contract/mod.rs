@@ -1,5 +1,6 @@
 //! What every engine promises at its two ends, asked through the traits and nothing else.
 
+mod changes;
 mod ends;
 mod load;
 mod lock;

@@ -3,7 +3,7 @@
 //! them fire. Opening, acknowledging and closing write to the source, nothing else does.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::decode::Decoder;
 use super::error::classify;
 use super::ledger::{self, At, LOOK, Ledger, OPEN, lost};
 use super::obstacles;
-use super::snapshot::Held;
+use super::snapshot::{Held, Told};
 use super::stream::{Polling, Reading};
 use crate::change::Position;
 use crate::engine::{
@@ -46,7 +46,12 @@ pub(super) struct Kept {
     borders: Borders,
     /// Streams that read now.
     active: Arc<AtomicUsize>,
+    /// Of a change, on average when it was last looked.
+    change_bytes: Arc<AtomicU64>,
 }
+
+/// Taken for a change before there is one.
+const CHANGE_BYTES: u64 = 100;
 
 impl Kept {
     pub fn new(file: &File, limits: &Limits) -> Self {
@@ -56,6 +61,7 @@ impl Kept {
             plan: Mutex::default(),
             borders: Borders::default(),
             active: Arc::default(),
+            change_bytes: Arc::new(AtomicU64::new(CHANGE_BYTES)),
         }
     }
 
@@ -95,28 +101,35 @@ impl Kept {
 
     /// A snapshot whose position is the newest change that it shows.
     async fn snapshot_of(&self, plan: &str) -> Result<Box<dyn Snapshot>, EngineError> {
-        let (plan, borders) = (plan.to_string(), Arc::clone(&self.borders));
-        let told = move |file: &File, conn: &Connection| {
-            let (ledger, newest) = newest(conn, file, &plan, &borders)?;
-            Ok(ledger::position(&ledger.log, newest))
-        };
-        let held = Held::take_at(&self.file, &self.limits, File::open_source, Box::new(told)).await;
+        let (plan, borders, file) = (plan.to_string(), Arc::clone(&self.borders), self.file.clone());
+        let told: Told = Box::new(move |begin, conn| {
+            let mut borders = borders.lock().unwrap_or_else(PoisonError::into_inner);
+            begin()?;
+            newest(conn, &file, &plan, &mut borders)
+        });
+        let held = Held::take_at(&self.file, &self.limits, File::open_source, told).await;
         Ok(Box::new(held.map_err(|error| self.name(error))?))
     }
 }
 
-/// The capture that stands and its newest number, which is a border from now on.
+/// The newest position, which is a border from now on.
 fn newest(
     conn: &Connection,
     file: &File,
     plan: &str,
-    borders: &Borders,
-) -> Result<(Ledger, i64), EngineError> {
-    let mut borders = borders.lock().unwrap_or_else(PoisonError::into_inner);
+    borders: &mut BTreeSet<i64>,
+) -> Result<Position, EngineError> {
     let ledger = standing(conn, file, plan)?;
     let (_, newest) = ledger::span(conn, plan)?;
-    mark(&mut borders, newest);
-    Ok((ledger, newest))
+    mark(borders, newest);
+    Ok(ledger::position(&ledger.log, newest))
+}
+
+fn measure(conn: &Connection, plan: &str, ledger: &Ledger, average: &AtomicU64) -> Result<(), EngineError> {
+    if let Some(bytes) = ledger::change_bytes(conn, plan, ledger)? {
+        average.store(bytes, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// The capture of a plan, whole and unchanged.
@@ -133,24 +146,26 @@ fn standing(conn: &Connection, file: &File, plan: &str) -> Result<Ledger, Engine
 #[async_trait]
 impl Capture for Kept {
     async fn check(&self, spec: &CaptureSpec<'_>) -> Result<Vec<Obstacle>, EngineError> {
-        let conn = self.file.open_capture(&self.limits, Duration::from_secs(self.limits.lock_seconds))?;
-        let (worker, tables) = (Worker::start(conn)?, spec.tables.to_vec());
-        let file = self.file.clone();
-        let found = worker.call(LOOK, move |conn| obstacles::find(conn, &file, &tables));
-        found.await.map_err(|error| self.name(error))
+        let (tables, writable) = (spec.tables.to_vec(), self.file.is_writable()?);
+        self.look(move |conn, file| obstacles::find(conn, file, writable, &tables)).await
     }
 
     async fn standing(&self, plan: &str) -> Result<Standing, EngineError> {
         self.speak_of(plan);
         let (plan, active) = (plan.to_string(), self.active.load(Ordering::SeqCst) > 0);
+        let average = Arc::clone(&self.change_bytes);
         self.look(move |conn, file| {
             let Some(ledger) = ledger::read(conn, &plan)? else { return Ok(Standing::Missing) };
             if let Some(why) = ledger::fault(conn, file, &plan, &ledger)? {
                 return Ok(Standing::Lost(why));
             }
-            let (first, _) = ledger::span(conn, &plan)?;
-            let acknowledged = ledger::position(&ledger.log, first - 1);
-            Ok(Standing::Kept { acknowledged, retained: ledger::bytes(conn, &plan, &ledger)?, active })
+            let (first, newest) = ledger::span(conn, &plan)?;
+            measure(conn, &plan, &ledger, &average)?;
+            Ok(Standing::Kept {
+                acknowledged: ledger::position(&ledger.log, first - 1),
+                retained: (newest - first) as u64 * average.load(Ordering::Relaxed),
+                active,
+            })
         })
         .await
     }
@@ -182,12 +197,13 @@ impl Capture for Kept {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let borders = Arc::clone(&self.borders);
         self.look(move |conn, file| {
+            // Before anything is read: what is read then is not older than what streams have seen.
+            let mut borders = borders.lock().unwrap_or_else(PoisonError::into_inner);
             let plan = match plan {
                 Some(plan) => plan,
                 None => ledger::only_plan(conn)?.ok_or_else(|| lost("no changes are kept here"))?,
             };
-            let (ledger, newest) = newest(conn, file, &plan, &borders)?;
-            Ok(ledger::position(&ledger.log, newest))
+            newest(conn, file, &plan, &mut borders)
         })
         .await
     }
@@ -199,12 +215,13 @@ impl Capture for Kept {
         }
     }
 
-    /// In changes: nobody knows their bytes.
+    /// In bytes of an average change.
     fn distance(&self, at: &Position, goal: &Position) -> u64 {
-        match (At::parse(at), At::parse(goal)) {
+        let changes = match (At::parse(at), At::parse(goal)) {
             (Some(at), Some(goal)) if at.log == goal.log => (goal.number - at.number).max(0) as u64,
             _ => 0,
-        }
+        };
+        changes * self.change_bytes.load(Ordering::Relaxed)
     }
 
     async fn changes(
@@ -218,11 +235,13 @@ impl Capture for Kept {
         let worker = Worker::start(conn)?;
         let (plan, tables, from) = (spec.plan.to_string(), spec.tables.to_vec(), from.clone());
         let (starts, file, borders) = (starts.to_vec(), self.file.clone(), Arc::clone(&self.borders));
+        let average = Arc::clone(&self.change_bytes);
         let begun = worker.call(LOOK, move |conn| {
             let tx = conn.unchecked_transaction().map_err(|error| classify(LOOK, error))?;
             let ledger = standing(&tx, &file, &plan)?;
             let numbers = numbers(&ledger, &from, &starts)?;
             check_spec(&ledger, &tables)?;
+            measure(&tx, &plan, &ledger, &average)?;
             let (first, newest) = ledger::span(&tx, &plan)?;
             let at = numbers[0];
             if at + 1 < first || at > newest {
@@ -233,7 +252,7 @@ impl Capture for Kept {
             let mut known = borders.lock().unwrap_or_else(PoisonError::into_inner);
             numbers.iter().for_each(|&number| mark(&mut known, number));
             drop(known);
-            let decoder = Decoder::new(&tables, ledger.layouts.clone(), &numbers[1..]);
+            let decoder = Decoder::new(&tx, &tables, &ledger.layouts, &numbers[1..])?;
             Ok(Polling::new(&plan, &file, ledger, decoder, borders, at))
         });
         let polling = begun.await.map_err(|error| self.name(error))?;

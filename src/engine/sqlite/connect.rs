@@ -206,6 +206,15 @@ impl File {
         open().map_err(|error| self.explain("open", error))
     }
 
+    /// Whether this user may write to it, as SQLite finds out when it opens a file: without a
+    /// statement it reads and writes nothing.
+    pub fn is_writable(&self) -> Result<bool, EngineError> {
+        let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn =
+            Connection::open_with_flags(&self.path, mode).map_err(|error| self.explain("open", error))?;
+        conn.is_readonly("main").map(|readonly| !readonly).map_err(|error| self.explain("open", error))
+    }
+
     /// Opens a source for what a capture writes: its change table and triggers. Waits up to `wait`
     /// for other writers. A file that this user may not write to opens all the same, for reading.
     pub fn open_capture(&self, limits: &Limits, wait: Duration) -> Result<Connection, EngineError> {

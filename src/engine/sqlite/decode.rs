@@ -1,10 +1,13 @@
 //! From rows of the change table to changes. Values become cells as a copy makes them; rows that
-//! REPLACE deleted unseen are told before the row that took their place. Pure.
+//! REPLACE deleted unseen are told before the row that took their place; a row that enters or
+//! leaves what a condition chooses comes or goes.
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::dialect::quote;
 use super::error::data;
+use super::filter::Filter;
 use super::read::{Kind, cell, kinds};
 use super::triggers::{DELETED, INSERTED, Layout, STOOD, UPDATED};
 use crate::catalog::Projection;
@@ -27,6 +30,7 @@ struct Table {
     layout: Layout,
     projection: Projection,
     kinds: Vec<Kind>,
+    filter: Option<Filter>,
     /// Changes up to this number are in the copy.
     start: i64,
 }
@@ -48,15 +52,25 @@ pub(super) struct Logged<'a> {
 }
 
 impl Decoder {
-    pub fn new(tables: &[Followed], layouts: Vec<Layout>, starts: &[i64]) -> Self {
-        let table = |((followed, layout), &start): ((&Followed, Layout), &i64)| Table {
-            layout,
-            kinds: kinds(&followed.projection),
-            projection: followed.projection.clone(),
-            start,
+    /// For tables whose structure `source` shows.
+    pub fn new(
+        source: &Connection,
+        tables: &[Followed],
+        layouts: &[Layout],
+        starts: &[i64],
+    ) -> Result<Self, EngineError> {
+        let table = |((followed, layout), &start): ((&Followed, &Layout), &i64)| {
+            Ok(Table {
+                layout: layout.clone(),
+                kinds: kinds(&followed.projection),
+                projection: followed.projection.clone(),
+                filter: Filter::new(source, followed)?,
+                start,
+            })
         };
-        let tables = tables.iter().zip(layouts).zip(starts).map(table).collect();
-        Self { tables, standing: Vec::new(), made: Vec::new() }
+        let tables = tables.iter().zip(layouts).zip(starts).map(table);
+        let tables = tables.collect::<Result<_, EngineError>>()?;
+        Ok(Self { tables, standing: Vec::new(), made: Vec::new() })
     }
 
     /// Between transactions nothing stands in the way of anything.
@@ -87,9 +101,7 @@ impl Decoder {
         }
         let table = &self.tables[index];
         match logged.kind {
-            INSERTED => table.tell(index, RowKind::Insert, &[], new, &mut self.made, into),
-            UPDATED => table.tell(index, RowKind::Update, old, new, &mut self.made, into),
-            DELETED => table.tell(index, RowKind::Delete, old, &[], &mut self.made, into),
+            INSERTED | UPDATED | DELETED => table.tell(index, old, new, &mut self.made, into),
             _ => Err(unknown()),
         }
         .map_err(|mut error| {
@@ -118,7 +130,7 @@ impl Decoder {
             let gone = standing.swap_remove(at).identity;
             let old: Vec<_> = gone.iter().map(Kept::value).collect();
             standing.retain(|stood| stood.table != index || !is(&stood.identity, &old));
-            table.tell(index, RowKind::Delete, &old, &[], made, into)?;
+            table.tell(index, &old, &[], made, into)?;
         }
         Ok(())
     }
@@ -146,7 +158,38 @@ impl<'a> Logged<'a> {
 }
 
 impl Table {
+    /// Tells a change from the old identity, if there was such a row, to the new row, if there is.
     fn tell(
+        &self,
+        index: usize,
+        old: &[ValueRef<'_>],
+        new: &[ValueRef<'_>],
+        made: &mut Vec<u8>,
+        into: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let (was, is) = (self.chooses(old, true)?, self.chooses(new, false)?);
+        match (was, is) {
+            (false, false) => Ok(()),
+            (false, true) => self.write(index, RowKind::Insert, &[], new, made, into),
+            (true, false) => self.write(index, RowKind::Delete, old, &[], made, into),
+            (true, true) => self.write(index, RowKind::Update, old, new, made, into),
+        }
+    }
+
+    /// Whether there is a row on this side of a change, and the condition chooses it.
+    fn chooses(&self, row: &[ValueRef<'_>], identity: bool) -> Result<bool, EngineError> {
+        match &self.filter {
+            _ if row.is_empty() => Ok(false),
+            None => Ok(true),
+            Some(filter) if identity => filter.chooses(row),
+            Some(filter) => {
+                let known: Vec<_> = self.layout.identity.iter().map(|&place| row[place]).collect();
+                filter.chooses(&known)
+            }
+        }
+    }
+
+    fn write(
         &self,
         index: usize,
         kind: RowKind,

@@ -258,7 +258,8 @@ impl Dialect for Sqlite {
     }
 }
 
-fn tokens(text: &str) -> Option<Vec<Token<'_>>> {
+/// The tokens of a text, without comments; none where it is no SQL.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token<'_>>> {
     let tokens = token::tokenize(text, &parse::RULES).ok()?;
     Some(tokens.into_iter().filter(|token| token.kind != Kind::Comment).collect())
 }

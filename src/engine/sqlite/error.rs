@@ -28,6 +28,11 @@ fn failure(doing: &str, code: ffi::Error, message: Option<String>) -> EngineErro
 }
 
 fn meaning(code: ffi::Error, message: &str) -> (Cause, Option<&'static str>) {
+    if let ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY = code.extended_code {
+        let hint =
+            "a process was killed while it wrote: the application rolls that back when it opens the file";
+        return (Cause::Busy, Some(hint));
+    }
     match code.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             (Cause::Busy, Some("another process holds the file; end its transaction, or try again"))

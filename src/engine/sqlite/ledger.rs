@@ -61,7 +61,7 @@ pub(super) fn make(conn: &Connection, file: &File, spec: &CaptureSpec<'_>) -> Re
             statements.extend(triggers::create_triggers(spec.plan, number, layout));
         }
         let table = quote(&triggers::table(spec.plan));
-        // The last change always stays, so that no number is given twice; this is the first one.
+        // The last change always stays, so that the newest number is known; this is the first one.
         statements.push(format!("INSERT INTO main.{table} (t, k) VALUES (-1, 0)"));
         statements.push(format!(
             "CREATE TABLE IF NOT EXISTS main.{CAPTURES} (plan TEXT NOT NULL PRIMARY KEY, log TEXT NOT NULL, \
@@ -103,7 +103,17 @@ fn refuse_alike(conn: &Connection, plan: &str) -> Result<(), EngineError> {
 
 fn layout(conn: &Connection, followed: &Followed) -> Result<Layout, EngineError> {
     let table = &followed.projection.source.name;
-    let uniques = unique::read(conn, table, &shape(conn, table)?)?;
+    let shape = shape(conn, table)?;
+    let carried = followed.projection.columns.iter().map(|column| &column.source);
+    let known: Vec<_> = carried.chain(&followed.skipped).collect();
+    let new = shape.stored.iter().find(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)));
+    if let Some(column) = new {
+        let message = format!("column {} was added since the plan was made", quote(column));
+        return Err(EngineError::new(Cause::Stale, OPEN, message)
+            .on(&followed.projection.source)
+            .hint("plan again"));
+    }
+    let uniques = unique::read(conn, table, &shape)?;
     Ok(Layout::new(followed, &uniques.keys))
 }
 
@@ -253,9 +263,12 @@ pub(super) fn span(conn: &Connection, plan: &str) -> Result<(i64, i64), EngineEr
     }
 }
 
-/// Bytes that the kept changes take, from a sample of the newest.
-pub(super) fn bytes(conn: &Connection, plan: &str, ledger: &Ledger) -> Result<u64, EngineError> {
-    let (first, newest) = span(conn, plan)?;
+/// Bytes of a change, on average of the newest; none before the first change.
+pub(super) fn change_bytes(
+    conn: &Connection,
+    plan: &str,
+    ledger: &Ledger,
+) -> Result<Option<u64>, EngineError> {
     let slots = ledger.layouts.iter().map(Layout::slots).max().unwrap_or(0);
     let size = |slot| {
         format!(
@@ -264,12 +277,12 @@ pub(super) fn bytes(conn: &Connection, plan: &str, ledger: &Ledger) -> Result<u6
     };
     let sum: String = (0..slots).map(size).collect();
     let sql = format!(
-        "SELECT avg(bytes) FROM (SELECT 10{sum} AS bytes FROM main.{} ORDER BY n DESC LIMIT 200)",
+        "SELECT avg(bytes) FROM (SELECT 10{sum} AS bytes FROM main.{} WHERE t >= 0 ORDER BY n DESC LIMIT 200)",
         quote(&triggers::table(plan))
     );
     let average: Option<f64> =
         conn.query_row(&sql, [], |row| row.get(0)).map_err(|error| classify(LOOK, error))?;
-    Ok((average.unwrap_or(0.0) * (newest - first) as f64) as u64)
+    Ok(average.map(|average| average as u64))
 }
 
 /// What the file is known by beside its name.

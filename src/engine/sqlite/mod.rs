@@ -12,6 +12,7 @@ mod error;
 mod estimate;
 mod exact;
 mod fence;
+mod filter;
 mod inspect;
 mod ledger;
 mod load;

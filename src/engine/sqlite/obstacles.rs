@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::connect::File;
 use super::dialect::quote;
 use super::error::classify;
+use super::filter;
 use super::ledger::LOOK;
 use super::read::shape;
 use super::triggers::Layout;
@@ -17,20 +18,20 @@ use crate::engine::{EngineError, Obstacle};
 pub(super) fn find(
     conn: &Connection,
     file: &File,
+    writable: bool,
     tables: &[Followed],
 ) -> Result<Vec<Obstacle>, EngineError> {
-    let tx = conn.unchecked_transaction().map_err(|error| classify(LOOK, error))?;
-    let mut found = of_file(&tx, file)?;
+    let mut found = of_file(conn, file, writable)?;
     for table in tables {
-        of_table(&tx, table, &mut found)?;
+        of_table(conn, table, &mut found)?;
     }
     Ok(found)
 }
 
-fn of_file(conn: &Connection, file: &File) -> Result<Vec<Obstacle>, EngineError> {
+fn of_file(conn: &Connection, file: &File, writable: bool) -> Result<Vec<Obstacle>, EngineError> {
     let fail = |error| classify(LOOK, error);
     let mut found = Vec::new();
-    if conn.is_readonly("main").map_err(fail)? {
+    if !writable {
         found.push(Obstacle {
             code: "P802",
             at: file.to_string(),
@@ -77,9 +78,12 @@ fn of_table(conn: &Connection, followed: &Followed, found: &mut Vec<Obstacle>) -
         let message = "it has more columns than fit into one row of a change table";
         found.push(blocks(message, "skip columns, or copy it without following"));
     }
-    if followed.projection.filter.is_some() {
-        let message = "its rows are chosen by a condition, which triggers do not judge as a query does";
-        found.push(blocks(message, "follow the whole table, or copy the chosen rows without following"));
+    if let Some(stranger) = filter::stranger(conn, followed)? {
+        let message = format!(
+            "its rows are chosen by {}, which is not known of a row that was there",
+            quote(&stranger)
+        );
+        found.push(blocks(&message, "filter by the key only, or copy the chosen rows without following"));
     }
     for index in uniques.odd {
         found.push(Obstacle {

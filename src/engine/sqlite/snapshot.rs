@@ -73,13 +73,17 @@ impl Readers {
 /// How the file is opened: as a source, or as a target that may first need recovery.
 pub(super) type Open = fn(&File, &Limits) -> Result<Connection, EngineError>;
 
-/// What tells the moment: a digest of the file, or what a change log says inside of it.
-pub(super) type Told = Box<dyn Fn(&File, &Connection) -> Result<Position, EngineError> + Send>;
+/// Lets the readers begin, and tells the moment at which they stand.
+pub(super) type Told = Box<dyn Fn(&dyn Fn() -> Result<(), EngineError>, &Connection) -> Moment + Send>;
+type Moment = Result<Position, EngineError>;
 
 impl Held {
     /// Opens the readers and lets them begin together.
     pub async fn take(file: &File, limits: &Limits, open: Open) -> Result<Self, EngineError> {
-        Self::take_at(file, limits, open, Box::new(position)).await
+        let known = file.clone();
+        // A digest of the file: it has no log that numbers its states.
+        let told: Told = Box::new(move |begin, conn| begin().and_then(|()| position(&known, conn)));
+        Self::take_at(file, limits, open, told).await
     }
 
     /// As [`Self::take`], at a position that `told` reads in one of the read transactions.
@@ -124,13 +128,15 @@ fn begin_together(
 ) -> Result<Position, EngineError> {
     let fail = |error| classify(OPEN, error).on(file);
     let version = || probe.query_row("PRAGMA main.data_version", [], |row| row.get::<_, i64>(0));
+    let begin = || {
+        readers.iter().try_for_each(|reader| {
+            reader.execute_batch("BEGIN").map_err(fail)?;
+            reader.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)
+        })
+    };
     for attempt in 0..ATTEMPTS {
         let before = version().map_err(fail)?;
-        for reader in readers {
-            reader.execute_batch("BEGIN").map_err(fail)?;
-            reader.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(())).map_err(fail)?;
-        }
-        let position = told(file, &readers[0])?;
+        let position = told(&begin, &readers[0])?;
         if version().map_err(fail)? == before {
             return Ok(position);
         }

@@ -103,7 +103,8 @@ impl Polling {
             return Err(lost("the newest changes are gone: an older state of the file was put back"));
         }
         self.newest = newest;
-        self.upto = borders.range(self.at + 1..newest).next().copied().unwrap_or(newest);
+        let border = borders.range(self.at + 1..).next().copied();
+        self.upto = border.map_or(newest, |border| border.min(newest));
         self.data_version = Some(version);
         Ok(())
     }
@@ -288,7 +289,7 @@ impl ChangeStream for Reading {
             let changes = self.step(bytes.saturating_sub(into.len()).max(1)).await?;
             if !changes.is_empty() {
                 self.pause = PAUSE_MIN;
-                into.append(&changes);
+                into.extend(changes.records());
                 return Ok(());
             }
             tokio::time::sleep(self.pause).await;
@@ -327,7 +328,7 @@ fn forget(conn: &Connection, file: &File, plan: &str, log: &str, safe: i64) -> R
 
 const FORGET: &str = "forget changes of";
 
-/// True where there is more. The newest change always stays: numbers go on from it.
+/// True where there is more. The newest change always stays: its number is the head.
 fn forget_some(conn: &Connection, plan: &str, log: &str, safe: i64) -> Result<bool, EngineError> {
     let fail = |error| classify(FORGET, error);
     let sql = format!("SELECT log FROM main.{} WHERE plan = ?1", triggers::CAPTURES);

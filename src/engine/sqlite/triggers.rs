@@ -34,9 +34,9 @@ pub(super) const CAPTURES: &str = "towpath_capture";
 /// Columns that SQLite takes in a table (`SQLITE_MAX_COLUMN`), less those before `c0`.
 const SLOTS_MAX: usize = 2000 - 3;
 
-/// True for names of what a capture adds to a file.
+/// True for names of what a capture or a fence adds to a file.
 pub(super) fn ours(lower: &str) -> bool {
-    lower.starts_with(PREFIX) || lower == CAPTURES
+    lower.starts_with(PREFIX) || lower == CAPTURES || lower.starts_with("towpath_fence_")
 }
 
 /// The change table of a plan.
@@ -156,7 +156,8 @@ impl Layout {
 pub(super) fn create_table(plan: &str, layouts: &[Layout]) -> String {
     let slots = layouts.iter().map(Layout::slots).max().unwrap_or(0);
     let slots: String = (0..slots).map(|slot| format!(", c{slot}")).collect();
-    format!("CREATE TABLE main.{} (n INTEGER PRIMARY KEY, t, k{slots})", quote(&table(plan)))
+    // Numbers are never given twice, even where somebody else empties the table.
+    format!("CREATE TABLE main.{} (n INTEGER PRIMARY KEY AUTOINCREMENT, t, k{slots})", quote(&table(plan)))
 }
 
 /// The statements that make the triggers of a table.

@@ -3,6 +3,7 @@
 mod apply;
 mod capture;
 mod copy;
+mod follow;
 mod opening;
 mod state;
 mod structure;
