@@ -252,7 +252,9 @@ fn p_02_a_postgres_change_is_worth_a_copy_in_sqlite() {
 
 #[test]
 fn p_02_a_sqlite_change_is_worth_a_copy_in_postgres() {
-    let tables: [(&str, &[(&str, &str)], &str); 4] = [
+    /// Name, columns and rows of a table.
+    type Sample = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let tables: [Sample; 4] = [
         (
             "i",
             &[("id", "INTEGER"), ("v", "INTEGER")],

@@ -132,7 +132,7 @@ impl Try for PostgresTry {
     }
 
     fn marks(&self) -> BTreeSet<String> {
-        if self.target.value("SELECT to_regclass('towpath.copy')::text") == "" {
+        if self.target.value("SELECT to_regclass('towpath.copy')::text").is_empty() {
             return BTreeSet::new();
         }
         let marks = "SELECT format('%s %s in %s', table_name, number, unit) FROM towpath.copy";

@@ -48,7 +48,7 @@ impl Drop for SmallDisk {
 }
 
 fn chunks_in(target: &Database) -> u64 {
-    let there = target.value("SELECT to_regclass('towpath.copy')::text") != "";
+    let there = !target.value("SELECT to_regclass('towpath.copy')::text").is_empty();
     if there { target.value("SELECT count(*)::text FROM towpath.copy").parse().unwrap() } else { 0 }
 }
 

@@ -88,7 +88,7 @@ fn f_30_a_session_of_the_target_is_killed() {
         let rows = "SELECT coalesce(sum(rows), 0)::text FROM towpath.copy";
         wait_until("chunks are in", Duration::from_secs(60), || {
             run.ended()
-                || (target.value("SELECT to_regclass('towpath.copy')::text") != "" && {
+                || (!target.value("SELECT to_regclass('towpath.copy')::text").is_empty() && {
                     let rows: u64 = target.value(rows).parse().unwrap();
                     rows > 8_000 * (round + 1)
                 })

@@ -417,7 +417,7 @@ fn c_01_c_02_c_06_g_07_g_08_every_commit_is_the_source_at_its_mark() {
         });
     }
     if std::env::var("TOWPATH_SIM_SHOW").is_ok() {
-        println!("{happened:#?}");
+        eprintln!("{happened:#?}");
     }
     if seeds(1500).count() > 1000 {
         for what in EXPECTED {
@@ -462,7 +462,7 @@ fn planted_faults_are_found() {
         let found = found_by(plants, from_seen);
         assert!(found.is_some(), "{what} is not found");
         if std::env::var("TOWPATH_SIM_SHOW").is_ok() {
-            println!("{what}: {found:?}");
+            eprintln!("{what}: {found:?}");
         }
     }
 }

@@ -571,7 +571,8 @@ impl Link {
     pub fn nowhere() -> Self {
         let url = Url::parse("postgres://u@127.0.0.1:1/d?sslmode=disable").expect("a URL");
         let address = Address::from_url(&url, &Limits::default()).expect("an address");
-        Self { address, encrypted: false, server: Server::default() }
+        let watch = Arc::new(Watch::new(address.clone(), false));
+        Self { address, encrypted: false, server: Server::default(), watch }
     }
 }
 

@@ -91,7 +91,8 @@ impl Decoder {
         }
         if logged.kind >= STOOD {
             let key = (logged.kind - STOOD) as usize;
-            return Ok(self.stood(Standing { table: index, key, values: keep(new), identity: keep(old) }));
+            self.stood(Standing { table: index, key, values: keep(new), identity: keep(old) });
+            return Ok(());
         }
         if logged.kind != INSERTED {
             self.standing.retain(|standing| standing.table != index || !is(&standing.identity, old));

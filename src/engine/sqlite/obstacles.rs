@@ -69,9 +69,13 @@ fn of_table(conn: &Connection, followed: &Followed, found: &mut Vec<Obstacle>) -
         Some("table") => {}
         Some(kind) => {
             let message = format!("triggers cannot keep the changes of a {kind}");
-            return Ok(found.push(blocks(&message, "leave it out, or copy it without following")));
+            found.push(blocks(&message, "leave it out, or copy it without following"));
+            return Ok(());
         }
-        None => return Ok(found.push(blocks("the table is no longer there", "plan again"))),
+        None => {
+            found.push(blocks("the table is no longer there", "plan again"));
+            return Ok(());
+        }
     }
     let uniques = unique::read(conn, &name.name, &shape(conn, &name.name)?)?;
     if !Layout::new(followed, &uniques.keys).fits() {

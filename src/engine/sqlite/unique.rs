@@ -51,8 +51,11 @@ fn row_id(conn: &Connection, table: &str, shape: &Shape) -> rusqlite::Result<Opt
     Ok(Some(alias.unwrap_or_else(|| hidden.clone())))
 }
 
+/// A column of an index and its collation.
+type Part = (String, Option<String>);
+
 /// Columns and collations of an index; none where it has an expression.
-fn parts(conn: &Connection, index: &str) -> rusqlite::Result<Option<Vec<(String, Option<String>)>>> {
+fn parts(conn: &Connection, index: &str) -> rusqlite::Result<Option<Vec<Part>>> {
     let sql = "SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno";
     let mut query = conn.prepare_cached(sql)?;
     let parts = query.query_map([index], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?)))?;

@@ -409,7 +409,8 @@ fn f_21_f_24_the_snapshot_of_a_capture_is_checked_as_any_other() {
         assert!(snapshot.alive().await, "being asked does not end it");
         outside(|| database.execute("TRUNCATE accounts"));
         let chunks = snapshot.chunks(&tables[0].projection, u64::MAX).await.unwrap();
-        let read = Read { projection: &tables[0].projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
+        let read =
+            Read { projection: &tables[0].projection, chunk: &chunks[0], batch_bytes: 1 << 16, paced: false };
         let mut rows = snapshot.read(&read).await.unwrap();
         assert_eq!(rows.next().await.err().unwrap().cause, Cause::Stale);
         drop(rows);
