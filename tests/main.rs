@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod bad_url;
+mod chaos;
 mod cli;
 mod contract;
 mod engines;

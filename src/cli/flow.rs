@@ -113,7 +113,7 @@ mod tests {
         flow.take(&streamed(3_000_000, 7, 21_000, 2_000_000), second(10));
         assert_eq!(
             flow.line(second(10)),
-            "3.0 MB and 7.00 s behind, 21.0 k rows, 2.0 k rows/s, 2.0 MB waiting, 1.0 MB of it on disk"
+            "3.0 MB and 7 s behind, 21 k rows, 2 000 rows/s, 2.0 MB waiting, 1.0 MB of it on disk"
         );
         flow.take(&Event::ReadingPaused { why: "full".into() }, second(11));
         assert!(flow.line(second(11)).ends_with("reading is paused"));

@@ -179,7 +179,7 @@ mod tests {
             shown(&status(kept.clone(), 7_000)),
             "  stream  12 transactions applied, up to 0/20\n          \
              app.users: 3 inserted, 1 200 updated, 0 deleted, emptied 2 times\n  \
-             lag     7.0 kB of log, 4.00 s\n  \
+             lag     7.0 kB of log, 4 s\n  \
              source  keeps 5.0 MB of log, nobody reads it now\n"
         );
         assert!(shown(&status(kept, 0)).contains("lag     none, at the source's head\n"));

@@ -21,7 +21,7 @@ use crate::engine::{Cause, EngineError, Source, Target};
 use crate::graph::digest;
 use crate::plan::Verify;
 use crate::plan::pattern::Pattern;
-use crate::runtime::common::common_point;
+use crate::runtime::meeting::common_point;
 use crate::runtime::planning::{SourceEnd, TargetEnd};
 use crate::runtime::serve::Service;
 use crate::runtime::verify::{Finding, verify_in};

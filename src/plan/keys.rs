@@ -185,7 +185,7 @@ pub static CDC_MEMORY: Shape = Shape {
 pub static CDC_SPILL: Shape = Shape {
     title: "cdc.spill",
     keys: &[
-        key("dir", Kind::Text { example: "/var/tmp/towpath" }, "Directory on the machine that runs towpath."),
+        key("dir", Kind::Text { example: "/var/lib/towpath" }, "Directory on the machine that runs towpath."),
         key(
             "limit",
             Kind::Size { min: 16 << 20, max: 1 << 50 },

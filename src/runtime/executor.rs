@@ -214,7 +214,7 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
 /// The goal as the target is to remember it.
 pub(super) fn goal_of(graph: &Graph, digest: &str) -> Goal {
     let planned = |step: &Step| PlannedStep { step: step.id.clone(), phase: step.phase.word().to_string() };
-    Goal { digest: digest.to_string(), steps: graph.steps.iter().map(planned).collect() }
+    Goal { digest: digest.to_string(), steps: own_steps(graph).map(planned).collect() }
 }
 
 fn note<T>(book: &Mutex<Book>, write: impl FnOnce(&mut Book) -> T) -> T {

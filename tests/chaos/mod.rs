@@ -221,7 +221,11 @@ impl World {
         );
         let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'towpath%'";
         assert_eq!(self.source.value(slots), "0", "C-08: a slot is left");
-        assert_eq!(self.source.value("SELECT count(*) FROM pg_publication"), "0", "C-08: a publication is left");
+        assert_eq!(
+            self.source.value("SELECT count(*) FROM pg_publication"),
+            "0",
+            "C-08: a publication is left"
+        );
         let mut writer = self.source.session();
         assert!(writer.try_execute("UPDATE accounts SET balance = 0").is_err(), "the source is closed");
         assert!(self.seed > 0);

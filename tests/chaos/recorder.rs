@@ -73,7 +73,8 @@ impl Recorder {
     }
 
     fn read_some(&mut self, session: &mut Session) -> bool {
-        let sql = format!("SELECT lsn, data FROM pg_logical_slot_get_changes('{}', NULL, {BATCH})", self.slot);
+        let sql =
+            format!("SELECT lsn, data FROM pg_logical_slot_get_changes('{}', NULL, {BATCH})", self.slot);
         let rows = session.rows(&sql);
         let mut position = None;
         for row in &rows {
@@ -115,11 +116,7 @@ impl Recorder {
 impl State {
     /// Takes one line of `test_decoding`, such as `public.t: UPDATE: id[integer]:1 b[text]:'x'`.
     /// Returns the position, where it is the stream's row.
-    fn take(
-        &mut self,
-        line: &str,
-        keys: &HashMap<&'static str, &'static [&'static str]>,
-    ) -> Option<u64> {
+    fn take(&mut self, line: &str, keys: &HashMap<&'static str, &'static [&'static str]>) -> Option<u64> {
         let (tables, rest) = split_name(line);
         let (what, cells) = rest.split_once(": ").unwrap_or((rest, ""));
         if tables == "towpath.stream" && what != "DELETE" {
@@ -243,7 +240,9 @@ fn the_recorder_reads_what_test_decoding_writes() {
     let mut take = |line: &str| state.take(line, &keys);
     take("public.t: INSERT: id[integer]:1 b[text]:'it''s [x]: y' c[text]:'long'");
     take("public.t: INSERT: id[integer]:2 b[text]:null c[text]:''");
-    take("public.t: UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:3 b[text]:'z' c[text]:unchanged-toast-datum");
+    take(
+        "public.t: UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:3 b[text]:'z' c[text]:unchanged-toast-datum",
+    );
     take("public.k: INSERT: a[integer]:1");
     take("public.k: INSERT: a[integer]:1");
     take("public.k: DELETE: a[integer]:1");

@@ -131,7 +131,7 @@ struct Client {
 impl Client {
     /// One transaction. False where it was rolled back or lost.
     fn step(&mut self) -> bool {
-        let Some(mut session) = self.session.take().or_else(|| self.database.try_session()) else {
+        let Some(mut session) = self.session.take().or_else(|| self.database.try_session().ok()) else {
             std::thread::sleep(Duration::from_millis(50));
             return false;
         };
@@ -190,14 +190,23 @@ impl Client {
                 y = 1 + (x + amount) % 60
             ),
             8 => format!("UPDATE documents SET title = 'new {amount}' WHERE id = {x}"),
-            9 => format!("UPDATE documents SET id = id + 100 WHERE id = {x}; UPDATE documents SET id = id - 100 WHERE id = {}", x + 100),
-            10 => format!("UPDATE documents SET body = repeat(md5('{amount}'), {}) WHERE id = {x}", 1 + amount * 3),
+            9 => format!(
+                "UPDATE documents SET id = id + 100 WHERE id = {x}; UPDATE documents SET id = id - 100 WHERE id = {}",
+                x + 100
+            ),
+            10 => format!(
+                "UPDATE documents SET body = repeat(md5('{amount}'), {}) WHERE id = {x}",
+                1 + amount * 3
+            ),
             11 => format!(
                 "DELETE FROM parents WHERE id = {p}; INSERT INTO parents VALUES ({p}, 'again {p}'); \
                  INSERT INTO children (parent, x) VALUES ({p}, {amount}), ({p}, NULL)",
                 p = 1 + x % 40
             ),
-            12 => format!("UPDATE parents SET id = id + 1000 WHERE id = {p}; UPDATE parents SET id = id - 1000 WHERE id = {p} + 1000", p = 1 + x % 40),
+            12 => format!(
+                "UPDATE parents SET id = id + 1000 WHERE id = {p}; UPDATE parents SET id = id - 1000 WHERE id = {p} + 1000",
+                p = 1 + x % 40
+            ),
             13 => format!("INSERT INTO events VALUES ('k{}', {}, NULL)", amount % 3, amount % 5),
             14 => format!(
                 "DELETE FROM events WHERE ctid = (SELECT min(ctid) FROM events); \

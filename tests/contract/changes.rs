@@ -11,7 +11,8 @@ use super::ends::{End, PLAN, block_on, each_engine, load_all, postgres, postgres
 const WAIT: Duration = Duration::from_secs(20);
 const COLUMNS: [(&str, &str); 3] = [("id", "integer"), ("v", "text"), ("n", "integer")];
 const MAKE: &str = "CREATE TABLE t (id integer PRIMARY KEY, v text, n integer)";
-const ALL: &str = "SELECT id, v, n FROM t ORDER BY id";
+/// Numbers of both engines in one spelling.
+const ALL: &str = "SELECT cast(id AS text), v, cast(n AS text) FROM t ORDER BY t.id";
 
 /// From one end to the other, in the neutral form, under the same names.
 fn road(source: &End, target: &End, table: &str, columns: &[(&str, &str)]) -> Followed {

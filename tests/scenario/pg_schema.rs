@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use towpath::catalog::dialect::Inline;
-use towpath::catalog::{Catalog, Dialect, Name, Table, Type, UserType};
+use towpath::catalog::{Catalog, Dialect, Name, ReplicaIdentity, Table, Type, UserType};
 use towpath::engine::EngineError;
 use towpath::engine::postgres::dialect::DIALECT;
 use towpath::engine::postgres::inspect;
@@ -133,6 +133,8 @@ fn picture(mut catalog: Catalog) -> Value {
         (table.rows, table.bytes) = (0, 0);
         table.keys.iter_mut().for_each(|key| key.bytes = 0);
         table.indexes.iter_mut().for_each(|index| index.bytes = 0);
+        // Of no use to a target; listed as left behind.
+        table.replica_identity = ReplicaIdentity::default();
     }
     serde_json::to_value(&catalog).unwrap()
 }

@@ -143,10 +143,7 @@ fn f_02_signalled_at_random_moments() {
     let directory = TempDir::new().unwrap();
     let (source, target) = (server.fixture("bulk"), server.database("target"));
     let (from, to) = (sqlite::fixture("bulk", directory.path()), File::new(directory.path(), "target.db"));
-    for job in [
-        Job::new(&source.url(), &target.url(), &small_chunks()),
-        Job::new(&from.url(), &to.url(), &small_chunks()),
-    ] {
+    for job in [Job::new(&source.url(), &target.url(), &slow()), Job::new(&from.url(), &to.url(), &slow())] {
         let mut stopped = 0;
         for seed in 0..8 {
             let mut run = job.start_apply();

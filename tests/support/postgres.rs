@@ -380,6 +380,11 @@ impl Database {
 
     /// A session that stays open, on a runtime of its own.
     pub fn session(&self) -> Session {
+        self.try_session().unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.name))
+    }
+
+    /// As [`Self::session`], where the server may be gone.
+    pub fn try_session(&self) -> Result<Session, sqlx::Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = PgConnectOptions::new()
             .host("127.0.0.1")
@@ -390,10 +395,8 @@ impl Database {
             .ssl_mode(PgSslMode::Disable)
             .options([("timezone", "UTC"), ("extra_float_digits", "3"), ("bytea_output", "hex")])
             .disable_statement_logging();
-        let connection = runtime
-            .block_on(PgConnection::connect_with(&options))
-            .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.name));
-        Session { connection: Some(connection), runtime }
+        let connection = runtime.block_on(PgConnection::connect_with(&options))?;
+        Ok(Session { connection: Some(connection), runtime })
     }
 
     /// Runs statements, all in one implicit transaction unless they say otherwise.

@@ -5,6 +5,7 @@ mod capture;
 mod copy;
 mod follow;
 mod opening;
+mod standing;
 mod state;
 mod structure;
 

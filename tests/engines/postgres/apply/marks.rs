@@ -203,8 +203,9 @@ fn f_05_an_applier_that_lost_its_lock_cannot_commit() {
         let end = target(&to.url()).await.unwrap();
         let new = end.lock(PLAN, &goal("d"), Duration::from_secs(10)).await.unwrap();
         for _ in 0..2 {
+            // Its own connections hold a share of the lock and went with it.
             let error = old.marked("1", "0/2").await.expect_err("fenced");
-            assert_eq!(error.cause, Cause::Locked, "{error}");
+            assert!(matches!(error.cause, Cause::Locked | Cause::Connection), "{error}");
         }
         assert_eq!(old.lock.heartbeat().await.expect_err("lost").cause, Cause::Locked);
         assert_eq!(stream(&to).await.unwrap().position.0, "0/1");
