@@ -119,6 +119,6 @@ mod tests {
         assert!(flow.line(second(11)).ends_with("reading is paused"));
         flow.take(&Event::ReadingResumed { millis: 5 }, second(12));
         flow.take(&streamed(0, 0, 21_000, 0), second(30));
-        assert_eq!(flow.line(second(30)), "at the head, 21.0 k rows");
+        assert_eq!(flow.line(second(30)), "at the head, 21 k rows");
     }
 }

@@ -58,6 +58,12 @@ fn c_01_to_c_10_whatever_breaks_the_target_is_at_a_commit_of_the_source() {
     }
 }
 
+/// The target's recorder needs whole rows of tables without a key, too.
+const WHOLE_ROWS: &str = "CREATE FUNCTION whole_rows() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE t regclass; BEGIN \
+    FOR t IN SELECT objid FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.events' \
+    LOOP EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', t); END LOOP; END $$; \
+    CREATE EVENT TRIGGER whole_rows ON ddl_command_end WHEN tag IN ('CREATE TABLE') EXECUTE FUNCTION whole_rows()";
+
 /// One world.
 struct World {
     source: Database,
@@ -75,6 +81,7 @@ fn run(server: &'static Server, seed: u64) {
     let mut after = Recorder::start(&target, recorded());
     source.execute(SCHEMA);
     source.execute(&fill());
+    target.execute(WHOLE_ROWS);
     let proxies = [Proxy::before(server.port), Proxy::before(server.port)];
     let mut random = Random(seed);
     let mode = ["batch", "transactional"][random.below(2) as usize];

@@ -4,7 +4,7 @@
 //! client that loses its server tries again. One seed decides everything but the timing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -77,28 +77,26 @@ impl Random {
 /// Running clients. Dropped, they are stopped.
 pub struct Clients {
     stop: Arc<AtomicBool>,
-    pub committed: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Clients {
     /// `calm`: waits between transactions, so that a slow machine can keep up.
     pub fn start(database: &Database, seed: u64, count: u32, calm: Duration) -> Self {
-        let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..count).map(|number| {
-            let (database, stop, committed) = (database.clone(), stop.clone(), committed.clone());
+            let (database, stop) = (database.clone(), stop.clone());
             let random = Random(seed.wrapping_mul(1000).wrapping_add(u64::from(number)));
-            let mut client = Client { number, random, session: None, database, batch: 0 };
+            let mut client = Client { number, random, session: None, database, batch: 0, prepared: None };
             std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    if client.step() {
-                        committed.fetch_add(1, Ordering::Relaxed);
-                    }
+                // What is prepared is committed before the end: it would hold up everything for ever.
+                while !stop.load(Ordering::Relaxed) || client.prepared.is_some() {
+                    client.step();
                     std::thread::sleep(calm);
                 }
             })
         });
-        Self { threads: threads.collect(), stop, committed }
+        Self { threads: threads.collect(), stop }
     }
 
     /// Waits until the clients have ended what they were at.
@@ -126,22 +124,26 @@ struct Client {
     session: Option<Session>,
     database: Database,
     batch: u64,
+    /// A transaction that was prepared, perhaps, and is to be committed.
+    prepared: Option<String>,
 }
 
 impl Client {
-    /// One transaction. False where it was rolled back or lost.
-    fn step(&mut self) -> bool {
+    /// One transaction, unless the server is away.
+    fn step(&mut self) {
         let Some(mut session) = self.session.take().or_else(|| self.database.try_session().ok()) else {
             std::thread::sleep(Duration::from_millis(50));
-            return false;
+            return;
         };
-        let sql = self.transaction();
+        let sql = match self.prepared.take() {
+            Some(name) => format!("COMMIT PREPARED '{name}'"),
+            None => self.transaction(),
+        };
         let done = session.try_execute(&sql).is_ok();
         // An error may have left a transaction open; one that cannot be ended is of no use.
         if done || session.try_execute("ROLLBACK").is_ok() {
             self.session = Some(session);
         }
-        done
     }
 
     fn transaction(&mut self) -> String {
@@ -162,7 +164,8 @@ impl Client {
             1 => format!("BEGIN;\n{body};\nSELECT pg_sleep(0.05);\n{list};\nCOMMIT"),
             2 => {
                 let name = format!("c{}_{}", self.number, self.batch);
-                format!("BEGIN;\n{list};\n{body};\nPREPARE TRANSACTION '{name}';\nCOMMIT PREPARED '{name}'")
+                self.prepared = Some(name.clone());
+                format!("BEGIN;\n{list};\n{body};\nPREPARE TRANSACTION '{name}'")
             }
             3 => format!(
                 "BEGIN;\n{list};\nSAVEPOINT a;\n{body};\nROLLBACK TO a;\n{};\nCOMMIT",

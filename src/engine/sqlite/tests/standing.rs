@@ -8,7 +8,7 @@ use super::apply::followed;
 use super::capture::{Captured, KEYED, PLAN, WAIT, keyed, read_to};
 use crate::catalog::Form;
 use crate::change::{Changes, Followed, Identity};
-use crate::engine::{CaptureSpec, Cause, Snapshot, Source, Standing};
+use crate::engine::{CaptureSpec, Cause, Standing};
 
 #[tokio::test]
 async fn f_78_a_file_that_was_replaced_or_put_back_is_noticed() {
