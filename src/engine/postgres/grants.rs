@@ -43,7 +43,7 @@ impl Place {
         let state: Option<String> = row.try_get(3).map_err(fail)?;
         let of = |part: fn(&Name) -> &String| duties.tables.iter().map(part).cloned().collect::<Vec<_>>();
         let sql = "SELECT pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text, pg_catalog.bool_or(c.relrowsecurity) \
-                   FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS wanted(schema, name) \
+                   FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted(schema, name) \
                    JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema \
                    JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
                    GROUP BY 1";
