@@ -10,6 +10,7 @@ use super::exit;
 use super::failure::exit_of;
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, millis, plural, short};
+use crate::diff::id;
 use crate::engine::Cause;
 use crate::runtime::{Failure, Outcome, Report};
 
@@ -46,6 +47,11 @@ pub fn render(report: &Report, name: &str, command: &str, look: Look) -> String 
     }
     left(&mut page, report);
     match report.outcome {
+        // What is copied of a live source is old already.
+        Outcome::Done if report.done.iter().any(|step| step == id::SYNCED) => {
+            page.say("Keep up with the source:  towpath follow");
+            page.say("Move to the target:       towpath cutover");
+        }
         Outcome::Done => page.say("Compare the rows:  towpath verify"),
         Outcome::Nothing => {}
         Outcome::Partial | Outcome::Failed if again_helps(report) => {

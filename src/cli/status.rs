@@ -18,7 +18,7 @@ use crate::catalog::Name;
 use crate::checkpoint::{PlannedStep, Progress, RunRecord};
 use crate::diff::id;
 use crate::engine::{LockHolder, Target};
-use crate::runtime::Stop;
+use crate::runtime::{Stop, cutover};
 
 /// Runs listed, newest first.
 const RUNS_MAX: usize = 5;
@@ -73,6 +73,8 @@ async fn read(loaded: &Loaded, target: &dyn Target) -> Result<Status, Failure> {
     others.retain(|other| *other != name);
     let progress = target.progress(&name).await?;
     let stream = match progress.stream.clone() {
+        // Its capture is gone, and nothing is behind.
+        Some(_) if progress.step(cutover::DONE).is_some() => None,
         Some(stream) => Some(stream_status::read(loaded, stream).await),
         None => None,
     };
@@ -141,10 +143,11 @@ fn next(status: &Status) -> &'static str {
     match standing(status) {
         Standing::New => "towpath plan",
         Standing::Running => "towpath status",
+        _ if status.progress.step(cutover::DONE).is_some() => "towpath clean",
+        _ if cutover::is_decided(&status.progress) => "towpath cutover",
         _ if status.stream.as_ref().is_some_and(StreamStatus::is_gone) => "towpath apply --recopy",
         _ if status.stream.is_some() && synced => "towpath follow",
         _ if status.stream.is_some() => "towpath apply",
-
         Standing::Done => "towpath verify",
         Standing::Partial | Standing::Failed | Standing::Broken => "towpath apply",
     }
@@ -170,8 +173,8 @@ fn render(status: &Status, look: Look) -> String {
     let standing = standing(status);
     let (word, tone) = words(standing);
     page.line(Line::new().add(Tone::Strong, line(&status.name)).text(": ").add(tone, word));
-    if status.stream.is_some() {
-        page.say(&format!("  phase   {}", phase(status)));
+    if let Some(phase) = phase(status) {
+        page.say(&format!("  phase   {phase}"));
     }
     if let Some(holder) = &status.holder {
         page.say(&format!("  lock    held by {} since {}", line(&holder.by), line(&holder.since)));
@@ -228,8 +231,14 @@ fn left(page: &mut Page, progress: &Progress) {
     }
 }
 
-fn phase(status: &Status) -> &'static str {
-    stream_status::phase(|step| status.progress.step(step).is_some())
+/// Of a plan that follows changes.
+fn phase(status: &Status) -> Option<&'static str> {
+    let is_done = |step: &str| status.progress.step(step).is_some();
+    match () {
+        () if is_done(cutover::DONE) => Some("cut over: the target is in use"),
+        () if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished"),
+        () => status.stream.as_ref().map(|_| stream_status::phase(is_done)),
+    }
 }
 
 fn runs(page: &mut Page, progress: &Progress) {
@@ -265,7 +274,7 @@ fn value(status: &Status) -> Value {
         "left": status.progress.left(),
         "runs": status.progress.runs,
         "other_plans": status.others,
-        "phase": status.stream.as_ref().map(|_| phase(status)),
+        "phase": phase(status),
         "stream": status.stream.as_ref().map(|stream| stream.value(jiff::Timestamp::now())),
         "next": next(status),
     })

@@ -181,6 +181,33 @@ fn h_01_transactions_come_in_the_order_of_their_commits() {
     });
 }
 
+/// What an open transaction wrote is not on the disk, and nothing else brings it there: an idle
+/// server would have the drain wait for its next checkpoint.
+#[test]
+fn a_drain_ends_while_a_transaction_is_open() {
+    let server = need_server!();
+    let database = server.database("open");
+    let tables = vec![numbers("t")];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await;
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        let open = outside(|| {
+            let mut open = database.session();
+            open.execute("BEGIN; INSERT INTO t SELECT i, i FROM generate_series(10, 300) i");
+            database.execute("INSERT INTO t VALUES (1, 1)");
+            open.execute("INSERT INTO t SELECT i, i FROM generate_series(301, 700) i");
+            open
+        });
+        // The server by itself would need fifteen.
+        let soon = Duration::from_secs(8);
+        let drained = drain(source.as_ref(), "p", &mut replica, &tables, &start);
+        tokio::time::timeout(soon, drained).await.expect("the head is not reached");
+        assert_eq!((replica.commits, replica.tables[0].len()), (1, 1));
+        outside(move || drop(open));
+    });
+}
+
 /// Whatever position is told, everything that was committed before it was told before it.
 #[test]
 fn h_02_no_position_runs_ahead_of_what_was_told() {
