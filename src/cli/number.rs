@@ -20,8 +20,9 @@ pub fn exact(number: u64) -> String {
 pub fn short(number: u64) -> String {
     match number {
         0..10_000 => exact(number),
-        10_000..1_000_000 => format!("{} k", (number + 500) / 1000),
-        1_000_000..1_000_000_000 => scaled(number, 1_000_000, "M"),
+        // What would round up to a thousand of its unit is one of the next.
+        10_000..999_500 => format!("{} k", (number + 500) / 1000),
+        999_500..999_500_000 => scaled(number, 1_000_000, "M"),
         _ => scaled(number, 1_000_000_000, "bn"),
     }
 }
@@ -97,7 +98,9 @@ mod tests {
         assert_eq!(short(9_482), "9 482");
         assert_eq!(short(812_345), "812 k");
         assert_eq!(short(4_100_000), "4.1 M");
-        assert_eq!(short(999_999_999), "1000 M");
+        assert_eq!(short(999_499), "999 k");
+        assert_eq!(short(999_950), "1.0 M");
+        assert_eq!(short(999_999_999), "1.0 bn");
         assert_eq!(short(2_500_000_000), "2.5 bn");
         assert_eq!(short(u64::MAX), "18446744074 bn");
     }
