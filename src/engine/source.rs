@@ -25,10 +25,13 @@ pub trait Source: Send + Sync {
     /// Runs a query that must return no row; returns how many it did return.
     async fn violations(&self, query: &str) -> Result<u64, EngineError>;
     /// Keeps all writers out of these tables for as long as the fence is held. Waits for writers at
-    /// work as long as a lock is waited for, then `Cause::Busy` naming them.
-    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError>;
-    /// Takes a fence away that was sealed; says what was removed.
-    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError>;
+    /// work as long as a lock is waited for, then `Cause::Busy` naming them. What it leaves when it
+    /// is sealed says which plan it belongs to.
+    async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError>;
+    /// The tables that a sealed fence of this plan keeps closed for writes, sorted.
+    async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError>;
+    /// Takes the sealed fence of this plan away; says what was removed. Done twice, it finds nothing.
+    async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError>;
     /// The statements that give a role what it needs to read; none where the engine has no roles.
     async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())

@@ -149,7 +149,7 @@ impl Run<'_> {
         }
         crash_point("cut::fence_before");
         let mut fence = match self.options.fence {
-            true => Some(self.service.source.fence(&self.tables()).await?),
+            true => Some(self.service.source.fence(&self.service.graph.name, &self.tables()).await?),
             false => None,
         };
         let began = Instant::now();

@@ -63,11 +63,15 @@ impl Source for MemorySource {
         Ok(0)
     }
 
-    async fn fence(&self, _: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+    async fn fence(&self, _: &str, _: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
         Err(EngineError::new(Cause::Other, "fence", "this model has no writers of its own"))
     }
 
-    async fn unfence(&self, _: &[Name]) -> Result<Vec<String>, EngineError> {
+    async fn fenced(&self, _: &str) -> Result<Vec<Name>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn unfence(&self, _: &str) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
     }
 }

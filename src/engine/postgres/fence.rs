@@ -1,19 +1,21 @@
 //! The fence of a cutover: a transaction that locks the tables against writers (readers go on),
-//! creates a statement trigger on each that raises an error, and stays open until the cutover is
-//! decided. COMMIT makes it last; ROLLBACK, or the end of the session, takes all of it away.
+//! creates triggers on each that raise an error, and stays open until the cutover is decided.
+//! COMMIT makes it last; ROLLBACK, or the end of the session, takes all of it away. Triggers act on
+//! ordinary sessions only, so that changes which are applied as a replica pass.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
 use super::connect::{Link, Role};
-use super::quote::{identifier, literal, name};
+use super::quote::{literal, name};
 use super::wire::{Fault, Wire};
 use crate::catalog::Name;
 use crate::engine::fence::Fence;
 use crate::engine::{Cause, EngineError};
 
 const DOING: &str = "keep writers out of";
-/// The trigger on each table, and the function that it calls in the schema of the first table.
-const TRIGGER: &str = "towpath_fence";
 
 /// The open transaction.
 pub struct PgFence {
@@ -21,14 +23,30 @@ pub struct PgFence {
     on: String,
 }
 
+/// The name of the plan's triggers, and of the function that they call in the schema of the first
+/// table. Plans that fence the same table do not meet.
+fn object_name(plan: &str) -> String {
+    let hash = Sha256::digest(format!("towpath fence\0{plan}"));
+    let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("towpath_fence_{hash}")
+}
+
+/// Names of triggers and functions of fences, as a pattern.
+pub const NAMES: &str = "^towpath_fence_[0-9a-f]{12}(_rows)?$";
+
+/// What the comment on a trigger says, and on nobody else's.
+fn comment(plan: &str) -> String {
+    format!("Towpath: fence of the plan {plan}")
+}
+
 /// Locks the tables and puts the triggers on them. Waits for open writers as long as a lock may be
 /// waited for, then `Cause::Busy`.
-pub async fn raise(link: &Link, tables: &[Name]) -> Result<PgFence, EngineError> {
+pub async fn raise(link: &Link, plan: &str, tables: &[Name]) -> Result<PgFence, EngineError> {
     let mut wire = link.wire(Role::Writer).await?;
     let on = link.shown().to_string();
     let fail = |fault: Fault| fault.doing(DOING).on(&on);
     wire.query("SET synchronous_commit = on").await.map_err(fail)?;
-    let Some(sql) = fence_sql(tables) else {
+    let Some(sql) = fence_sql(plan, tables) else {
         wire.query("BEGIN").await.map_err(fail)?;
         return Ok(PgFence { wire, on });
     };
@@ -38,13 +56,16 @@ pub async fn raise(link: &Link, tables: &[Name]) -> Result<PgFence, EngineError>
     Ok(PgFence { wire, on })
 }
 
-/// Locks come in the order of names, so that two fences cannot wait for each other.
-fn fence_sql(tables: &[Name]) -> Option<String> {
+/// Locks come in the order of names, so that two fences cannot wait for each other. The trigger for
+/// statements says no at once. That for rows also sees what comes by another name: through the
+/// root of a partition tree or a parent, and, where the root is fenced, straight into a partition.
+fn fence_sql(plan: &str, tables: &[Name]) -> Option<String> {
     let mut tables: Vec<&Name> = tables.iter().collect();
     tables.sort();
     tables.dedup();
     let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", name(table))).collect();
-    let function = name(&Name::new(&tables.first()?.schema, TRIGGER));
+    let (object, comment) = (object_name(plan), literal(&comment(plan)));
+    let function = name(&Name::new(&tables.first()?.schema, &object));
     let mut sql = format!(
         "BEGIN; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE; \
          CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
@@ -54,11 +75,13 @@ fn fence_sql(tables: &[Name]) -> Option<String> {
              TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'read_only_sql_transaction'; END"
         ),
     );
-    for table in tables {
+    for table in tables.into_iter().map(name) {
         sql.push_str(&format!(
-            "; CREATE OR REPLACE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {} \
-             FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
-            name(table)
+            "; CREATE OR REPLACE TRIGGER {object} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
+             FOR EACH STATEMENT EXECUTE FUNCTION {function}(); \
+             CREATE OR REPLACE TRIGGER {object}_rows BEFORE INSERT OR UPDATE OR DELETE ON {table} \
+             FOR EACH ROW EXECUTE FUNCTION {function}(); \
+             COMMENT ON TRIGGER {object} ON {table} IS {comment}"
         ));
     }
     Some(sql)
@@ -96,38 +119,59 @@ async fn oldest_writer(link: &Link) -> Option<String> {
     ))
 }
 
-/// Takes a sealed fence away; says what was removed.
-pub async fn remove(link: &Link, tables: &[Name]) -> Result<Vec<String>, EngineError> {
-    let mut wire = link.wire(Role::Writer).await?;
-    let fail = |fault: Fault| fault.doing("remove the fence from").on(link.shown());
-    let sql = "SELECT n.nspname, c.relname, f.nspname FROM pg_catalog.pg_trigger t \
+/// The tables with the plan's trigger, and the schema of the function that it calls.
+async fn look(wire: &mut Wire, plan: &str) -> Result<Vec<(Name, String)>, Fault> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname, f.nspname FROM pg_catalog.pg_trigger t \
          JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace f ON f.oid = p.pronamespace \
-         WHERE t.tgname = 'towpath_fence' AND p.proname = 'towpath_fence' AND NOT t.tgisinternal \
-         AND t.tgparentid = 0 ORDER BY 1, 2";
-    let answers = wire.query(sql).await.map_err(fail)?;
-    let rows = answers.into_iter().next().unwrap_or_default().rows;
-    let mut statements = Vec::new();
-    let mut removed = Vec::new();
-    let mut functions = std::collections::BTreeSet::new();
-    for row in rows {
-        let [Some(schema), Some(table), Some(function)] = row.as_slice() else { continue };
-        let table = Name::new(schema, table);
-        if tables.contains(&table) {
-            statements.push(format!("DROP TRIGGER {TRIGGER} ON {}", name(&table)));
-            removed.push(format!("trigger {} on {table}", identifier(TRIGGER)));
-            functions.insert(name(&Name::new(function, TRIGGER)));
-        }
-    }
-    if statements.is_empty() {
-        return Ok(removed);
-    }
-    // Refused, with all of it, where another plan's tables still call the function.
-    let drop = functions.into_iter().map(|function| format!("DROP FUNCTION {function}()"));
-    statements.extend(drop);
-    wire.query(&format!("BEGIN; {}; COMMIT", statements.join("; "))).await.map_err(fail)?;
+         WHERE t.tgname = {} AND NOT t.tgisinternal \
+         AND pg_catalog.obj_description(t.oid, 'pg_trigger') = {} ORDER BY 1, 2",
+        literal(&object_name(plan)),
+        literal(&comment(plan)),
+    );
+    let rows = wire.query(&sql).await?.into_iter().next().unwrap_or_default().rows;
+    let row = |row: Vec<Option<String>>| match row.as_slice() {
+        [Some(schema), Some(table), Some(function)] => Some((Name::new(schema, table), function.clone())),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(row).collect())
+}
+
+/// The tables that a sealed fence of the plan keeps closed.
+pub async fn standing(link: &Link, plan: &str) -> Result<Vec<Name>, EngineError> {
+    let mut wire = link.wire(Role::Reader).await?;
+    let fail = |fault: Fault| fault.doing("look for a fence in").on(link.shown());
+    let found = look(&mut wire, plan).await.map_err(fail)?;
     wire.terminate().await;
-    Ok(removed)
+    let mut tables: Vec<Name> = found.into_iter().map(|(table, _)| table).collect();
+    tables.sort();
+    Ok(tables)
+}
+
+/// Takes the plan's sealed fence away; says what was removed.
+pub async fn remove(link: &Link, plan: &str) -> Result<Vec<String>, EngineError> {
+    let mut wire = link.wire(Role::Writer).await?;
+    let fail = |fault: Fault| fault.doing("remove the fence from").on(link.shown());
+    wire.query("SET synchronous_commit = on").await.map_err(fail)?;
+    let found = look(&mut wire, plan).await.map_err(fail)?;
+    if !found.is_empty() {
+        wire.query(&removal_sql(plan, &found)).await.map_err(fail)?;
+    }
+    wire.terminate().await;
+    Ok(found.into_iter().map(|(table, _)| format!("the fence of {table}")).collect())
+}
+
+fn removal_sql(plan: &str, found: &[(Name, String)]) -> String {
+    let object = object_name(plan);
+    let drops = found.iter().map(|(table, _)| {
+        let table = name(table);
+        format!("DROP TRIGGER {object} ON {table}; DROP TRIGGER IF EXISTS {object}_rows ON {table}")
+    });
+    let schemas: BTreeSet<&String> = found.iter().map(|(_, schema)| schema).collect();
+    let functions =
+        schemas.into_iter().map(|schema| format!("DROP FUNCTION {}()", name(&Name::new(schema, &object))));
+    format!("BEGIN; {}; COMMIT", drops.chain(functions).collect::<Vec<_>>().join("; "))
 }
 
 #[async_trait]
@@ -173,15 +217,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i_01_every_table_is_locked_and_gets_a_trigger_and_names_are_quoted() {
+    fn i_01_every_table_is_locked_and_gets_triggers_and_names_are_quoted() {
         let tables = [Name::new("s", "b\"x"), Name::new("A", "t")];
-        let sql = fence_sql(&tables).expect("tables");
+        let sql = fence_sql("shop", &tables).expect("tables");
         assert!(sql.contains(r#"LOCK TABLE ONLY "A".t, ONLY s."b""x" IN SHARE ROW EXCLUSIVE MODE"#), "{sql}");
-        assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 2);
-        assert!(
-            sql.contains(r#"ON s."b""x" FOR EACH STATEMENT EXECUTE FUNCTION "A".towpath_fence()"#),
-            "{sql}"
-        );
-        assert_eq!(fence_sql(&[]), None);
+        assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 4);
+        let (object, quoted) = (object_name("shop"), r#"ON s."b""x""#);
+        for each in ["STATEMENT", "ROW"] {
+            let calls = format!(r#"{quoted} FOR EACH {each} EXECUTE FUNCTION "A".{object}()"#);
+            assert!(sql.contains(&calls), "{sql}");
+        }
+        assert!(sql.contains(&format!("COMMENT ON TRIGGER {object} {quoted} IS '{}'", comment("shop"))));
+        assert_eq!(fence_sql("shop", &[]), None);
+    }
+
+    #[test]
+    fn fences_of_two_plans_do_not_meet() {
+        assert_ne!(object_name("shop"), object_name("shop2"));
     }
 }

@@ -188,12 +188,16 @@ impl Source for End {
         ask::violations(&self.link, query).await
     }
 
-    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
-        Ok(Box::new(fence::raise(&self.link, tables).await?))
+    async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.link, plan, tables).await?))
     }
 
-    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
-        fence::remove(&self.link, tables).await
+    async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError> {
+        fence::standing(&self.link, plan).await
+    }
+
+    async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.link, plan).await
     }
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {

@@ -2,9 +2,12 @@
 //! which each table got triggers that refuse every write. COMMIT makes them last; ROLLBACK, or the
 //! end of the process, takes them away.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+use super::SCHEMA;
 use super::connect::{File, Worker};
 use super::dialect::{literal, quote};
 use super::error::classify;
@@ -13,6 +16,8 @@ use crate::engine::fence::Fence;
 use crate::engine::{EngineError, Limits};
 
 const DOING: &str = "keep writers out of";
+pub(super) const LOOK: &str = "look for a fence in";
+const REMOVE: &str = "remove the fence from";
 const EVENTS: [&str; 3] = ["insert", "update", "delete"];
 
 /// The open transaction.
@@ -22,67 +27,77 @@ pub(super) struct FileFence {
 }
 
 /// Begins the transaction and creates the triggers.
-pub(super) async fn raise(file: &File, limits: &Limits, tables: &[Name]) -> Result<FileFence, EngineError> {
+pub(super) async fn raise(
+    file: &File,
+    limits: &Limits,
+    plan: &str,
+    tables: &[Name],
+) -> Result<FileFence, EngineError> {
     let worker =
         Worker::start(file.open_capture(limits, std::time::Duration::from_secs(limits.lock_seconds))?)?;
-    let sql = fence_sql(tables);
+    let sql = fence_sql(plan, tables);
     let made =
         worker.call(DOING, move |conn| conn.execute_batch(&sql).map_err(|error| classify(DOING, error)));
     made.await.map_err(|error| error.on(file))?;
     Ok(FileFence { worker, file: file.clone() })
 }
 
-fn trigger(table: &Name, event: &str) -> String {
-    quote(&format!("towpath_fence_{event}_{}", table.name))
+/// Plans that fence the same table do not meet: no plan's name has a colon.
+fn trigger(plan: &str, table: &str, event: &str) -> String {
+    format!("towpath_fence_{plan}:{event}:{table}")
 }
 
-fn fence_sql(tables: &[Name]) -> String {
+fn fence_sql(plan: &str, tables: &[Name]) -> String {
     let mut sql = String::from("BEGIN IMMEDIATE");
-    for table in tables {
-        let why =
-            literal(&format!("table {} has moved to another database and is closed for writes", table.name));
+    for table in tables.iter().map(|table| &table.name) {
+        let why = literal(&format!("table {table} has moved to another database and is closed for writes"));
         for event in EVENTS {
             sql.push_str(&format!(
                 ";\nCREATE TRIGGER IF NOT EXISTS main.{} BEFORE {event} ON {} BEGIN SELECT RAISE(ABORT, {why}); END",
-                trigger(table, event),
-                quote(&table.name),
+                quote(&trigger(plan, table, event)),
+                quote(table),
             ));
         }
     }
     sql
 }
 
-/// Takes a sealed fence away; says what was removed.
-pub(super) async fn remove(
-    file: &File,
-    limits: &Limits,
-    tables: &[Name],
-) -> Result<Vec<String>, EngineError> {
-    let worker =
-        Worker::start(file.open_capture(limits, std::time::Duration::from_secs(limits.lock_seconds))?)?;
-    let tables = tables.to_vec();
-    let remove = move |conn: &mut Connection| remove_from(conn, &tables);
-    worker.call("remove the fence from", remove).await.map_err(|error| error.on(file))
+/// The plan's triggers, each with its table.
+fn look(conn: &Connection, plan: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    let sql = "SELECT name, tbl_name FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid";
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let all = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    let ours = |name: &str, table: &str| EVENTS.iter().any(|event| name == trigger(plan, table, event));
+    Ok(all.into_iter().filter(|(name, table)| ours(name, table)).collect())
 }
 
-fn remove_from(conn: &mut Connection, tables: &[Name]) -> Result<Vec<String>, EngineError> {
-    let fail = |error| classify("remove the fence from", error);
-    let transaction =
-        conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
-    let mut removed = Vec::new();
-    for (table, event) in tables.iter().flat_map(|table| EVENTS.map(|event| (table, event))) {
-        let name = format!("towpath_fence_{event}_{}", table.name);
-        let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?1";
-        let there: i64 = transaction.query_row(sql, [&name], |row| row.get(0)).map_err(fail)?;
-        if there > 0 {
-            transaction
-                .execute_batch(&format!("DROP TRIGGER main.{}", trigger(table, event)))
-                .map_err(fail)?;
-            removed.push(format!("trigger {}", crate::catalog::name::show(&name)));
-        }
+/// The tables that a sealed fence of the plan keeps closed.
+pub(super) fn standing(conn: &Connection, plan: &str) -> Result<Vec<Name>, EngineError> {
+    let found = look(conn, plan).map_err(|error| classify(LOOK, error))?;
+    let tables: BTreeSet<String> = found.into_iter().map(|(_, table)| table).collect();
+    Ok(tables.into_iter().map(|table| Name::new(SCHEMA, table)).collect())
+}
+
+/// Takes the plan's sealed fence away; says what was removed.
+pub(super) async fn remove(file: &File, limits: &Limits, plan: &str) -> Result<Vec<String>, EngineError> {
+    let worker =
+        Worker::start(file.open_capture(limits, std::time::Duration::from_secs(limits.lock_seconds))?)?;
+    let plan = plan.to_string();
+    let remove =
+        move |conn: &mut Connection| remove_from(conn, &plan).map_err(|error| classify(REMOVE, error));
+    worker.call(REMOVE, remove).await.map_err(|error| error.on(file))
+}
+
+fn remove_from(conn: &mut Connection, plan: &str) -> rusqlite::Result<Vec<String>> {
+    let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found = look(&transaction, plan)?;
+    for (name, _) in &found {
+        transaction.execute_batch(&format!("DROP TRIGGER main.{}", quote(name)))?;
     }
-    transaction.commit().map_err(fail)?;
-    Ok(removed)
+    transaction.commit()?;
+    let tables: BTreeSet<String> = found.into_iter().map(|(_, table)| table).collect();
+    Ok(tables.iter().map(|table| format!("the fence of {}", crate::catalog::name::show(table))).collect())
 }
 
 #[async_trait]

@@ -40,12 +40,17 @@ impl Source for Readable {
         Ok(self.worker.call(DOING, count).await?.unsigned_abs())
     }
 
-    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
-        Ok(Box::new(fence::raise(&self.file, &self.limits, tables).await?))
+    async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.file, &self.limits, plan, tables).await?))
     }
 
-    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
-        fence::remove(&self.file, &self.limits, tables).await
+    async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError> {
+        let plan = plan.to_string();
+        self.worker.call(fence::LOOK, move |conn| fence::standing(conn, &plan)).await
+    }
+
+    async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.file, &self.limits, plan).await
     }
 
     async fn inspect(&self) -> Result<Catalog, EngineError> {

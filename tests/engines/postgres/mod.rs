@@ -3,6 +3,7 @@
 
 mod apply;
 mod capture;
+mod fence;
 mod forms;
 mod gone;
 mod obstacles;

@@ -173,6 +173,11 @@ const PLAIN: &[(&str, &str, &str, Option<&str>)] = &[
     ("access method", "pg_am", "amname", None),
 ];
 
+/// What a fence of Towpath left on a source is no object of the user's.
+fn not_of_a_fence(name: &str) -> String {
+    format!(" AND o.{name} !~ {}", quote::literal(super::super::fence::NAMES))
+}
+
 /// First number that is given to an object of a user; the server's own are below.
 const FIRST_USER_OID: u32 = 16_384;
 
@@ -185,6 +190,7 @@ fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
              'pg_catalog.pg_proc'::pg_catalog.regclass AND part.objid = o.oid AND part.refclassid = \
              'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')",
         );
+        member.push_str(&not_of_a_fence(name));
     }
     // Overloaded functions differ by their arguments only, and kinds of them by a letter.
     let (kind, name) = match class {
@@ -218,7 +224,10 @@ const HANGING: &[(&str, &str, &str, &str, &str)] = &[
 ];
 
 fn hanging(kind: &str, class: &str, name: &str, table: &str, condition: &str) -> String {
-    let (member, users) = (not_member(class, "o"), users_relation());
+    let (mut member, users) = (not_member(class, "o"), users_relation());
+    if class == "pg_trigger" {
+        member.push_str(&not_of_a_fence(name));
+    }
     format!(
         "SELECT '{kind}', n.nspname::text, o.{name}::text, n.nspname::text, c.relname::text \
          FROM pg_catalog.{class} AS o JOIN pg_catalog.pg_class AS c ON c.oid = o.{table} \

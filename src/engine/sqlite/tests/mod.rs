@@ -3,6 +3,7 @@
 mod apply;
 mod capture;
 mod copy;
+mod fence;
 mod follow;
 mod opening;
 mod standing;
