@@ -17,6 +17,8 @@ pub enum Checkpoint {
     Chunk(ChunkMark),
     /// The marks of this table's chunks, and of its copy step, are void: it is copied again.
     Recopy { table: Name, step: String },
+    /// The mark of this step is void: it is done again.
+    Void(String),
     /// A capture was opened at this position, and nothing is applied yet.
     Opened(Position),
     /// Changes are in the target.

@@ -383,6 +383,9 @@ fn y_25_following_contradicts_itself() {
                 .replace("cdc: true", "cdc: true, verify: none"),
             "compares nothing",
         ),
+        (with("tables: { \"*\": {} }\nreverse: true"), "no table is followed"),
+        (followed("reverse: true").replace("sqlite:a", "postgres://h/a"), "the way back follows the target"),
+        (followed("cdc: { sqlite: triggers }\nreverse: true"), ""),
     ] {
         if says.is_empty() {
             good(&text);
@@ -465,7 +468,6 @@ fn y_28_what_is_not_built_is_refused_by_name() {
     for (text, name) in [
         (followed("cdc: { sqlite: triggers, on_ddl: pause }"), "pause"),
         (followed("cdc: { sqlite: triggers, cascades: emulate }"), "cascades"),
-        (followed("cdc: { sqlite: triggers }\nreverse: true"), "reverse: true"),
         (tables("  users: { load: upsert }"), "upsert"),
         (tables("  users: { protect: true }"), "protect"),
         (tables("  users: { after: [orders] }"), "after"),

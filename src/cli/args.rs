@@ -389,10 +389,14 @@ pub enum ProgressFormat {
 #[command(after_help = "Examples:\n  \
     towpath follow\n  \
     towpath follow --until-lag 5s\n  \
-    towpath follow --for 10m --progress json\n\n\
+    towpath follow --for 10m --progress json\n  \
+    towpath follow --back\n\n\
     A service: it goes on after a server was away, until a first Ctrl-C or SIGTERM ends it at a\n\
     whole transaction. `towpath apply` comes before it.")]
 pub struct FollowArgs {
+    /// The way back of a plan that was cut over
+    #[arg(long)]
+    pub back: bool,
     /// End as soon as the target is no more than this behind
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub until_lag: Option<std::time::Duration>,
@@ -416,10 +420,15 @@ pub struct FollowArgs {
     towpath cutover --expect 7f3a91c2e0b8\n\n\
     Catches up, keeps the writers out (cutover.fence), drains what they wrote last, sets the sequences,\n\
     compares both ends, and only then closes the source for good. A gate that fails lets the writers in\n\
-    again; until the end nothing is decided, and after a crash the same command begins anew.")]
+    again; until the end nothing is decided, and after a crash the same command begins anew.\n\n\
+    With reverse: true in the plan the source is kept for a way back. `towpath follow --back` writes to it\n\
+    what is written to the target; `towpath cutover --back` hands over to it again, in the same steps.")]
 pub struct CutoverArgs {
+    /// The way back of a plan that was cut over
+    #[arg(long)]
+    pub back: bool,
     /// Cut over only a plan with this digest (at least 8 hexadecimal digits)
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = digest, conflicts_with = "back")]
     pub expect: Option<String>,
     /// Longest lag at which the writers are kept out; wins over the plan file
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -447,14 +456,21 @@ pub struct CutoverArgs {
     towpath clean\n\n\
     It removes what keeps the source's log (slot and publication, or triggers and change table)\n\
     and what the target remembers of the plan, never a row of either. Where nothing is left it\n\
-    finds nothing.")]
+    finds nothing. Tables that a cutover closed for writes stay closed, and are listed, unless\n\
+    --open-source asks for more: two databases could be written then.")]
 pub struct CleanArgs {
+    /// The way back of a plan that was cut over
+    #[arg(long)]
+    pub back: bool,
     /// Say what is there, remove nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Leave what the target remembers of the plan
     #[arg(long)]
     pub keep_state: bool,
+    /// Take the fence of a cutover away too: the source can be written again, beside the target
+    #[arg(long)]
+    pub open_source: bool,
     /// Not built yet: tables that the plan made stay
     #[arg(long, hide = true)]
     pub target_tables: bool,
@@ -494,6 +510,9 @@ pub enum PhaseArg {
     towpath verify --level rows --tables 'order*'\n\n\
     Verifying changes nothing. It exits with 7 when a row differs.")]
 pub struct VerifyArgs {
+    /// The way back of a plan that was cut over
+    #[arg(long)]
+    pub back: bool,
     /// How closely to look; without it, each table as its plan says
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<VerifyArg>,
@@ -523,6 +542,9 @@ pub enum VerifyArg {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  towpath status\n  towpath status --format json --exit-code")]
 pub struct StatusArgs {
+    /// The way back of a plan that was cut over
+    #[arg(long)]
+    pub back: bool,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Plainness,
     /// Exit with 2 unless the last run finished everything

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{CleanArgs, Plainness, SavedArgs};
+use super::args::{CleanArgs, Plainness};
 use super::ends::{self, Loaded};
 use super::escape::line;
 use super::failure::Failure;
 use super::look::{Line, Page, Tone};
 use super::number::{bytes, count};
 use super::{Face, exit};
+use crate::catalog::Name;
 use crate::checkpoint::{Goal, Progress};
 use crate::engine::{Capture, Source, Standing, Target};
 
@@ -20,6 +21,15 @@ use crate::engine::{Capture, Source, Standing, Target};
 struct Found {
     capture: Option<String>,
     state: Option<Progress>,
+    /// Tables of the source that a cutover closed for writes.
+    closed: Vec<Name>,
+}
+
+/// What was done, or would be.
+struct Outcome {
+    removed: Vec<String>,
+    /// Tables that stay closed for writes.
+    closed: Vec<Name>,
 }
 
 pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
@@ -28,7 +38,7 @@ pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
             .code("E132")
             .help("drop them by hand, if they are not wanted"));
     }
-    let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
+    let loaded = ends::read_either(&face.global, args.back)?;
     let name = &loaded.plan.name;
     let source = ends::open_source(&loaded).await?;
     let target = ends::open_target(&loaded, true).await?;
@@ -37,15 +47,42 @@ pub async fn run(args: &CleanArgs, face: &Face) -> Result<u8, Failure> {
         return Err(Failure::new(exit::LOCKED, text).help("stop it, then clean").next("towpath status"));
     }
     let found = look(name, source.as_ref(), target.as_ref()).await?;
+    if !args.dry_run {
+        first_the_way_back(&loaded).await?;
+    }
     let removed = match args.dry_run {
-        true => would_go(name, &found, args.keep_state),
+        true => would_go(name, &found, args),
         false => remove(args, &loaded, source.as_ref(), &found).await?,
     };
+    let closed = if args.open_source { Vec::new() } else { found.closed };
+    let outcome = Outcome { removed, closed };
     match args.format {
-        Plainness::Text => face.screen.out(&render(&removed, args, face)),
-        Plainness::Json => face.screen.out(&super::json::pretty(&value(name, &removed, args))),
+        Plainness::Text => face.screen.out(&render(&outcome, args, face)),
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(name, &outcome, args))),
     }
     Ok(exit::DONE)
+}
+
+/// The way back needs what the plan remembers: it is given up by name, and before.
+async fn first_the_way_back(loaded: &Loaded) -> Result<(), Failure> {
+    if loaded.plan.reverse.is_none() {
+        return Ok(());
+    }
+    let turned = loaded.turned()?;
+    let name = &turned.plan.name;
+    let kept = match ends::open_followed(loaded).await? {
+        Some(source) => match source.capture() {
+            Some(capture) => kept(capture, name).await?,
+            None => None,
+        },
+        None => None,
+    };
+    let remembered = ends::open_target(&turned, true).await?.plans().await?.contains(name);
+    if kept.is_none() && !remembered {
+        return Ok(());
+    }
+    let text = format!("{} still has its way back", line(&loaded.plan.name));
+    Err(Failure::new(exit::BLOCKED, text).help("give it up first").next("towpath clean --back"))
 }
 
 async fn look(name: &str, source: &dyn Source, target: &dyn Target) -> Result<Found, Failure> {
@@ -55,7 +92,7 @@ async fn look(name: &str, source: &dyn Source, target: &dyn Target) -> Result<Fo
     };
     let known = target.plans().await?.iter().any(|plan| plan == name);
     let state = if known { Some(target.progress(name).await?) } else { None };
-    Ok(Found { capture, state })
+    Ok(Found { capture, state, closed: source.fenced(name).await? })
 }
 
 async fn kept(capture: &dyn Capture, name: &str) -> Result<Option<String>, Failure> {
@@ -77,9 +114,10 @@ fn remembered(name: &str, progress: &Progress) -> String {
     format!("the state of {} on the target: {steps}, {}", line(name), count(progress.runs.len(), "run"))
 }
 
-fn would_go(name: &str, found: &Found, keep_state: bool) -> Vec<String> {
-    let state = found.state.iter().filter(|_| !keep_state).map(|progress| remembered(name, progress));
-    found.capture.iter().cloned().chain(state).collect()
+fn would_go(name: &str, found: &Found, args: &CleanArgs) -> Vec<String> {
+    let state = found.state.iter().filter(|_| !args.keep_state).map(|progress| remembered(name, progress));
+    let fence = found.closed.iter().filter(|_| args.open_source).map(|table| format!("the fence of {table}"));
+    found.capture.iter().cloned().chain(fence).chain(state).collect()
 }
 
 async fn remove(
@@ -103,6 +141,9 @@ async fn remove(
     if let Some(capture) = source.capture() {
         removed.extend(capture.close(name).await?);
     }
+    if args.open_source {
+        removed.extend(source.unfence(name).await?);
+    }
     if let Some(lock) = lock {
         match args.keep_state {
             true => lock.close("partial").await?,
@@ -112,7 +153,8 @@ async fn remove(
     Ok(removed)
 }
 
-fn render(removed: &[String], args: &CleanArgs, face: &Face) -> String {
+fn render(outcome: &Outcome, args: &CleanArgs, face: &Face) -> String {
+    let Outcome { removed, closed } = outcome;
     let mut page = Page::new(face.screen.look());
     let verb = if args.dry_run { "would remove" } else { "removed" };
     for object in removed {
@@ -121,14 +163,24 @@ fn render(removed: &[String], args: &CleanArgs, face: &Face) -> String {
     if removed.is_empty() {
         page.say("nothing is left to remove");
     }
+    if !closed.is_empty() {
+        let end = if args.back { "target" } else { "source" };
+        let tables = count(closed.len(), "table");
+        page.say(&format!("  {tables} of the {end} closed for writes since the cutover:"));
+        closed.iter().for_each(|table| page.say(&format!("    {}", line(&table.to_string()))));
+        let command =
+            if args.back { "towpath clean --back --open-source" } else { "towpath clean --open-source" };
+        page.say(&format!("  {command} opens them; then two databases can be written"));
+    }
     page.finish()
 }
 
-fn value(name: &str, removed: &[String], args: &CleanArgs) -> Value {
+fn value(name: &str, outcome: &Outcome, args: &CleanArgs) -> Value {
     json!({
         "format": "towpath.clean/1",
         "name": name,
         "dry_run": args.dry_run,
-        "removed": removed,
+        "removed": outcome.removed,
+        "closed": outcome.closed,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::args::{CutoverArgs, ProbeArg, SavedArgs};
+use super::args::CutoverArgs;
 use super::escape::line;
 use super::failure::Failure;
 use super::look::{Line, Look, Page, Tone};
@@ -15,12 +15,14 @@ use super::progress::Progress;
 use super::tally::Tally;
 use super::{Face, ends, exit, plan_file, signals};
 use crate::catalog::Projection;
-use crate::graph::digest;
+use crate::engine::{Source, Target};
+use crate::graph::{Graph, digest};
 use crate::plan;
-use crate::runtime::cutover::{CheckedEnd, CutoverOptions, CutoverReport, Gate, cut_over};
-use crate::runtime::planning::SourceEnd;
+use crate::plan::back::forward_name;
+use crate::runtime::cutover::{Also, CheckedEnd, CutoverOptions, CutoverReport, Gate, cut_over};
+use crate::runtime::planning::{BackEnds, SourceEnd};
 use crate::runtime::serve::{Service, stream_of};
-use crate::runtime::{Stop, SystemClock, VerifyLevel, stream};
+use crate::runtime::{FollowOptions, Stop, SystemClock, VerifyLevel, stream};
 
 const ATTEMPTS: u32 = 5;
 
@@ -29,7 +31,7 @@ pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
         return Err(Failure::usage("cutover cannot ask here: no terminal")
             .help("pass --yes, --expect DIGEST, or --dry-run to see how it would go"));
     }
-    let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    let made = making::make_either(face, args.back).await?;
     let graph = &made.planned.graph;
     stream_of(graph)?;
     let goal = digest::goal(graph);
@@ -39,7 +41,11 @@ pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
         return Err(plan_file::unexpected(expect, &goal));
     }
     let asks = !args.yes && !args.dry_run && args.expect.is_none();
-    if asks && !face.screen.confirm("Close the source and let the target take over?") {
+    let question = match args.back {
+        false => "Close the source and let the target take over?",
+        true => "Close the target and let the source take over again?",
+    };
+    if asks && !face.screen.confirm(question) {
         face.screen.say("declined: nothing was done");
         return Err(Failure::silent(exit::DECLINED));
     }
@@ -47,7 +53,7 @@ pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
     if args.json {
         face.screen.out(&super::json::pretty(&value(&report, &graph.name)));
     } else if !face.screen.quiet || report.refused.is_some() {
-        face.screen.err(&render(&report, args.dry_run, face.screen.message_look()));
+        face.screen.err(&render(&report, args, face.screen.message_look()));
     }
     Ok(exit_code(&report, args.dry_run))
 }
@@ -73,12 +79,71 @@ async fn cut(made: &Made, args: &CutoverArgs, goal: &str, face: &Face) -> Result
         stop: &stop,
         clock: Arc::new(SystemClock),
     };
+    let other = Other::open(made, args).await?;
+    let back = other.back_service(&service);
+    let also = match (&other, &back) {
+        (Other::OldSource { source, plan }, _) => Also::Open { source: source.as_ref(), plan },
+        (_, Some(back)) => Also::WayBack(back),
+        _ => Also::Nothing,
+    };
     let report = tokio::select! {
-        report = cut_over(&service, &options) => report,
+        report = cut_over(&service, &options, &also) => report,
         never = signals::listen(&stop) => match never {},
     };
     progress.finish();
     Ok(report?)
+}
+
+/// What a cutover deals with beside the two ends of its stream.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Other<'a> {
+    Nothing,
+    /// The ends of the way back that is to be kept.
+    WayBack {
+        ends: &'a BackEnds,
+        target: Box<dyn Target>,
+        graph: Graph,
+        follow: FollowOptions,
+        digest: String,
+    },
+    /// This is the way back: what was cut over from, by that plan.
+    OldSource {
+        source: Box<dyn Source>,
+        plan: String,
+    },
+}
+
+impl<'a> Other<'a> {
+    async fn open(made: &'a Made, args: &CutoverArgs) -> Result<Self, Failure> {
+        if args.back {
+            let source = ends::target_as_source(&made.loaded).await?;
+            return Ok(Self::OldSource { source, plan: forward_name(&made.loaded.plan.name).to_string() });
+        }
+        let (Some(graph), Some(ends)) = (made.planned.graph.turned(), &made.ends.back) else {
+            return Ok(Self::Nothing);
+        };
+        let turned = made.loaded.turned()?;
+        Ok(Self::WayBack {
+            ends,
+            target: ends::open_target(&turned, false).await?,
+            follow: stream::follow_options(&turned.plan, ATTEMPTS),
+            digest: digest::goal(&graph),
+            graph,
+        })
+    }
+
+    fn back_service<'s>(&'s self, forward: &Service<'s>) -> Option<Service<'s>> {
+        let Self::WayBack { ends, target, graph, follow, digest } = self else { return None };
+        Some(Service {
+            graph,
+            source: ends.source.as_ref(),
+            target: target.as_ref(),
+            follow,
+            digest,
+            clock: forward.clock.clone(),
+            ..*forward
+        })
+    }
 }
 
 /// What `cutover:` of the plan says, and what the command line says over it.
@@ -134,10 +199,13 @@ fn exit_code(report: &CutoverReport, dry_run: bool) -> u8 {
     }
 }
 
-fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
+fn render(report: &CutoverReport, args: &CutoverArgs, look: Look) -> String {
+    let dry_run = args.dry_run;
+    // The databases as the plan file calls them.
+    let (new, old) = if args.back { ("source", "target") } else { ("target", "source") };
     let mut page = Page::new(look);
     if report.already {
-        page.say("Nothing to do: it was cut over already; the target is in use.");
+        page.say(&format!("Nothing to do: it was cut over already; the {new} is in use."));
         return page.finish();
     }
     if let Some(gate) = &report.refused {
@@ -151,7 +219,7 @@ fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
     }
     let head = Line::new().add(Tone::Good, "Cut over");
     page.line(head.text(format!(
-        ": the target has every change before {}; nobody could write for {:.2} s.",
+        ": the {new} has every change before {}; nobody could write for {:.2} s.",
         line(&report.position.0),
         report.outage.as_secs_f64()
     )));
@@ -170,7 +238,14 @@ fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
     for object in &report.removed {
         page.say(&format!("  removed    {}", line(object)));
     }
-    page.say("  next       let the applications write to the target");
+    for object in &report.opened {
+        page.say(&format!("  opened     {}", line(object)));
+    }
+    page.say(&format!("  next       let the applications write to the {new}"));
+    if report.back.is_some() {
+        let follow = "towpath follow --back";
+        page.say(&format!("             {follow} keeps the {old} up to date, so that this can be undone"));
+    }
     page.finish()
 }
 
@@ -188,6 +263,8 @@ fn value(report: &CutoverReport, name: &str) -> Value {
         "sequences": report.sequences.iter().map(|(name, value)| json!({ "sequence": name.to_string(), "value": value })).collect::<Vec<_>>(),
         "tables_equal": report.verdicts.iter().filter(|verdict| verdict.equal).count(),
         "removed": report.removed,
+        "way_back_from": report.back,
+        "opened": report.opened,
     })
 }
 
@@ -196,12 +273,25 @@ mod tests {
     use super::*;
     use crate::change::Position;
 
+    fn args() -> CutoverArgs {
+        CutoverArgs {
+            back: false,
+            expect: None,
+            max_lag: None,
+            dry_run: false,
+            lock_timeout: std::time::Duration::ZERO,
+            yes: true,
+            progress: crate::cli::args::ProgressFormat::None,
+            json: false,
+        }
+    }
+
     #[test]
     fn f_70_a_gate_that_is_closed_says_why_and_that_nothing_was_decided() {
         let gate =
             Gate { code: Some("S604"), why: "still written to".into(), hint: "stop the writers".into() };
         let report = CutoverReport { refused: Some(gate), ..CutoverReport::default() };
-        let text = render(&report, false, Look::default());
+        let text = render(&report, &args(), Look::default());
         assert!(text.starts_with("Not cut over: S604: still written to.\n"), "{text}");
         assert!(text.contains("writers may write; stop the writers"), "{text}");
         assert_eq!(exit_code(&report, false), exit::BLOCKED);
@@ -215,7 +305,7 @@ mod tests {
             sequences: vec![(crate::catalog::Name::new("app", "s"), 42)],
             ..CutoverReport::default()
         };
-        let text = render(&report, false, Look::default());
+        let text = render(&report, &args(), Look::default());
         assert!(text.contains("before 0/16B3748; nobody could write for 1.25 s."), "{text}");
         assert!(text.contains("sequence   app.s at 42"), "{text}");
         assert_eq!(exit_code(&report, false), exit::DONE);

@@ -7,10 +7,10 @@ use super::exit;
 use super::failure::Failure;
 use super::saved_catalog;
 use super::validate::{Checked, check_file, url_problem};
-use crate::engine::{self, Engine, Limits, Source, Target, Url, UrlError};
+use crate::engine::{self, Cause, Engine, Limits, Source, Target, Url, UrlError};
 use crate::plan::{Connect, Plan, Problem, Span, Variables};
 use crate::runtime::Ends;
-use crate::runtime::planning::{SourceEnd, TargetEnd};
+use crate::runtime::planning::{BackEnds, SourceEnd, TargetEnd};
 
 /// A plan file, read and resolved.
 pub struct Loaded {
@@ -21,6 +21,20 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The plan the other way round.
+    pub fn turned(&self) -> Result<Self, Failure> {
+        if self.plan.reverse.is_none() {
+            return Err(Failure::usage(format!("{} has no way back", line(&self.plan.name)))
+                .help("reverse: true in the plan, before the cutover"));
+        }
+        Ok(Self {
+            path: self.path.clone(),
+            text: self.text.clone(),
+            plan: self.plan.turned_around(),
+            warnings: Vec::new(),
+        })
+    }
+
     /// A finding about this plan file.
     pub fn problems(&self, problems: Vec<Problem>) -> Failure {
         Failure::problems(&self.path, &self.text, problems)
@@ -63,7 +77,37 @@ pub fn variables(given: &[String]) -> Result<Variables, Failure> {
 /// Both ends for planning: read-only sessions, or saved catalogs.
 pub async fn open(loaded: &Loaded, saved: &SavedArgs) -> Result<Ends, Failure> {
     let (source, target) = tokio::try_join!(source_end(loaded, saved), target_end(loaded, saved))?;
-    Ok(Ends { source, target })
+    let live = saved.source_catalog.is_none() && saved.target_catalog.is_none();
+    let back = if live && loaded.plan.reverse.is_some() { back_ends(loaded).await? } else { None };
+    Ok(Ends { source, target, back })
+}
+
+/// The other way round; none where the target is not there yet.
+async fn back_ends(loaded: &Loaded) -> Result<Option<BackEnds>, Failure> {
+    let Some(source) = open_followed(loaded).await? else { return Ok(None) };
+    let target = open_target(&loaded.turned()?, true).await?;
+    Ok(Some(BackEnds { source, target }))
+}
+
+/// The target, to be followed; none where it is not there yet.
+pub async fn open_followed(loaded: &Loaded) -> Result<Option<Box<dyn Source>>, Failure> {
+    let (engine, url) = target_door(loaded)?;
+    match engine.source(&url, &limits(&loaded.plan)).await {
+        Err(error) if error.cause == Cause::NotFound => Ok(None),
+        source => Ok(Some(source?)),
+    }
+}
+
+/// As [`read_plan`], for a command that can be meant for the way back.
+pub fn read_either(global: &Global, back: bool) -> Result<Loaded, Failure> {
+    let loaded = read_plan(global, &SavedArgs::default())?;
+    if back { loaded.turned() } else { Ok(loaded) }
+}
+
+/// The plan's target, to be read from.
+pub async fn target_as_source(loaded: &Loaded) -> Result<Box<dyn Source>, Failure> {
+    let (engine, url) = target_door(loaded)?;
+    Ok(engine.source(&url, &limits(&loaded.plan)).await?)
 }
 
 async fn source_end(loaded: &Loaded, saved: &SavedArgs) -> Result<SourceEnd, Failure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{FollowArgs, ProbeArg, SavedArgs};
+use super::args::FollowArgs;
 use super::escape::line;
 use super::failure::Failure;
 use super::making::{self, Made};
@@ -25,7 +25,7 @@ use crate::runtime::{Stop, SystemClock, stream};
 const ATTEMPTS: u32 = 5;
 
 pub async fn run(args: &FollowArgs, face: &Face) -> Result<u8, Failure> {
-    let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    let made = making::make_either(face, args.back).await?;
     stream_of(&made.planned.graph)?;
     let report = follow_made(&made, args, face).await?;
     if args.json {

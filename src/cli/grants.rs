@@ -13,7 +13,7 @@ use super::{Face, exit};
 use crate::catalog::Name;
 use crate::diff::{Diff, State};
 use crate::engine::Duties;
-use crate::runtime::planning::{SourceEnd, TargetEnd};
+use crate::runtime::planning::{BackEnds, SourceEnd, TargetEnd};
 
 /// What one end is to be told.
 struct Statements {
@@ -72,6 +72,21 @@ fn duties<'a>(
     }
 }
 
+/// The ends of the way back, which is made at the cutover.
+fn back<'a>(made: &'a Made, phases: &BTreeSet<PhaseArg>) -> Option<&'a BackEnds> {
+    let wanted = made.planned.graph.back.is_some() && phases.contains(&PhaseArg::Cutover);
+    made.ends.back.as_ref().filter(|_| wanted)
+}
+
+/// Adds what is not there yet.
+fn add(lines: &mut Vec<String>, more: Vec<String>) {
+    for line in more {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+}
+
 async fn source(args: &GrantsArgs, phases: &BTreeSet<PhaseArg>, made: &Made) -> Result<Statements, Failure> {
     let SourceEnd::Live(source) = &made.ends.source else {
         return Err(Failure::usage("a saved catalog does not say who owns what"));
@@ -80,7 +95,12 @@ async fn source(args: &GrantsArgs, phases: &BTreeSet<PhaseArg>, made: &Made) -> 
     let tables: Vec<Name> = tables.iter().map(|table| table.source.clone()).collect();
     let sequences: BTreeSet<Name> = sequences.iter().map(|wanted| wanted.want.source.clone()).collect();
     let sequences: Vec<Name> = sequences.into_iter().collect();
-    let lines = source.grants(&duties(args, phases, &tables, &sequences, &[])).await?;
+    let mut lines = source.grants(&duties(args, phases, &tables, &sequences, &[])).await?;
+    if let Some(back) = back(made, phases) {
+        // Written to as a target, its tables being there.
+        let written = BTreeSet::from([PhaseArg::Load, PhaseArg::Follow]);
+        add(&mut lines, back.target.grants(&duties(args, &written, &tables, &[], &[])).await?);
+    }
     Ok(Statements { which: "source", engine: made.planned.graph.source.engine.clone(), lines })
 }
 
@@ -99,7 +119,11 @@ async fn target(args: &GrantsArgs, phases: &BTreeSet<PhaseArg>, made: &Made) -> 
         .filter(|wanted| wanted.state != State::Missing)
         .map(|wanted| wanted.want.name.clone())
         .collect();
-    let lines = target.grants(&duties(args, phases, &there, &[], &schemas)).await?;
+    let mut lines = target.grants(&duties(args, phases, &there, &[], &schemas)).await?;
+    if let Some(back) = back(made, phases) {
+        let followed = BTreeSet::from([PhaseArg::Follow, PhaseArg::Cutover]);
+        add(&mut lines, back.source.grants(&duties(args, &followed, &there, &[], &[])).await?);
+    }
     Ok(Statements { which: "target", engine: made.planned.graph.target.engine.clone(), lines })
 }
 

@@ -13,8 +13,8 @@ use super::review::Done;
 use super::{Face, exit, problem};
 use crate::checkpoint::Progress;
 use crate::graph::{Graph, Step};
-use crate::runtime::planning::TargetEnd;
-use crate::runtime::{Ends, Planned, ProbeLevel, make_plan};
+use crate::runtime::planning::{BackEnds, SourceEnd, TargetEnd};
+use crate::runtime::{Ends, Planned, ProbeLevel, cutover, make_plan};
 
 /// A plan with everything it was made from.
 pub struct Made {
@@ -31,6 +31,35 @@ pub async fn make(face: &Face, saved: &SavedArgs, level: ProbeArg) -> Result<Mad
     let planned = plan(face, &loaded, &ends, level).await?;
     let done = done(&planned.graph, &planned.progress);
     Ok(Made { loaded, ends, planned, done })
+}
+
+/// As [`make`], for a command that can be meant for the way back.
+pub async fn make_either(face: &Face, back: bool) -> Result<Made, Failure> {
+    let made = make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    if back { turned(made).await } else { Ok(made) }
+}
+
+/// The way back of a plan that was cut over. Before that, what is written to the source would come
+/// through it.
+async fn turned(made: Made) -> Result<Made, Failure> {
+    let Made { loaded, ends, planned, .. } = made;
+    let back = loaded.turned()?;
+    if planned.progress.step(cutover::DONE).is_none() {
+        let text = format!("{} is not cut over: there is no way back yet", line(&loaded.plan.name));
+        return Err(Failure::new(exit::FAILED, text).next("towpath status"));
+    }
+    let (Some(graph), Some(diff), Some(BackEnds { source, target })) =
+        (planned.graph.turned(), planned.diff.back, ends.back)
+    else {
+        return Err(Failure::usage(format!("{} follows no table", line(&loaded.plan.name))));
+    };
+    let progress = target.progress(&graph.name).await?;
+    Ok(Made {
+        loaded: back,
+        ends: Ends { source: SourceEnd::Live(source), target: TargetEnd::Live(target), back: None },
+        planned: Planned { graph, diff: *diff, progress, warnings: Vec::new() },
+        done: Done::new(),
+    })
 }
 
 /// Plans over open ends, and shows the warnings.

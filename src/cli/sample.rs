@@ -27,6 +27,7 @@ pub fn graph() -> Graph {
             left("table", "tmp_a", "skipped by \"tmp_*\""),
         ],
         stream: None,
+        back: None,
     }
 }
 
@@ -40,7 +41,8 @@ pub fn followed() -> Graph {
         identity: Identity::Columns(vec![0]),
         skipped: Vec::new(),
     };
-    graph.stream = Some(Stream { tables: vec![table], mode: Mode::Batch, sequences: Vec::new() });
+    graph.stream =
+        Some(Stream { tables: vec![table], mode: Mode::Batch, sequences: Vec::new(), there: false });
     let hash = || "sha256:00".to_string();
     let mut open = sql(id::OPEN, Phase::Capture, &[], 0.005, "");
     open.action = Action::OpenCapture { followed: hash() };

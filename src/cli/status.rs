@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{Plainness, SavedArgs, StatusArgs};
+use super::args::{Plainness, StatusArgs};
 use super::ends::{self, Loaded};
 use super::escape::line;
-use super::failure::Failure;
+use super::failure::{Failure, What};
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
 use super::stream_status::{self, StreamStatus};
@@ -18,6 +18,7 @@ use crate::catalog::Name;
 use crate::checkpoint::{PlannedStep, Progress, RunRecord};
 use crate::diff::id;
 use crate::engine::{LockHolder, Target};
+use crate::plan::back::forward_name;
 use crate::runtime::{Stop, cutover};
 
 /// Runs listed, newest first.
@@ -32,6 +33,12 @@ struct Status {
     holder: Option<LockHolder>,
     others: Vec<String>,
     stream: Option<StreamStatus>,
+    /// What is shown is the way back.
+    back: bool,
+    /// Of a plan that was cut over: what the source remembers of its way back.
+    way_back: Option<Result<Progress, String>>,
+    /// Of a plan that was cut over: tables of the source that are closed for writes.
+    closed: Option<Result<Vec<Name>, String>>,
 }
 
 /// Time between two looks of `--watch`.
@@ -40,7 +47,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
-    let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
+    let loaded = ends::read_either(&face.global, args.back)?;
     let target = ends::open_target(&loaded, true).await?;
     if args.watch {
         return watch(args, face, &loaded, target.as_ref()).await;
@@ -78,7 +85,59 @@ async fn read(loaded: &Loaded, target: &dyn Target) -> Result<Status, Failure> {
         Some(stream) => Some(stream_status::read(loaded, stream).await),
         None => None,
     };
-    Ok(Status { progress, holder: target.holder(&name).await?, others, name, stream })
+    let holder = target.holder(&name).await?;
+    let back = forward_name(&name) != name;
+    let decided = cutover::is_decided(&progress);
+    let (mut way_back, mut closed) = (None, None);
+    if decided {
+        closed = Some(fenced(loaded).await.map_err(in_words));
+    }
+    if decided && loaded.plan.reverse.is_some() {
+        way_back = Some(progress_back(loaded).await.map_err(in_words));
+    }
+    Ok(Status { progress, holder, others, name, stream, back, way_back, closed })
+}
+
+async fn fenced(loaded: &Loaded) -> Result<Vec<Name>, Failure> {
+    Ok(ends::open_source(loaded).await?.fenced(&loaded.plan.name).await?)
+}
+
+async fn progress_back(loaded: &Loaded) -> Result<Progress, Failure> {
+    let turned = loaded.turned()?;
+    Ok(ends::open_target(&turned, true).await?.progress(&turned.plan.name).await?)
+}
+
+/// Why the source says nothing.
+fn in_words(failure: Failure) -> String {
+    match failure.what {
+        What::Message(message) => message.text,
+        _ => "it cannot be asked".to_string(),
+    }
+}
+
+/// How far the way back is, of a plan that was cut over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// There is none.
+    Closed,
+    Open,
+    Decided,
+    /// The source is in use again.
+    Gone,
+}
+
+fn way(progress: &Progress) -> Way {
+    match () {
+        () if progress.step(cutover::DONE).is_some() => Way::Gone,
+        () if cutover::is_decided(progress) => Way::Decided,
+        () if progress.stream.is_some() => Way::Open,
+        () => Way::Closed,
+    }
+}
+
+fn way_back(status: &Status) -> Way {
+    let known = status.way_back.as_ref().and_then(|known| known.as_ref().ok());
+    known.map_or(Way::Closed, way)
 }
 
 fn show(args: &StatusArgs, face: &Face, status: &Status) {
@@ -138,12 +197,32 @@ fn words(standing: Standing) -> (&'static str, Tone) {
     }
 }
 
+/// Of the way back itself.
+fn next_back(status: &Status) -> &'static str {
+    match way(&status.progress) {
+        _ if standing(status) == Standing::Running => "towpath status --back",
+        Way::Gone => "towpath clean --back",
+        Way::Decided => "towpath cutover --back",
+        Way::Open if status.stream.as_ref().is_some_and(StreamStatus::is_gone) => "towpath clean --back",
+        Way::Open => "towpath follow --back",
+        Way::Closed => "towpath cutover",
+    }
+}
+
 fn next(status: &Status) -> &'static str {
+    if status.back {
+        return next_back(status);
+    }
     let synced = status.progress.step(id::SYNCED).is_some();
     match standing(status) {
         Standing::New => "towpath plan",
         Standing::Running => "towpath status",
-        _ if status.progress.step(cutover::DONE).is_some() => "towpath clean",
+        _ if status.progress.step(cutover::DONE).is_some() => match way_back(status) {
+            Way::Open => "towpath follow --back",
+            Way::Decided => "towpath cutover --back",
+            Way::Gone => "towpath clean --back",
+            Way::Closed => "towpath clean",
+        },
         _ if cutover::is_decided(&status.progress) => "towpath cutover",
         _ if status.stream.as_ref().is_some_and(StreamStatus::is_gone) => "towpath apply --recopy",
         _ if status.stream.is_some() && synced => "towpath follow",
@@ -190,6 +269,9 @@ fn render(status: &Status, look: Look) -> String {
     if let Some(stream) = &status.stream {
         stream.render(&mut page, jiff::Timestamp::now());
     }
+    for text in afterwards(status) {
+        page.say(&text);
+    }
     runs(&mut page, &status.progress);
     if let Some(goal) = &status.progress.digest {
         page.say(&format!("  goal    {}", super::text::short_digest(goal)));
@@ -200,6 +282,34 @@ fn render(status: &Status, look: Look) -> String {
     }
     page.line(Line::new().text("  next    ").add(Tone::Strong, next(status)));
     page.finish()
+}
+
+/// What a cutover left on the source.
+fn afterwards(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &status.way_back {
+        Some(Ok(progress)) if way(progress) == Way::Closed => {}
+        Some(Ok(progress)) => {
+            let at = progress.stream.as_ref().map(|stream| line(&stream.position.0)).unwrap_or_default();
+            lines.push(format!("  back    the source has what was written to the target before {at}"));
+        }
+        Some(Err(why)) => lines.push(format!("  back    unknown: {}", line(why))),
+        None => {}
+    }
+    let end = if status.back { "target" } else { "source" };
+    match &status.closed {
+        Some(Ok(tables)) if tables.is_empty() => {}
+        Some(Ok(tables)) => {
+            let names: Vec<String> =
+                tables.iter().take(LEFT_MAX).map(|name| line(&name.to_string())).collect();
+            let more = if tables.len() > LEFT_MAX { ", ..." } else { "" };
+            let count = count(tables.len(), "table");
+            lines.push(format!("  closed  {count} of the {end}, for writes: {}{more}", names.join(", ")));
+        }
+        Some(Err(why)) => lines.push(format!("  closed  unknown which tables: {}", line(why))),
+        None => {}
+    }
+    lines
 }
 
 /// How many steps each phase still has, in the order of the phases.
@@ -234,7 +344,16 @@ fn left(page: &mut Page, progress: &Progress) {
 /// Of a plan that follows changes.
 fn phase(status: &Status) -> Option<&'static str> {
     let is_done = |step: &str| status.progress.step(step).is_some();
+    if status.back {
+        return match way(&status.progress) {
+            Way::Closed => None,
+            Way::Open => Some("the way back of a plan that was cut over"),
+            Way::Decided => Some("back; closing the target is not finished"),
+            Way::Gone => Some("back: the source is in use again"),
+        };
+    }
     match () {
+        () if way_back(status) == Way::Gone => Some("cut over, and back: the source is in use again"),
         () if is_done(cutover::DONE) => Some("cut over: the target is in use"),
         () if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished"),
         () => status.stream.as_ref().map(|_| stream_status::phase(is_done)),
@@ -276,6 +395,8 @@ fn value(status: &Status) -> Value {
         "other_plans": status.others,
         "phase": phase(status),
         "stream": status.stream.as_ref().map(|stream| stream.value(jiff::Timestamp::now())),
+        "closed": status.closed.as_ref().and_then(|closed| closed.as_ref().ok()),
+        "way_back": status.way_back.as_ref().and_then(|way| way.as_ref().ok()?.stream.as_ref()),
         "next": next(status),
     })
 }
@@ -333,7 +454,16 @@ mod tests {
                 .map(|(step, phase)| PlannedStep { step: (*step).into(), phase: (*phase).into() })
                 .collect(),
         };
-        Status { name: "shop".into(), progress, holder: None, others: Vec::new(), stream: None }
+        Status {
+            name: "shop".into(),
+            progress,
+            holder: None,
+            others: Vec::new(),
+            stream: None,
+            back: false,
+            way_back: None,
+            closed: None,
+        }
     }
 
     #[test]
@@ -354,6 +484,39 @@ mod tests {
         assert_eq!(standing(&status), Standing::Done);
         status.progress.planned.clear();
         assert_eq!(standing(&status), Standing::Broken);
+    }
+
+    #[test]
+    fn after_a_cutover_the_closed_tables_and_the_way_back_are_told() {
+        let mark = |step: &str| StepMark {
+            step: step.into(),
+            inputs: String::new(),
+            rows: 0,
+            bytes: 0,
+            millis: 0,
+            at: String::new(),
+        };
+        let mut status = status(Some("done"));
+        status.progress.steps.extend([mark(cutover::DECIDED), mark(cutover::DONE)]);
+        assert_eq!(next(&status), "towpath clean");
+        let stream =
+            crate::checkpoint::StreamProgress { position: Position("0/20".into()), ..Default::default() };
+        let mut back = Progress { stream: Some(stream), ..Progress::default() };
+        status.way_back = Some(Ok(back.clone()));
+        status.closed = Some(Ok(vec![Name::new("app", "users")]));
+        let shown = render(&status, Look::default());
+        assert!(
+            shown.contains("  back    the source has what was written to the target before 0/20\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("  closed  1 table of the source, for writes: app.users\n"), "{shown}");
+        assert!(shown.ends_with("  next    towpath follow --back\n"), "{shown}");
+        back.steps = vec![mark(cutover::DECIDED), mark(cutover::DONE)];
+        status.way_back = Some(Ok(back));
+        let shown = render(&status, Look::default());
+        assert!(shown.contains("  phase   cut over, and back: the source is in use again\n"), "{shown}");
+        status.closed = Some(Err("no route".into()));
+        assert!(render(&status, Look::default()).contains("  closed  unknown which tables: no route\n"));
     }
 
     #[test]

@@ -220,12 +220,12 @@ fn order(page: &mut Page, graph: &Graph, done: &Done) {
         page.line(phase_line(number + 1, phase, graph));
     }
     if let Some(stream) = &graph.stream {
-        afterwards(page, phases.len() + 1, stream);
+        afterwards(page, phases.len() + 1, stream, graph.back.as_ref());
     }
 }
 
 /// What follows when apply is done.
-fn afterwards(page: &mut Page, number: usize, stream: &Stream) {
+fn afterwards(page: &mut Page, number: usize, stream: &Stream, back: Option<&Stream>) {
     let mut line = |number: usize, name: &str, what: String, last: &str| {
         let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, name, 10);
         page.line(shown.text(format!(" {what}")).right(Tone::Dim, last));
@@ -234,6 +234,10 @@ fn afterwards(page: &mut Page, number: usize, stream: &Stream) {
     line(number, "follow", what, "towpath follow");
     let sequences = count(stream.sequences.len(), "sequence");
     line(number + 1, "cutover", format!("{sequences} set from the source"), "not by apply");
+    if let Some(back) = back {
+        let what = format!("{}, until the cutover is undone", count(back.tables.len(), "table"));
+        line(number + 2, "way back", what, "towpath follow --back");
+    }
 }
 
 fn phase_line(number: usize, facts: &PhaseFacts, graph: &Graph) -> Line {

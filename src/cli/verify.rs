@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{Plainness, ProbeArg, SavedArgs, VerifyArg, VerifyArgs};
+use super::args::{Plainness, VerifyArg, VerifyArgs};
 use super::escape::{capped, line};
 use super::failure::Failure;
 use super::look::{Line, Look, Page, Tone};
@@ -35,7 +35,7 @@ const KEYS_MAX: usize = 20;
 const KEY_WIDTH: usize = 120;
 
 pub async fn run(args: &VerifyArgs, face: &Face) -> Result<u8, Failure> {
-    let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    let made = making::make_either(face, args.back).await?;
     let verdicts = verify_made(&made, args, face).await?;
     let keys = args.show_keys || face.screen.stdout_terminal;
     match args.format {

@@ -9,7 +9,7 @@ use super::difference::State;
 use super::found::Found;
 use super::road::Road;
 use super::same::Same;
-use super::{Diff, SequencePair, TableDiff, Wanted, following, id, naming, needed, sequences, tables};
+use super::{Diff, SequencePair, TableDiff, Wanted, back, following, id, naming, needed, sequences, tables};
 use crate::catalog::noun::counted;
 use crate::catalog::{Extension, Name, Schema, Sequence, UserType};
 use crate::checkpoint::Progress;
@@ -50,6 +50,8 @@ pub(super) fn run(
         begun: !progress.steps.is_empty(),
         ..Diff::default()
     };
+    let back = road.plan.reverse.and_then(|_| back::look(road, &diff, &mut found));
+    let diff = Diff { back: back.map(Box::new), ..diff };
     forget_loaded(&diff, &there, &mut found);
     finish(diff, found)
 }

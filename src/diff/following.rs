@@ -95,32 +95,13 @@ fn told_apart(
         true => Identity::Whole,
         false => Identity::Columns(projection.key.clone()),
     };
-    // Triggers write whole rows.
-    if log == ChangeLog::Triggers {
-        return Some(own_key());
-    }
-    let named = match &work.table.replica_identity {
-        ReplicaIdentity::Full => return Some(own_key()),
-        ReplicaIdentity::Primary => {
-            work.table.primary_key().filter(|key| !key.deferrable).map(|key| &key.parts)
+    let columns = match told_by(work.table, log) {
+        Told::Whole => return Some(own_key()),
+        Told::By(columns) => columns,
+        Told::Nothing(why) => {
+            unidentified(work, at, why.to_string(), found);
+            return None;
         }
-        ReplicaIdentity::Index(name) => index_parts(work.table, name),
-        ReplicaIdentity::Nothing => None,
-    };
-    let columns = named.and_then(|parts| columns_of(parts)).filter(|columns| !columns.is_empty());
-    let Some(columns) = columns else {
-        let what = match &work.table.replica_identity {
-            ReplicaIdentity::Nothing => {
-                "its replica identity is nothing: the log does not say which rows change"
-            }
-            ReplicaIdentity::Index(_) => "its replica identity is an index that is not there any more",
-            _ if work.table.primary_key().is_some() => {
-                "its primary key is deferrable: the log does not say which rows change"
-            }
-            _ => "no primary key: the log does not say which rows change",
-        };
-        unidentified(work, at, what.to_string(), found);
-        return None;
     };
     let places: Vec<Option<usize>> = columns
         .iter()
@@ -132,6 +113,46 @@ fn told_apart(
         return None;
     }
     Some(Identity::Columns(places.into_iter().flatten().collect()))
+}
+
+/// What a change log tells of the row that is changed.
+pub(super) enum Told {
+    /// All its columns.
+    Whole,
+    /// These columns.
+    By(Vec<String>),
+    /// Not which row it is, and why.
+    Nothing(&'static str),
+}
+
+/// As the catalog has it.
+pub(super) fn told_by(table: &Table, log: ChangeLog) -> Told {
+    // Triggers write whole rows.
+    if log == ChangeLog::Triggers {
+        return Told::Whole;
+    }
+    let named = match &table.replica_identity {
+        ReplicaIdentity::Full => return Told::Whole,
+        ReplicaIdentity::Primary => table.primary_key().filter(|key| !key.deferrable).map(|key| &key.parts),
+        ReplicaIdentity::Index(name) => index_parts(table, name),
+        ReplicaIdentity::Nothing => None,
+    };
+    let columns = named.and_then(|parts| columns_of(parts)).filter(|columns| !columns.is_empty());
+    columns.map_or_else(
+        || {
+            Told::Nothing(match &table.replica_identity {
+                ReplicaIdentity::Nothing => {
+                    "its replica identity is nothing: the log does not say which rows change"
+                }
+                ReplicaIdentity::Index(_) => "its replica identity is an index that is not there any more",
+                _ if table.primary_key().is_some() => {
+                    "its primary key is deferrable: the log does not say which rows change"
+                }
+                _ => "no primary key: the log does not say which rows change",
+            })
+        },
+        Told::By,
+    )
 }
 
 fn index_parts<'t>(table: &'t Table, name: &str) -> Option<&'t Vec<IndexPart>> {
@@ -182,7 +203,13 @@ fn check_filter(work: &Work<'_, '_>, projection: &Projection, identity: &Identit
 }
 
 /// Without a key on the target every change reads the whole table.
-fn check_key_comes(want: &Table, projection: &Projection, identity: &Identity, at: &str, found: &mut Found) {
+pub(super) fn check_key_comes(
+    want: &Table,
+    projection: &Projection,
+    identity: &Identity,
+    at: &str,
+    found: &mut Found,
+) {
     let Identity::Columns(places) = identity else { return };
     let wanted: BTreeSet<&str> =
         places.iter().map(|place| projection.columns[*place].target.as_str()).collect();

@@ -128,6 +128,43 @@ pub static KINDS: &[Kind] = &[
          Ways out: Plan the move for a time without a failover; PostgreSQL 17 can keep slots on a standby.",
     ),
     kind(
+        "C512",
+        Note,
+        "what the way back makes, and where",
+        "With `reverse: true` the cutover opens a capture on the target (a slot and a publication; triggers and\n\
+         a change table in SQLite) under the name NAME+back, and the source, closed for everybody else, holds the\n\
+         state of that stream. `towpath follow --back` then writes to the source what is written to the target,\n\
+         and `towpath cutover --back` hands over to the source again. Until the way back is followed the target\n\
+         keeps its log: `towpath clean --back` gives it up.\n\
+         \n\
+         How it is found: From the plan. `towpath grants` prints what both roles need for it.",
+    ),
+    kind(
+        "C513",
+        Block,
+        "something stays behind on the way back, or stops it",
+        "What is written after the cutover may be more than the source can hold: a number too large for its\n\
+         narrower type, a row that breaks a key the target does not have. Such a row stops the way back, named;\n\
+         it is never changed to fit. And what has no place on the source, or is not followed, stays on the target.\n\
+         \n\
+         How it is found: From the plan and both catalogs: types, keys, foreign keys, sequences and columns that\n\
+         are not the same at both ends.\n\
+         \n\
+         Ways out: Accept it where the application writes nothing of the kind; or `reverse: false`.",
+    ),
+    kind(
+        "C514",
+        Stop,
+        "there is no way back for a table",
+        "A row written after the cutover could not be put on the source as it is: the table is carried in part\n\
+         (`where:`), a column that must have a value is left behind, a column is generated on the source, a type\n\
+         does not become the old one again, or the target's log does not tell which row was changed.\n\
+         \n\
+         How it is found: From the plan and both catalogs.\n\
+         \n\
+         Ways out: Carry the table whole, with a primary key; or `reverse: false`.",
+    ),
+    kind(
         "D101",
         Stop,
         "the target table already has rows and load is copy",

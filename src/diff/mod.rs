@@ -2,6 +2,7 @@
 //! out. Knows no engine by name: it sees `&dyn Dialect`.
 
 mod against;
+mod back;
 mod columns;
 mod compare;
 pub mod definition;
@@ -66,6 +67,8 @@ pub struct Diff {
     pub warnings: Vec<Problem>,
     /// Tables whose changes are followed, in the order of the list that capture and target get.
     pub followed: Vec<Followed>,
+    /// The way back, where the plan asks for one: what is carried from the target to the source.
+    pub back: Option<Box<Diff>>,
     /// The target remembers steps of this plan.
     pub begun: bool,
 }

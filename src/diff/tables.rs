@@ -198,7 +198,7 @@ fn form(work: &Work<'_, '_>, maps: &[crate::catalog::ColumnMap]) -> Form {
 }
 
 /// Where in the projection the columns are that tell rows apart.
-fn key_places(table: &Table, maps: &[crate::catalog::ColumnMap]) -> Vec<usize> {
+pub(super) fn key_places(table: &Table, maps: &[crate::catalog::ColumnMap]) -> Vec<usize> {
     let place = |name: &str| maps.iter().position(|map| map.source == name);
     let whole = |parts: &[crate::catalog::IndexPart], nulls: bool| -> Option<Vec<usize>> {
         let columns = parts.iter().map(|part| part.column.as_deref());

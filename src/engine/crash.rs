@@ -69,12 +69,17 @@ pub const STREAM_POINTS: &[&str] = &[
     "apply::commit_ok_before_ack",
     "ack::sent",
     "stream::caught_up",
+    "cut::back_opened",
     "cut::fence_before",
     "cut::fence_after",
     "cut::drained",
     "cut::seq",
     "cut::verified",
     "cut::point_of_no_return",
+    "cut::sealed",
+    "cut::back_begun",
+    "cut::source_opened",
+    "cut::capture_closed",
     "cut::done_mark",
 ];
 

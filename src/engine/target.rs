@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::source::SequenceValue;
-use super::{BatchStream, Cause, Duties, EngineError, Snapshot};
+use super::{BatchStream, Cause, Duties, EngineError, Obstacle, Snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, Sequence};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::{Checkpoint, Goal, Progress};
@@ -28,6 +28,11 @@ pub trait Target: Send + Sync {
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError>;
     /// A snapshot for verification: the same answers as the source's.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
+    /// Everything that keeps changes of these tables from being applied here one day, found by
+    /// reading only. `fenced`: a sealed fence will keep all others out.
+    async fn check(&self, _tables: &[Followed], _fenced: bool) -> Result<Vec<Obstacle>, EngineError> {
+        Ok(Vec::new())
+    }
     /// The statements that give a role what it needs to write; none where the engine has no roles.
     async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())

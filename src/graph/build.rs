@@ -8,7 +8,7 @@ use crate::catalog::{Answer, Catalog, Form, KeyKind};
 use crate::change::Identity;
 use crate::checkpoint::Progress;
 use crate::diff::{Dialects, Diff, Hazard, SequencePair, State, TableDiff, definition, id};
-use crate::plan::{Load, Plan, Problem};
+use crate::plan::{Load, Mode, Plan, Problem};
 
 /// A cycle that no rule can break, as the path of step ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,17 +39,19 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Graph, Cycle> {
         hazards: inputs.hazards.to_vec(),
         probes: probes(inputs),
         left_behind: inputs.diff.left_behind.clone(),
-        stream: stream(inputs),
+        stream: stream(inputs.diff, inputs.plan.cdc.mode, false),
+        back: inputs.diff.back.as_ref().and_then(|back| stream(back, inputs.plan.cdc.mode, true)),
     })
 }
 
-fn stream(inputs: &Inputs<'_>) -> Option<Stream> {
-    let Diff { followed, sequences, .. } = inputs.diff;
+fn stream(diff: &Diff, mode: Mode, there: bool) -> Option<Stream> {
+    let Diff { followed, sequences, .. } = diff;
     let aim = |pair: &SequencePair| SequenceAim { source: pair.source.clone(), sequence: pair.want.clone() };
     (!followed.is_empty()).then(|| Stream {
         tables: followed.clone(),
-        mode: inputs.plan.cdc.mode,
+        mode,
         sequences: sequences.iter().map(|wanted| aim(&wanted.want)).collect(),
+        there,
     })
 }
 

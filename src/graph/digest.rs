@@ -112,7 +112,12 @@ pub fn goal(graph: &Graph) -> String {
     steps.sort_unstable_by_key(|step| step.id);
     let mut writer = Writer::default();
     let mut hash = Sha256::new();
-    let ends = Ends { name: &graph.name, source: end(&graph.source), target: end(&graph.target) };
+    let ends = Ends {
+        name: &graph.name,
+        source: end(&graph.source),
+        target: end(&graph.target),
+        back: graph.back.as_ref().map(|back| followed(&back.tables)),
+    };
     hash.update(writer.write(&ends));
     for step in steps {
         hash.update(b"\n");
@@ -139,6 +144,8 @@ struct Ends<'a> {
     name: &'a str,
     source: End<'a>,
     target: End<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    back: Option<String>,
 }
 
 #[derive(Serialize)]

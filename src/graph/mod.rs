@@ -20,6 +20,7 @@ use crate::catalog::{Answer, Name, Place, Probe, Sequence};
 use crate::change::Followed;
 use crate::diff::{Difference, Hazard, LeftBehind};
 use crate::plan::Mode;
+use crate::plan::back::back_name;
 
 /// The whole goal of a plan, ready to review and to execute. Serialized, it is the plan file's
 /// core; nothing in it is a secret or a row value.
@@ -37,6 +38,9 @@ pub struct Graph {
     /// Where changes of tables are followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
+    /// What is followed after the cutover, from the target to the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Stream>,
 }
 
 /// What is followed after the load.
@@ -47,6 +51,9 @@ pub struct Stream {
     pub mode: Mode,
     /// Set at the cutover: until then they move on at the source.
     pub sequences: Vec<SequenceAim>,
+    /// The rows are there: each table's stream begins where the capture was opened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub there: bool,
 }
 
 /// A sequence that is set from its source.
@@ -103,6 +110,23 @@ pub struct ProbeResult {
 }
 
 impl Graph {
+    /// The graph of the way back, which has a stream and no steps; none where there is no way back.
+    pub fn turned(&self) -> Option<Self> {
+        let stream = self.back.clone()?;
+        Some(Self {
+            name: back_name(&self.name),
+            source: self.target.clone(),
+            target: self.source.clone(),
+            steps: Vec::new(),
+            tables: Vec::new(),
+            hazards: Vec::new(),
+            probes: Vec::new(),
+            left_behind: Vec::new(),
+            stream: Some(stream),
+            back: None,
+        })
+    }
+
     pub fn step(&self, id: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.id == id)
     }

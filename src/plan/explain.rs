@@ -159,8 +159,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "Two settings exclude each other: where: with load: none, to: under a pattern of many tables, columns of a \
          partition other than its root's, foreign keys without the keys they refer to, an acceptance of a hazard \
          that always stops; cdc: true with load: none, a SQLite source that is followed without \
-         cdc: { sqlite: triggers }, cdc: or cutover: where no table is followed, a cutover of tables with \
-         verify: none.",
+         cdc: { sqlite: triggers }, cdc:, cutover: or reverse: true where no table is followed, reverse: true with a SQLite \
+         target and without that, a cutover of tables with verify: none.",
     ),
     ("E130", "steps wait for each other in a circle", "The circle is printed. Mend the order by hand."),
     (

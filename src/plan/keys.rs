@@ -30,8 +30,6 @@ pub enum Kind {
     /// The plan's own name.
     PlanName,
     Bool,
-    /// `false` is honoured; `true` is not built yet.
-    NotYet,
     /// One word of `words`; `unbuilt` ones are refused by name.
     Choice {
         words: &'static [&'static str],
@@ -127,8 +125,8 @@ pub static PLAN: Shape = Shape {
         key("cutover", Kind::Map(&CUTOVER), "How the target takes over."),
         key(
             "reverse",
-            Kind::NotYet,
-            "A way back after the cutover is not built yet; only false is accepted.",
+            Kind::Bool,
+            "After the cutover the source is kept up to date, so that it can be undone.",
         ),
         key("accept", Kind::List(&ACCEPT), "Reviewed risks: what, where, how much, why, until when."),
         key("limits", Kind::Map(&LIMITS), "How much is done at once."),
@@ -405,6 +403,9 @@ pub static HAZARDS: &[(&str, bool)] = &[
     ("C509", true),
     ("C510", false),
     ("C511", true),
+    ("C512", true),
+    ("C513", true),
+    ("C514", false),
     ("S601", true),
     ("S602", true),
     ("S603", true),

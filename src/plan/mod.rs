@@ -2,6 +2,7 @@
 //! `resolve` makes a [`Plan`] of it, `select` lays the plan over a source catalog. Reads no files
 //! and no environment: text and variables are handed in.
 
+pub mod back;
 pub mod explain;
 pub mod file;
 pub mod keys;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub limits: PlanLimits,
     pub cdc: Cdc,
     pub cutover: Option<Cutover>,
+    /// Where the file asks for a way back, if it does.
+    pub reverse: Option<Span>,
     /// The path as the user gave it, for messages.
     pub path: String,
     /// `sha256:` of the file's bytes.

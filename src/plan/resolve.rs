@@ -96,16 +96,12 @@ impl Resolver<'_> {
         let limits = fields.get("limits").map(|node| self.limits(node)).unwrap_or_default();
         let cdc = fields.get("cdc").map(|node| self.cdc(node)).unwrap_or_default();
         let cutover = fields.get("cutover").map(|node| self.cutover(node));
-        if let Some(node) = fields.get("reverse") {
-            self.walker.not_yet(
-                "reverse",
-                node,
-                "remove it or write false: after a cutover there is no way back",
-            );
-        }
+        let reverse = fields.get("reverse").filter(|node| self.walker.boolean(node) == Some(true));
+        let reverse = reverse.map(|node| node.span);
         let (source, target) = (source?, target?);
         self.same_ends(&source, &target);
         self.stream_contradictions(&fields, &source, &defaults, &rules, &cdc);
+        self.back_contradictions(reverse, &target, &defaults, &rules, &cdc);
         Some(Plan {
             name: name?,
             source,
@@ -117,6 +113,7 @@ impl Resolver<'_> {
             limits,
             cdc,
             cutover,
+            reverse,
             path: path.into(),
             digest: format!("sha256:{:x}", Sha256::digest(text)),
         })

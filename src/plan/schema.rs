@@ -58,7 +58,6 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Text { example } => json!({ "type": "string", "minLength": 1, "examples": [example] }),
         Kind::PlanName => json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" }),
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::NotYet => json!({ "const": false }),
         Kind::Choice { words, .. } => json!({ "enum": words }),
         Kind::Words(words) => json!({
             "type": "array", "uniqueItems": true, "items": { "enum": words },

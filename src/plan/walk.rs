@@ -149,13 +149,6 @@ impl Walker {
         }
     }
 
-    /// `reverse: false`; `true` is not built.
-    pub fn not_yet(&mut self, name: &str, node: &Node, instead: &str) {
-        if self.boolean(node) == Some(true) {
-            self.push(unbuilt(&format!("{name}: true"), node.span, instead));
-        }
-    }
-
     /// One of `words`.
     pub fn choice(
         &mut self,

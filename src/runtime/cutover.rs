@@ -1,8 +1,11 @@
 //! Cutting over: the source's writers are kept out, the stream is drained to the last thing they
 //! wrote, sequences are set, both ends are compared, and only then the source is closed. Up to that
 //! point everything is taken back by letting go of the fence; a crash lets go of it too. After it
-//! the same command goes on from the beginning: each of its parts may be done twice.
+//! the same command goes on: from the beginning, where the source was not closed yet, for then
+//! somebody may have written; else with what is left to do. The way back is cut over the same way,
+//! and ends by opening the source that was closed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
@@ -10,14 +13,16 @@ use super::follow::{Ended, FollowReport, Goal};
 use super::serve::{Service, follow_locked, stream_of};
 use super::stream::capture_of;
 use super::verify::{TableVerdict, VerifyLevel, verify};
+use super::way_back::{self, WayBack};
 use crate::catalog::{Name, Projection};
 use crate::change::Position;
 use crate::checkpoint::{Checkpoint, Progress, StepMark};
 use crate::engine::crash::crash_point;
 use crate::engine::fence::Fence;
-use crate::engine::{Capture, Cause, EngineError, Lock};
+use crate::engine::{Capture, Cause, EngineError, Lock, Source, Standing};
 
-/// The point of no return: the target is what applications may write to.
+/// The point of no return: the target is what applications may write to. Made from the position
+/// where the way back begins, where there is one.
 pub const DECIDED: &str = "cutover/decided";
 /// The source is closed and the capture is gone.
 pub const DONE: &str = "cutover/done";
@@ -72,6 +77,23 @@ pub struct CutoverReport {
     pub verdicts: Vec<TableVerdict>,
     /// What was removed from the source.
     pub removed: Vec<String>,
+    /// The way back begins here.
+    pub back: Option<Position>,
+    /// What was taken from the old source, so that it can be written again.
+    pub opened: Vec<String>,
+}
+
+/// What a cutover does beside handing over.
+pub enum Also<'a> {
+    Nothing,
+    /// Keeps a way back; the service is that of its stream.
+    WayBack(&'a Service<'a>),
+    /// This was the way back: the fence of that plan is taken from the source that it was cut over
+    /// from.
+    Open {
+        source: &'a dyn Source,
+        plan: &'a str,
+    },
 }
 
 /// Why a cutover did not happen.
@@ -115,16 +137,23 @@ pub fn refuse_decided(progress: &Progress, plan: &str) -> Result<(), EngineError
 }
 
 /// Cuts over, or says why not. Errors of an end are errors; a gate that is closed is a report.
-pub async fn cut_over(service: &Service<'_>, options: &CutoverOptions) -> Result<CutoverReport, EngineError> {
+pub async fn cut_over(
+    service: &Service<'_>,
+    options: &CutoverOptions,
+    also: &Also<'_>,
+) -> Result<CutoverReport, EngineError> {
     let capture = capture_of(service.source)?;
     let progress = service.target.progress(&service.graph.name).await?;
     if progress.step(DONE).is_some() {
         return Ok(CutoverReport { already: true, ..CutoverReport::default() });
     }
     let lock = service.lock().await?;
-    let run = Run { service, options, capture, lock: lock.as_ref() };
+    let run = Run { service, options, also, capture, lock: lock.as_ref(), applied: AtomicU64::new(0) };
     let mut report = CutoverReport::default();
-    let ended = run.go(&mut report, is_decided(&progress)).await;
+    let ended = match progress.step(DECIDED) {
+        None => run.first(&mut report).await,
+        Some(decided) => run.again(&mut report, Position(decided.inputs.clone())).await,
+    };
     let closed = lock.close(if ended.is_ok() { "done" } else { "partial" }).await;
     match ended {
         Ok(()) => closed?,
@@ -137,16 +166,106 @@ pub async fn cut_over(service: &Service<'_>, options: &CutoverOptions) -> Result
 struct Run<'a> {
     service: &'a Service<'a>,
     options: &'a CutoverOptions,
+    also: &'a Also<'a>,
     capture: &'a dyn Capture,
     lock: &'a dyn Lock,
+    /// Rows applied by this run.
+    applied: AtomicU64,
 }
 
 impl Run<'_> {
-    async fn go(&self, report: &mut CutoverReport, again: bool) -> Result<(), Halt> {
-        self.come_near(report).await?;
+    /// Nothing is decided yet: what is made is taken back unless it comes to that.
+    async fn first(&self, report: &mut CutoverReport) -> Result<(), Halt> {
         if self.options.dry_run {
+            self.come_near(report).await?;
+            self.look_back().await?;
             return Err(gate(None, "this was a dry run: nothing was changed", "leave --dry-run out"));
         }
+        self.look_back().await?;
+        let way = self.way_back(false).await?;
+        match (self.hand_over(report, way.as_ref(), false).await, way) {
+            (Ok(at), way) => self.finish(report, way, &at).await,
+            (Err(Halt::Error(error)), Some(way)) => Err(way.undo_after(error).await.into()),
+            (Err(halt), Some(way)) => Err(way.undo().await.err().map_or(halt, Halt::Error)),
+            (Err(halt), None) => Err(halt),
+        }
+    }
+
+    /// It was decided, and not finished. `at`: where the way back was to begin.
+    async fn again(&self, report: &mut CutoverReport, at: Position) -> Result<(), Halt> {
+        if at.0.is_empty() && matches!(self.also, Also::WayBack(_)) {
+            let why = "it was decided without a way back, and where that would begin is not known any more";
+            let error = EngineError::new(Cause::Stale, "go on with", why).on(&self.service.graph.name);
+            return Err(error.hint("reverse: false, and cut over again to finish it").into());
+        }
+        if self.is_closed(&at).await? || self.kept_out(report).await? {
+            let way = match self.also {
+                Also::WayBack(service) => Some(WayBack::lock(service, true).await?),
+                _ => None,
+            };
+            return self.finish(report, way, &at).await;
+        }
+        let way = self.way_back(true).await?;
+        let at = self.hand_over(report, way.as_ref(), true).await?;
+        self.finish(report, way, &at).await
+    }
+
+    /// What would keep the way back from working is a gate.
+    async fn look_back(&self) -> Result<(), Halt> {
+        let Also::WayBack(service) = self.also else { return Ok(()) };
+        let Some((end, obstacle)) = way_back::obstacle(service, self.options.fence).await? else {
+            return Ok(());
+        };
+        let end = match end {
+            way_back::End::Followed => "target",
+            way_back::End::Written => "source",
+        };
+        let why = format!("no way back: on the {end}, {}: {}", obstacle.at, obstacle.message);
+        Err(gate(obstacle.code, why, obstacle.hint))
+    }
+
+    async fn way_back(&self, again: bool) -> Result<Option<WayBack<'_>>, Halt> {
+        Ok(match self.also {
+            Also::WayBack(service) => Some(WayBack::open(service, again).await?),
+            _ => None,
+        })
+    }
+
+    /// True where nobody can have written to the source since it was decided.
+    async fn is_closed(&self, at: &Position) -> Result<bool, Halt> {
+        let Service { source, graph, .. } = self.service;
+        let fenced = source.fenced(&graph.name).await?;
+        let tables = self.tables();
+        if !tables.is_empty() && tables.iter().all(|table| fenced.contains(table)) {
+            return Ok(true);
+        }
+        // What comes after the closing was done.
+        if self.capture.standing(&graph.name).await? == Standing::Missing {
+            return Ok(true);
+        }
+        let Also::WayBack(back) = self.also else { return Ok(false) };
+        let begun = back.target.progress(&back.graph.name).await?.stream;
+        Ok(begun.is_some_and(|stream| stream.opened == *at))
+    }
+
+    /// True where the user keeps the writers out himself, and nothing has come since it was decided:
+    /// then both ends were compared as they are, and the target may be in use by now.
+    async fn kept_out(&self, report: &mut CutoverReport) -> Result<bool, Halt> {
+        if self.options.fence {
+            return Ok(false);
+        }
+        self.come_near(report).await?;
+        Ok(self.applied.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Everything up to the closed source. Returns where the way back begins.
+    async fn hand_over(
+        &self,
+        report: &mut CutoverReport,
+        way: Option<&WayBack<'_>>,
+        again: bool,
+    ) -> Result<Position, Halt> {
+        self.come_near(report).await?;
         crash_point("cut::fence_before");
         let mut fence = match self.options.fence {
             true => Some(self.service.source.fence(&self.service.graph.name, &self.tables()).await?),
@@ -157,33 +276,59 @@ impl Run<'_> {
         crash_point("cut::fence_after");
         let budget = self.options.budget;
         let inside = tokio::select! {
-            inside = self.inside(report, &mut fence) => inside,
+            inside = self.inside(report, &mut fence, way) => inside,
             () = self.service.clock.sleep(budget) => Err(gate(
                 "S605",
                 format!("it took longer than the {:.1} s that cutover.budget allows", budget.as_secs_f64()),
                 "raise cutover.budget, compare less (cutover.verify), or let the stream catch up first",
             )),
         };
-        if let Err(halt) = inside {
-            report.outage = began.elapsed();
-            if let Some(fence) = fence {
-                fence.lift().await?;
+        let at = match inside {
+            Ok(at) => at,
+            Err(halt) => {
+                report.outage = began.elapsed();
+                if let Some(fence) = fence {
+                    fence.lift().await?;
+                }
+                self.service.reporter.event(&Event::Unfenced);
+                return Err(halt);
             }
-            self.service.reporter.event(&Event::Unfenced);
-            return Err(halt);
-        }
-        if !again {
-            self.mark(DECIDED).await?;
-        }
+        };
+        self.decide(&at, again).await?;
         crash_point("cut::point_of_no_return");
         if let Some(fence) = fence {
             fence.seal().await?;
         }
         report.outage = began.elapsed();
+        crash_point("cut::sealed");
+        Ok(at)
+    }
+
+    /// What is left to do once the source is closed. Each of it may be done twice.
+    async fn finish(
+        &self,
+        report: &mut CutoverReport,
+        way: Option<WayBack<'_>>,
+        at: &Position,
+    ) -> Result<(), Halt> {
+        if let Some(way) = &way {
+            way.begin(at).await?;
+            report.back = Some(at.clone());
+            crash_point("cut::back_begun");
+        }
         report.removed = self.capture.close(&self.service.graph.name).await?;
-        self.mark(DONE).await?;
+        crash_point("cut::capture_closed");
+        // Last: as long as something is read from here, nobody else writes there.
+        if let Also::Open { source, plan } = self.also {
+            report.opened = source.unfence(plan).await?;
+            crash_point("cut::source_opened");
+        }
+        self.mark(&[Checkpoint::Step(mark(DONE, ""))]).await?;
         crash_point("cut::done_mark");
-        Ok(())
+        match way {
+            Some(way) => Ok(way.close().await?),
+            None => Ok(()),
+        }
     }
 
     /// Catches up while everybody still writes, so that little is left to do behind the fence.
@@ -209,7 +354,8 @@ impl Run<'_> {
         &self,
         report: &mut CutoverReport,
         fence: &mut Option<Box<dyn Fence>>,
-    ) -> Result<(), Halt> {
+        way: Option<&WayBack<'_>>,
+    ) -> Result<Position, Halt> {
         let drained = self.drain().await?;
         report.drained = drained.counts.rows();
         report.position = drained.position;
@@ -219,10 +365,16 @@ impl Run<'_> {
         self.compare(report).await?;
         crash_point("cut::verified");
         self.check().await?;
+        // Before the last look at the writers: nobody has written to either end until here.
+        let at = match way {
+            Some(way) => way.head().await?,
+            None => Position::default(),
+        };
         match fence {
-            Some(fence) => Ok(fence.holds().await?),
-            None => self.stands_still(false).await,
+            Some(fence) => fence.holds().await?,
+            None => self.stands_still(false).await?,
         }
+        Ok(at)
     }
 
     /// Applies all that was committed until now.
@@ -230,7 +382,10 @@ impl Run<'_> {
         let head = self.capture.head().await?;
         let report = follow_locked(self.service, self.lock, &Goal::Past(head)).await?;
         match report.ended {
-            Ended::Goal => Ok(report),
+            Ended::Goal => {
+                self.applied.fetch_add(report.counts.rows(), Ordering::Relaxed);
+                Ok(report)
+            }
             Ended::Stopped => Err(gate(
                 None,
                 "it was asked to stop; everything is as it was",
@@ -321,20 +476,33 @@ impl Run<'_> {
         tables
     }
 
-    async fn mark(&self, step: &str) -> Result<(), EngineError> {
+    /// A mark is written once: what was decided before with another position is void.
+    async fn decide(&self, at: &Position, again: bool) -> Result<(), EngineError> {
+        let void = again.then(|| Checkpoint::Void(DECIDED.to_string()));
+        let marks: Vec<Checkpoint> =
+            void.into_iter().chain([Checkpoint::Step(mark(DECIDED, &at.0))]).collect();
+        self.mark(&marks).await
+    }
+
+    async fn mark(&self, marks: &[Checkpoint]) -> Result<(), EngineError> {
         let mut session = self.lock.session().await?;
         // What is acted upon must be on the disk.
         session.follow(&[]).await?;
         session.begin().await?;
-        let mark = StepMark {
-            step: step.to_string(),
-            inputs: String::new(),
-            rows: 0,
-            bytes: 0,
-            millis: 0,
-            at: String::new(),
-        };
-        session.mark(&self.service.graph.name, &Checkpoint::Step(mark)).await?;
+        for mark in marks {
+            session.mark(&self.service.graph.name, mark).await?;
+        }
         session.commit().await
+    }
+}
+
+fn mark(step: &str, inputs: &str) -> StepMark {
+    StepMark {
+        step: step.to_string(),
+        inputs: inputs.to_string(),
+        rows: 0,
+        bytes: 0,
+        millis: 0,
+        at: String::new(),
     }
 }

@@ -30,6 +30,7 @@ mod sums;
 mod table;
 mod trouble;
 pub mod verify;
+pub mod way_back;
 
 pub use clock::{Clock, SystemClock};
 pub use event::{Event, Reporter};

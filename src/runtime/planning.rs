@@ -1,21 +1,35 @@
 //! From two ends to a graph: inspects, compares, probes, builds. Writes nothing anywhere.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
+use super::way_back;
 use crate::catalog::probe::{End, Measured};
-use crate::catalog::{Answer, Catalog, Dialect, Probe};
+use crate::catalog::{Answer, Catalog, Dialect, Name, Probe};
+use crate::change::Followed;
 use crate::checkpoint::Progress;
-use crate::diff::{self, Dialects, Diff, Finding};
+use crate::diff::{self, Dialects, Diff, Finding, State};
 use crate::engine::{CaptureSpec, Cause, EngineError, Obstacle, Source, Target, engine_named};
 use crate::graph::build::{Cycle, Inputs, done_otherwise};
 use crate::graph::{self, Graph};
-use crate::plan::{Plan, Problem};
+use crate::plan::back::back_name;
+use crate::plan::{self, Plan, Problem};
 
 /// Live ends, saved catalogs, or one of each.
 pub struct Ends {
     pub source: SourceEnd,
     pub target: TargetEnd,
+    /// Both the other way round, where the plan asks for a way back and they can be opened.
+    pub back: Option<BackEnds>,
+}
+
+/// The ends of the way back.
+pub struct BackEnds {
+    /// The target, as what is followed.
+    pub source: Box<dyn Source>,
+    /// The source, as what is written to.
+    pub target: Box<dyn Target>,
 }
 
 pub enum SourceEnd {
@@ -75,6 +89,7 @@ pub async fn make_plan(
     let mut diff =
         diff::compare(plan, &source, &target, &progress, dialects).map_err(PlanFailure::Problems)?;
     diff.learn(look_at_capture(plan, &diff, ends, &progress).await?);
+    diff.learn(look_at_way_back(plan, &source, &diff, ends, &progress).await?);
     let answers = ask(&diff, ends, level).await?;
     let settled = diff::settle(plan, &source, &diff, &answers, today);
     if !settled.problems.is_empty() {
@@ -147,6 +162,48 @@ async fn look_at_capture(
     let finding = |obstacle: Obstacle| {
         let Obstacle { code, at, message, hint, blocks } = obstacle;
         Finding { code: code.to_string(), at, what: message, way: hint, blocks }
+    };
+    Ok(found.into_iter().map(finding).collect())
+}
+
+/// What both ends say about the way back, as far as its tables are there. After the cutover there
+/// is nothing more to find out.
+async fn look_at_way_back(
+    plan: &Plan,
+    source: &Catalog,
+    diff: &Diff,
+    ends: &Ends,
+    progress: &Progress,
+) -> Result<Vec<Finding>, PlanFailure> {
+    let (Some(turned), Some(back)) = (&diff.back, &ends.back) else { return Ok(Vec::new()) };
+    if super::cutover::is_decided(progress) {
+        return Ok(Vec::new());
+    }
+    let missing = diff.tables.iter().filter(|table| table.state == State::Missing);
+    let missing: HashSet<&Name> = missing.map(|table| &table.want.name).collect();
+    let there = turned.followed.iter().filter(|followed| !missing.contains(&followed.projection.source));
+    let there: Vec<Followed> = there.cloned().collect();
+    let fenced = plan.cutover.as_ref().is_some_and(|cutover| cutover.fence == plan::Fence::Tables);
+    let ends = (back.source.as_ref(), back.target.as_ref());
+    let found = way_back::obstacles(ends, &back_name(&plan.name), &there, fenced).await?;
+    let finding = |(end, obstacle): (way_back::End, Obstacle)| {
+        let Obstacle { code, at, message, hint, blocks } = obstacle;
+        let table = turned.followed.iter().map(|followed| &followed.projection);
+        let table =
+            table.clone().find(|table| table.source.to_string() == at || table.target.to_string() == at);
+        let (at, what) = match (table, end) {
+            (Some(table), way_back::End::Followed) => (diff::shown(source, &table.target), "on the target, "),
+            (Some(table), way_back::End::Written) => (diff::shown(source, &table.target), ""),
+            (None, way_back::End::Followed) => ("target".to_string(), "where the target is the source: "),
+            (None, way_back::End::Written) => ("source".to_string(), ""),
+        };
+        Finding {
+            code: code.to_string(),
+            at,
+            what: format!("the way back: {what}{message}"),
+            way: hint,
+            blocks,
+        }
     };
     Ok(found.into_iter().map(finding).collect())
 }

@@ -11,7 +11,7 @@ use super::executor::{Stop, goal_of};
 use super::follow::{Ended, FollowOptions, FollowReport, Following, Goal, follow};
 use super::goal::done_steps;
 use super::retry::{Attempts, jitter};
-use super::stream::{capture_of, check_standing, gap, origin};
+use super::stream::{capture_of, check_standing, lost, origin};
 use crate::change::Position;
 use crate::engine::{Capture, Cause, EngineError, Lock, Source, Standing, Target};
 use crate::graph::{Graph, Stream};
@@ -144,7 +144,7 @@ pub async fn follow_locked(
     all_done(service.graph, &progress)?;
     let capture = capture_of(service.source)?;
     check_standing(capture, service.graph, stream).await?;
-    let origin = origin(&stream.tables, &progress)?;
+    let origin = origin(stream, &progress)?;
     let following = Following {
         plan: &service.graph.name,
         capture,
@@ -212,10 +212,9 @@ pub(super) async fn watch_log(
         let Ok(Standing::Kept { retained, .. }) = capture.standing(&graph.name).await else { continue };
         if retained > limit {
             let why = format!("the source keeps {retained} bytes of log, and cdc.keep_log allows {limit}");
-            let tables = graph.stream.as_ref().map_or(&[][..], |stream| &stream.tables);
-            return match capture.close(&graph.name).await {
-                Ok(_) => gap(tables, format!("{why}: it was given up")),
-                Err(error) => error,
+            return match (capture.close(&graph.name).await, stream_of(graph)) {
+                (Ok(_), Ok(stream)) => lost(stream, format!("{why}: it was given up")),
+                (Err(error), _) | (_, Err(error)) => error,
             };
         }
         let reached = |percent: &u64| retained >= limit / 100 * percent;

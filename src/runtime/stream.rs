@@ -63,11 +63,20 @@ pub struct Origin {
     pub progress: StreamProgress,
 }
 
-/// Reads it from the target's marks. All rows of a table were read in one snapshot.
-pub fn origin(tables: &[Followed], progress: &Progress) -> Result<Origin, EngineError> {
+/// Reads it from the target's marks. All rows of a table were read in one snapshot; where they
+/// were there before, the opening of the capture is where it begins.
+pub fn origin(stream: &Stream, progress: &Progress) -> Result<Origin, EngineError> {
+    let opened = |hint: &str| {
+        let unopened = || EngineError::new(Cause::Stale, "follow", "the change log was not opened yet");
+        progress.stream.clone().ok_or_else(|| unopened().hint(hint))
+    };
+    if stream.there {
+        let progress = opened("towpath cutover opens it")?;
+        return Ok(Origin { starts: vec![progress.opened.clone(); stream.tables.len()], progress });
+    }
     let positions: HashMap<&Name, &Position> =
         progress.chunks.iter().map(|mark| (&mark.table, &mark.position)).collect();
-    let starts = tables.iter().map(|followed| {
+    let starts = stream.tables.iter().map(|followed| {
         let table = &followed.projection.target;
         let start = positions.get(table).map(|position| (*position).clone());
         start.ok_or_else(|| {
@@ -77,11 +86,7 @@ pub fn origin(tables: &[Followed], progress: &Progress) -> Result<Origin, Engine
         })
     });
     let starts = starts.collect::<Result<Vec<_>, _>>()?;
-    let stream = progress.stream.clone().ok_or_else(|| {
-        EngineError::new(Cause::Stale, "follow", "the change log was not opened yet")
-            .hint("towpath apply opens it")
-    })?;
-    Ok(Origin { starts, progress: stream })
+    Ok(Origin { starts, progress: opened("towpath apply opens it")? })
 }
 
 impl Origin {
@@ -109,7 +114,18 @@ pub async fn check_standing(
         Standing::Missing => "the source keeps no changes for this plan any more".to_string(),
         Standing::Lost(why) => format!("the source has given up what it kept for this plan: {why}"),
     };
-    Err(gap(&stream.tables, why))
+    Err(lost(stream, why))
+}
+
+/// What a stream counts on is gone.
+pub fn lost(stream: &Stream, why: String) -> EngineError {
+    match stream.there {
+        false => gap(&stream.tables, why),
+        true => EngineError::new(Cause::Stale, "follow", why).contract("G10").hint(
+            "there is no way back any more: what was written since stays in the new database; `towpath clean \
+             --back` removes what is left of it",
+        ),
+    }
 }
 
 /// Changes are missing between the rows and what can still be read.
@@ -274,7 +290,7 @@ impl<'a> Run<'a> {
     async fn way_to(&self, to: CatchUpTo) -> Result<(Origin, Position), EngineError> {
         let stream = self.stream().expect("broken invariant: its graph follows changes");
         let progress = self.target.progress(&self.graph.name).await?;
-        let origin = origin(&stream.tables, &progress)?;
+        let origin = origin(stream, &progress)?;
         let capture = capture_of(self.source)?;
         let goal = match to {
             CatchUpTo::Consistent => origin.consistent(capture),

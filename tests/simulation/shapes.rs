@@ -205,5 +205,6 @@ pub fn build(world: &mut World, shapes: &[Shape]) -> Graph {
         probes: Vec::new(),
         left_behind: Vec::new(),
         stream: None,
+        back: None,
     }
 }

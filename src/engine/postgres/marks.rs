@@ -343,12 +343,13 @@ pub fn statements(plan: &str, mark: &Checkpoint, unit: &str) -> Vec<Bound> {
             Bound::new("DELETE FROM towpath.stream_table WHERE plan = $1", [&plan]),
         ],
         Checkpoint::Applied(mark) => applied(plan, mark, unit),
+        Checkpoint::Void(step) => vec![Bound::new(VOID, [&plan, step])],
         Checkpoint::Recopy { table, step } => vec![
             Bound::new(
                 "DELETE FROM towpath.copy WHERE plan = $1 AND table_schema = $2 AND table_name = $3",
                 [&plan, &table.schema, &table.name],
             ),
-            Bound::new("DELETE FROM towpath.step WHERE plan = $1 AND step = $2", [&plan, step]),
+            Bound::new(VOID, [&plan, step]),
         ],
     }
 }
@@ -383,6 +384,8 @@ fn applied(plan: &str, mark: &StreamMark, unit: &str) -> Vec<Bound> {
 // A mark is written once: what would be marked again was done twice, and must not commit.
 const STEP: &str = "INSERT INTO towpath.step (plan, step, inputs, rows, bytes, millis, unit) \
      VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6::bigint, $7)";
+
+const VOID: &str = "DELETE FROM towpath.step WHERE plan = $1 AND step = $2";
 
 const CHUNK: &str = "INSERT INTO towpath.copy \
      (plan, table_schema, table_name, number, of, bounds, position, rows, bytes, unit) \

@@ -1,6 +1,7 @@
 //! The postgres engine: the door, and the two ends behind it. Rows travel on our own wire
 //! client, questions about catalogs and state on sqlx.
 
+mod admission;
 mod apply;
 mod apply_net;
 mod apply_rows;
@@ -67,9 +68,11 @@ use self::snapshot::PgSnapshot;
 use super::source::SequenceValue;
 use super::target::{Lock, LockHolder};
 use super::{
-    Capture, Cause, Duties, Engine, EngineError, Fence, Limits, Snapshot, Source, Target, Url, UrlError,
+    Capture, Cause, Duties, Engine, EngineError, Fence, Limits, Obstacle, Snapshot, Source, Target, Url,
+    UrlError,
 };
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe};
+use crate::change::Followed;
 use crate::checkpoint::{Goal, Progress};
 
 /// The door.
@@ -244,6 +247,10 @@ impl Target for End {
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
         Ok(Box::new(PgSnapshot::open(self.link.clone(), Side::Target, &self.limits).await?))
+    }
+
+    async fn check(&self, tables: &[Followed], fenced: bool) -> Result<Vec<Obstacle>, EngineError> {
+        admission::check(&self.link, tables, fenced).await
     }
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {

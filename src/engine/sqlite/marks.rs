@@ -152,6 +152,7 @@ pub(super) fn write(conn: &Connection, plan: &str, mark: &Checkpoint) -> Result<
         Checkpoint::Recopy { table, step } => forget(conn, plan, table, step),
         Checkpoint::Opened(position) => write_opened(conn, plan, position),
         Checkpoint::Applied(mark) => write_applied(conn, plan, mark),
+        Checkpoint::Void(step) => forget_step(conn, plan, step),
     };
     written.map_err(|error| classify(WRITE, error))
 }
@@ -214,6 +215,10 @@ fn write_chunk(conn: &Connection, plan: &str, mark: &ChunkMark) -> rusqlite::Res
 fn forget(conn: &Connection, plan: &str, table: &Name, step: &str) -> rusqlite::Result<()> {
     let chunks = "DELETE FROM main.towpath_copy WHERE plan = ?1 AND table_name = ?2";
     conn.execute(chunks, params![plan, table.to_string()])?;
+    forget_step(conn, plan, step)
+}
+
+fn forget_step(conn: &Connection, plan: &str, step: &str) -> rusqlite::Result<()> {
     conn.execute("DELETE FROM main.towpath_step WHERE plan = ?1 AND step = ?2", params![plan, step]).map(drop)
 }
 

@@ -28,6 +28,18 @@ pub(super) fn find(
     Ok(found)
 }
 
+/// A file that is to be written to, and may not be.
+pub(super) fn unwritable(file: &File) -> Result<Option<Obstacle>, EngineError> {
+    let obstacle = || Obstacle {
+        code: "P802",
+        at: file.to_string(),
+        message: "this user may not write to the file".into(),
+        hint: "let the user who runs this write to the file and its directory".into(),
+        blocks: true,
+    };
+    Ok((!file.is_writable()?).then(obstacle))
+}
+
 fn of_file(conn: &Connection, file: &File, writable: bool) -> Result<Vec<Obstacle>, EngineError> {
     let fail = |error| classify(LOOK, error);
     let mut found = Vec::new();

@@ -14,14 +14,14 @@ use super::error::classify;
 use super::load::{self, Loader};
 use super::lock;
 use super::source::{self, answer};
-use super::{inspect, marks, snapshot};
+use super::{inspect, marks, obstacles, snapshot};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Sequence};
 use crate::change::{Changes, Followed, Net, Records};
 use crate::checkpoint::{Checkpoint, Goal, Progress};
 use crate::engine::crash::crash_point;
 use crate::engine::{
-    Applied, Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, SequenceValue,
-    Session, Snapshot, Target,
+    Applied, Batch, BatchStream, Cause, EngineError, Limits, Load, Loaded, Lock, LockHolder, Obstacle,
+    SequenceValue, Session, Snapshot, Target,
 };
 
 const COMMIT: &str = "commit to";
@@ -98,6 +98,10 @@ impl Target for Writable {
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
         let held = lock::held_by(&self.file);
         Ok(held.filter(|(holding, _)| holding == plan).map(|(_, holder)| holder))
+    }
+
+    async fn check(&self, _: &[Followed], _: bool) -> Result<Vec<Obstacle>, EngineError> {
+        Ok(obstacles::unwritable(&self.file)?.into_iter().collect())
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {

@@ -8,8 +8,8 @@ use crate::plan::file::{Node, Value};
 use crate::plan::keys::{self, Kind, Shape};
 use crate::plan::walk::Fields;
 use crate::plan::{
-    Acknowledge, Cdc, Cutover, CutoverCheck, End, Fence, Mode, Policy, Problem, Rule, SequencesFrom, Verify,
-    Which,
+    Acknowledge, Cdc, Cutover, CutoverCheck, End, Fence, Mode, Policy, Problem, Rule, SequencesFrom, Span,
+    Verify, Which,
 };
 
 /// How the URL of a source begins that has no change log of its own.
@@ -155,5 +155,30 @@ impl Resolver<'_> {
             let problem = Problem::error("E129", what).at(rule.span);
             self.walker.push(problem.help("verify: checksum or count"));
         }
+    }
+
+    /// E129 between `reverse:`, the tables and the target.
+    pub(super) fn back_contradictions(
+        &mut self,
+        reverse: Option<Span>,
+        target: &End,
+        defaults: &Policy,
+        rules: &[Rule],
+        cdc: &Cdc,
+    ) {
+        let Some(span) = reverse else { return };
+        let followed = |rule: &Rule| !rule.skip && rule.policy(defaults).cdc;
+        let problem = if !rules.iter().any(followed) {
+            let what = "reverse: true keeps followed tables up to date, and no table is followed";
+            Problem::error("E129", what).help("add cdc: true to defaults or to tables, or remove it")
+        } else if target.url.starts_with(WITHOUT_LOG) && !cdc.triggers {
+            let what = "the way back follows the target, which has no change log: it needs triggers and a \
+                        change table in it";
+            Problem::error("E129", what)
+                .help("agree to them with cdc: { sqlite: triggers }, or write reverse: false")
+        } else {
+            return;
+        };
+        self.walker.push(problem.at(span));
     }
 }
