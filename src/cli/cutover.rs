@@ -19,7 +19,7 @@ use crate::engine::{Source, Target};
 use crate::graph::{Graph, digest};
 use crate::plan;
 use crate::plan::back::forward_name;
-use crate::runtime::cutover::{Also, CheckedEnd, CutoverOptions, CutoverReport, Gate, cut_over};
+use crate::runtime::cutover::{self, Also, CheckedEnd, CutoverOptions, CutoverReport, Gate, cut_over};
 use crate::runtime::planning::{BackEnds, SourceEnd};
 use crate::runtime::serve::{Service, stream_of};
 use crate::runtime::{FollowOptions, Stop, SystemClock, VerifyLevel, stream};
@@ -40,6 +40,7 @@ pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
     {
         return Err(plan_file::unexpected(expect, &goal));
     }
+    may_come_back(&made)?;
     let asks = !args.yes && !args.dry_run && args.expect.is_none();
     let question = match args.back {
         false => "Close the source and let the target take over?",
@@ -56,6 +57,20 @@ pub async fn run(args: &CutoverArgs, face: &Face) -> Result<u8, Failure> {
         face.screen.err(&render(&report, args, face.screen.message_look()));
     }
     Ok(exit_code(&report, args.dry_run))
+}
+
+/// A way back that would leave something out is not begun: what stands in its way is decided first.
+fn may_come_back(made: &Made) -> Result<(), Failure> {
+    let graph = &made.planned.graph;
+    let decided = cutover::is_decided(&made.planned.progress);
+    let mut blocking = graph.hazards.iter().filter(|hazard| hazard.blocks());
+    let Some(first) = blocking.next().filter(|_| made.loaded.plan.reverse.is_some() && !decided) else {
+        return Ok(());
+    };
+    let text = format!("the plan is blocked: {} at {}: {}", first.code, line(&first.at), line(&first.what));
+    let more = blocking.count();
+    let failure = Failure::new(exit::BLOCKED, text).next("towpath plan");
+    Err(if more > 0 { failure.help(format!("and {more} more; nothing was changed")) } else { failure })
 }
 
 async fn cut(made: &Made, args: &CutoverArgs, goal: &str, face: &Face) -> Result<CutoverReport, Failure> {

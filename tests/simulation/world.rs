@@ -323,6 +323,7 @@ fn mark_key(mark: &Checkpoint) -> String {
         Checkpoint::Step(mark) => format!("step {}", mark.step),
         Checkpoint::Chunk(mark) => format!("chunk {} {}", mark.table, mark.number),
         Checkpoint::Recopy { table, .. } => format!("recopy {table}"),
+        Checkpoint::Void(step) => format!("step {step}"),
         Checkpoint::Opened(_) | Checkpoint::Applied(_) => "stream".to_string(),
     }
 }
@@ -404,6 +405,10 @@ fn apply(target: &mut Target, op: &Op) -> Result<(), EngineError> {
         Op::Mark(Checkpoint::Recopy { table, step }) => {
             target.steps.remove(step);
             target.chunks.retain(|(name, _), _| name != table);
+            Ok(())
+        }
+        Op::Mark(Checkpoint::Void(step)) => {
+            target.steps.remove(step);
             Ok(())
         }
         Op::Row(_) | Op::Mark(Checkpoint::Opened(_) | Checkpoint::Applied(_)) => {
