@@ -506,7 +506,7 @@ fn y_04_a_duplicate_hides_no_other_problem() {
 
 #[test]
 fn all_problems_come_at_once_and_in_order() {
-    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\nreverse: true\nextra: 1\n";
+    let text = "version: 1\nname: \"a b\"\nsource: { url: \"${NO}\" }\ntables:\n  users: { lod: copy, keys: x }\n  \"b.c.d\": {}\nafter: []\nextra: 1\n";
     let problems = refused(text);
     let lines: Vec<_> = problems.iter().filter_map(|problem| problem.span).map(|span| span.line).collect();
     assert!(lines.is_sorted(), "{lines:?}");

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use towpath::catalog::probe::Measured;
-use towpath::catalog::{Answer, Catalog, ForeignKey, Index, Name, Table};
+use towpath::catalog::{Answer, Catalog, ForeignKey, Index, Name, Projection, Table};
+use towpath::change::Followed;
 use towpath::checkpoint::{Progress, StepMark};
 use towpath::diff::{self, Dialects};
 use towpath::engine::engine_named;
@@ -201,6 +202,16 @@ fn render(graph: &Graph, progress: &Progress, warnings: &[Problem]) -> String {
         writeln!(out, "step {} [{} {:?}]{done}{needs}", step.id, step.unit, step.phase).unwrap();
         render_action(&step.action, &mut out);
     }
+    for followed in graph.back.iter().flat_map(|back| &back.tables) {
+        let Followed { projection, identity, skipped } = followed;
+        let (source, target, form) = (&projection.source, &projection.target, projection.form);
+        let columns = columns_text(projection);
+        writeln!(out, "back {source} -> {target}: {form:?} ({columns}) {identity:?} without {skipped:?}")
+            .unwrap();
+    }
+    for aim in graph.back.iter().flat_map(|back| &back.sequences) {
+        writeln!(out, "back set {} from {}", aim.sequence.name, aim.source).unwrap();
+    }
     for left in &graph.left_behind {
         writeln!(out, "left behind: {} {}: {}", left.kind, left.name, left.why).unwrap();
     }
@@ -211,6 +222,21 @@ fn render(graph: &Graph, progress: &Progress, warnings: &[Problem]) -> String {
     out
 }
 
+fn columns_text(projection: &Projection) -> String {
+    let columns = projection.columns.iter().map(|map| {
+        let cast = map.cast.as_ref().map_or(String::new(), |cast| {
+            let zone = cast.zone.as_ref().map_or(String::new(), |zone| format!(" at {zone}"));
+            format!(" as {}{zone}", cast.native)
+        });
+        if map.source == map.target {
+            format!("{}{cast}", map.source)
+        } else {
+            format!("{}>{}{cast}", map.source, map.target)
+        }
+    });
+    columns.collect::<Vec<String>>().join(", ")
+}
+
 fn render_action(action: &Action, out: &mut String) {
     match action {
         Action::Sql { statements, .. } => {
@@ -219,24 +245,12 @@ fn render_action(action: &Action, out: &mut String) {
             }
         }
         Action::Copy { projection, replace, frozen, .. } => {
-            let columns = projection.columns.iter().map(|map| {
-                let cast = map.cast.as_ref().map_or(String::new(), |cast| {
-                    let zone = cast.zone.as_ref().map_or(String::new(), |zone| format!(" at {zone}"));
-                    format!(" as {}{zone}", cast.native)
-                });
-                if map.source == map.target {
-                    format!("{}{cast}", map.source)
-                } else {
-                    format!("{}>{}{cast}", map.source, map.target)
-                }
-            });
-            let columns: Vec<String> = columns.collect();
+            let columns = columns_text(projection);
             let filter =
                 projection.filter.as_ref().map_or(String::new(), |filter| format!(" where {filter}"));
             let flags = [(*replace, " replace"), (*frozen, " frozen")];
             let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
-            writeln!(out, "    copy ({}) key {:?}{filter}{flags}", columns.join(", "), projection.key)
-                .unwrap();
+            writeln!(out, "    copy ({columns}) key {:?}{filter}{flags}", projection.key).unwrap();
         }
         Action::Check { query, message } => writeln!(out, "    check {query}\n    else {message}").unwrap(),
         Action::SetSequence { source, sequence, .. } => {

@@ -31,7 +31,7 @@ pub async fn run(args: &FollowArgs, face: &Face) -> Result<u8, Failure> {
     if args.json {
         face.screen.out(&super::json::pretty(&value(&report, &made.planned.graph.name)));
     } else if !face.screen.quiet {
-        face.screen.err(&render(&report));
+        face.screen.err(&render(&report, args.back));
     }
     // Who asked for a lag and did not get it has something left to do.
     let short_of = args.until_lag.is_some() && report.ended == Ended::Stopped;
@@ -78,15 +78,16 @@ async fn end_after(time: Option<Duration>, stop: &Stop) -> std::convert::Infalli
     std::future::pending().await
 }
 
-fn render(report: &FollowReport) -> String {
+fn render(report: &FollowReport, back: bool) -> String {
     let how = match report.ended {
         Ended::Goal => "Caught up",
         Ended::Stopped => "Stopped at a whole transaction",
     };
     format!(
-        "{how}: {}, {} rows; the target has every change before {}.\n",
+        "{how}: {}, {} rows; the {} has every change before {}.\n",
         count(report.transactions as usize, "transaction"),
         short(report.counts.rows()),
+        if back { "source" } else { "target" },
         line(&report.position.0)
     )
 }
@@ -119,9 +120,11 @@ mod tests {
             tables: Vec::new(),
             ended: Ended::Goal,
         };
-        let text = render(&report);
+        let text = render(&report, false);
         assert_eq!(text, "Caught up: 1 transaction, 2 rows; the target has every change before 0/16B3748.\n");
         assert_eq!(value(&report, "shop")["ended"], "goal");
-        assert!(render(&FollowReport { ended: Ended::Stopped, ..report }).starts_with("Stopped at a whole"));
+        assert!(
+            render(&FollowReport { ended: Ended::Stopped, ..report }, true).starts_with("Stopped at a whole")
+        );
     }
 }

@@ -403,7 +403,7 @@ impl Run<'_> {
             0 => Ok(()),
             rows => Err(gate(
                 "S604",
-                format!("the source is still being written to: {rows} rows changed after the drain"),
+                format!("the {} is still being written to: {rows} rows changed after the drain", self.old()),
                 "stop the writers, or let `cutover: { fence: tables }` keep them out",
             )),
         }
@@ -465,6 +465,11 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is handed over from, as the plan calls it.
+    fn old(&self) -> &'static str {
+        if matches!(self.also, Also::Open { .. }) { "target" } else { "source" }
     }
 
     /// Everything that is fenced: tables of the plan that hold rows.

@@ -6,7 +6,7 @@ use crate::need_server;
 
 /// A gate that fails behind the fence, and one that fails before it.
 #[test]
-fn f_72_a_gate_that_fails_leaves_nothing_behind() {
+fn a_gate_that_fails_leaves_nothing_behind() {
     let check = "sequences: { margin: 5 }, checks: [{ db: target, sql: \"SELECT 1 FROM sales.lines\" }]";
     let world = World::new(need_server!(), &PLAN.replace("sequences: { margin: 5 }", check)).moved();
     world.job.run(&["cutover", "--yes"]).expect(7).says("a check of the plan returned");
@@ -33,7 +33,7 @@ fn f_72_a_gate_that_fails_leaves_nothing_behind() {
 
 /// What changed on the target since the plan was made: told while everybody may still write.
 #[test]
-fn f_72_a_target_that_cannot_be_followed_is_told_before_anything_is_made() {
+fn a_target_that_cannot_be_followed_is_told_before_anything_is_made() {
     let world = World::new(need_server!(), PLAN).moved();
     world.target.execute("ALTER TABLE accounts REPLICA IDENTITY NOTHING");
     world.job.run(&["cutover", "--yes"]).expect(3).says("C514").says("replica identity is nothing");
@@ -53,7 +53,7 @@ fn f_72_a_slot_that_cannot_be_made_leaves_nothing_behind() {
     let mut holder = world.target.session();
     holder.execute("BEGIN; SELECT pg_current_xact_id()");
     let began = std::time::Instant::now();
-    world.job.run(&["cutover", "--yes"]).expect(1);
+    world.job.run(&["cutover", "--yes"]).expect(1).says("pid ");
     assert!(began.elapsed() > std::time::Duration::from_secs(30), "it waits for it");
     world.has_no_way_back();
     world.source.execute(&work(&OLD, "one", 1));
@@ -64,7 +64,7 @@ fn f_72_a_slot_that_cannot_be_made_leaves_nothing_behind() {
 
 /// What a plan says of tables that cannot come back as they are.
 #[test]
-fn f_72_what_cannot_come_back_is_refused_by_name_when_planning() {
+fn what_cannot_come_back_is_refused_by_name_when_planning() {
     let server = need_server!();
     let (source, target) = (server.database("old"), server.database("new"));
     source.execute(
@@ -121,7 +121,7 @@ cutover: { fence: tables }
 
 /// The old source has to let the applier through its own fence.
 #[test]
-fn f_72_a_role_that_may_not_write_back_is_told_with_the_grant() {
+fn a_role_that_may_not_write_back_is_told_with_the_grant() {
     let server = need_server!();
     let (source, target) = (server.database("old"), server.database("new"));
     source.execute("CREATE TABLE t (id int PRIMARY KEY, a text)");

@@ -42,7 +42,7 @@ const NEW_ROWS: [&str; 2] =
     ["SELECT id, mail, paid FROM accounts ORDER BY 1", "SELECT * FROM notes ORDER BY 1, 2"];
 
 #[test]
-fn f_73_from_file_to_file_and_back() {
+fn from_file_to_file_and_back() {
     let directory = TempDir::new().unwrap();
     let (old, new) = (File::new(directory.path(), "old.db"), File::new(directory.path(), "new.db"));
     old.execute(SCHEMA);
@@ -71,7 +71,7 @@ fn f_73_from_file_to_file_and_back() {
 }
 
 #[test]
-fn f_73_killed_at_any_point_a_file_comes_back_too() {
+fn f_71_killed_at_any_point_a_file_comes_back_too() {
     for point in [
         "cut::back_opened",
         "cut::point_of_no_return",
@@ -97,7 +97,7 @@ fn f_73_killed_at_any_point_a_file_comes_back_too() {
 }
 
 #[test]
-fn f_73_from_a_file_to_postgresql_and_back() {
+fn from_a_file_to_postgresql_and_back() {
     let server = need_server!();
     let directory = TempDir::new().unwrap();
     let (old, new) = (File::new(directory.path(), "old.db"), server.database("new"));
@@ -123,7 +123,7 @@ fn f_73_from_a_file_to_postgresql_and_back() {
 }
 
 #[test]
-fn f_73_from_postgresql_to_a_file_and_back() {
+fn from_postgresql_to_a_file_and_back() {
     let server = need_server!();
     let directory = TempDir::new().unwrap();
     let (old, new) = (server.database("old"), File::new(directory.path(), "new.db"));
