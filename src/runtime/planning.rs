@@ -185,7 +185,7 @@ async fn look_at_way_back(
     let there: Vec<Followed> = there.cloned().collect();
     let fenced = plan.cutover.as_ref().is_some_and(|cutover| cutover.fence == plan::Fence::Tables);
     let ends = (back.source.as_ref(), back.target.as_ref());
-    let found = way_back::obstacles(ends, &back_name(&plan.name), &there, fenced).await?;
+    let found = way_back::obstacles(ends, &back_name(&plan.name), (&there, &turned.followed), fenced).await?;
     let finding = |(end, obstacle): (way_back::End, Obstacle)| {
         let Obstacle { code, at, message, hint, blocks } = obstacle;
         let table = turned.followed.iter().map(|followed| &followed.projection);

@@ -11,6 +11,7 @@ use crate::change::{Followed, Position};
 use crate::checkpoint::Checkpoint;
 use crate::engine::crash::crash_point;
 use crate::engine::{Capture, CaptureSpec, Cause, EngineError, Lock, Obstacle, Source, Standing, Target};
+use crate::plan::keys::HAZARDS;
 
 /// Where an obstacle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +23,17 @@ pub enum End {
 }
 
 /// Everything in the way of following the one and writing to the other, found by reading only.
+/// `there`: those of the tables that the first one has by now.
 pub async fn obstacles(
     (source, target): (&dyn Source, &dyn Target),
     plan: &str,
-    tables: &[Followed],
+    (there, tables): (&[Followed], &[Followed]),
     fenced: bool,
 ) -> Result<Vec<(End, Obstacle)>, EngineError> {
     let mut found = Vec::new();
     match source.capture() {
         Some(capture) => {
-            let obstacles = capture.check(&CaptureSpec { plan, tables }).await?;
+            let obstacles = capture.check(&CaptureSpec { plan, tables: there }).await?;
             found.extend(obstacles.into_iter().map(|obstacle| (End::Followed, obstacle)));
         }
         None => found.push((
@@ -50,12 +52,14 @@ pub async fn obstacles(
     Ok(found)
 }
 
-/// What stands in the way now, the first of it.
+/// What stands in the way now and can be accepted by nobody, the first of it. The rest is for who
+/// makes the plan to decide.
 pub async fn obstacle(service: &Service<'_>, fenced: bool) -> Result<Option<(End, Obstacle)>, EngineError> {
     let ends = (service.source, service.target);
     let tables = &stream_of(service.graph)?.tables;
-    let found = obstacles(ends, &service.graph.name, tables, fenced).await?;
-    Ok(found.into_iter().find(|(_, obstacle)| obstacle.blocks))
+    let found = obstacles(ends, &service.graph.name, (tables, tables), fenced).await?;
+    let accepted = |code: &str| HAZARDS.iter().any(|(known, may)| *known == code && *may);
+    Ok(found.into_iter().find(|(_, obstacle)| obstacle.blocks && !accepted(obstacle.code)))
 }
 
 /// A way back whose capture stands and whose lock is held.

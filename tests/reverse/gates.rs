@@ -139,9 +139,15 @@ fn a_role_that_may_not_write_back_is_told_with_the_grant() {
     job.run(&["plan"]).expect(3).says("may not write as a replica").says(&needed);
     let grants = job.run(&["grants"]).expect(0).says(&needed);
     grants.says("REPLICATION");
-    // With the writers kept out by the user there is no fence to pass.
+    // With the writers kept out by the user there is no fence to pass, and triggers would act.
     job.write_plan(&plan.replace("fence: tables", "fence: none"));
     job.run(&["plan"]).expect(0);
+    source.execute(
+        "CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN NEW.a := NEW.a || '!'; RETURN NEW; END $$; \
+         CREATE TRIGGER twice BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION twice()",
+    );
+    job.run(&["plan"]).expect(3).says("its triggers would act on what is applied");
     job.write_plan(plan);
     server.admin(&needed);
     job.run(&["apply", "--yes"]).expect(0);
