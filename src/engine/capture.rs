@@ -90,6 +90,4 @@ pub trait ChangeStream: Send {
     /// Keeps the conversation alive while nothing is read, and tells the source that everything
     /// up to `safe` may be forgotten. To be called at least every ten seconds.
     async fn acknowledge(&mut self, safe: &Position) -> Result<(), EngineError>;
-    /// The newest position that the source has told of.
-    fn head(&self) -> Option<Position>;
 }

@@ -180,6 +180,7 @@ pub async fn follow_with(
         ended = applier.run() => ended,
         () = reader.run() => unreachable!("broken invariant: the reader waits for the applier"),
         error = flow.keep_durable() => Err(error),
+        () = flow.ask_head() => unreachable!("broken invariant: the source is asked again and again"),
         () = flow.tell_figures() => unreachable!("broken invariant: figures have no end"),
     };
     drop(applier);

@@ -3,6 +3,7 @@
 mod crash;
 mod cut;
 mod full_disk;
+mod lag;
 mod pairs;
 mod pg_probe;
 mod pg_schema;

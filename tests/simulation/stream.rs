@@ -309,8 +309,4 @@ impl ChangeStream for MemoryChanges {
         world.acknowledge(number(safe));
         Ok(())
     }
-
-    fn head(&self) -> Option<Position> {
-        Some(position(lock(&self.world).transaction))
-    }
 }

@@ -63,12 +63,20 @@ impl Capture for End {
     }
 
     async fn head(&self) -> Result<Position, EngineError> {
+        let mut looking = self.looking.lock().await;
+        if let Some(mut wire) = looking.take()
+            && let Ok(head) = head(&mut wire).await
+        {
+            *looking = Some(wire);
+            return Ok(head.position());
+        }
+        // There was none, or it was cut since.
         let mut wire = self.link.wire(Role::Reader).await?;
         let head = head(&mut wire)
             .await
-            .map_err(|fault| fault.doing("find the end of the log of").on(self.link.shown()));
-        wire.terminate().await;
-        head.map(Lsn::position)
+            .map_err(|fault| fault.doing("find the end of the log of").on(self.link.shown()))?;
+        *looking = Some(wire);
+        Ok(head.position())
     }
 
     fn reached(&self, at: &Position, goal: &Position) -> bool {

@@ -202,6 +202,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         if self.position != *position && self.flow.reached(position, &self.position) {
             self.position.clone_from(position);
             self.marked = false;
+            self.flow.note_reached(position);
         }
     }
 

@@ -187,13 +187,11 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         crash_point("cdc::row");
         let flow = self.flow;
-        let head = self.stream.as_ref().and_then(|stream| stream.head());
         let commits = self.inbox.commits();
         let mut pieces = Vec::new();
         let taken = self.intake.take(self.inbox.records(), |at, goal| flow.reached(at, goal), &mut pieces);
         self.inbox.clear();
         flow.note_captured(self.intake.captured());
-        flow.figures(|figures| figures.head = head.or(figures.head.take()));
         if commits > 0 {
             crash_point("cdc::commit_seen");
         }
