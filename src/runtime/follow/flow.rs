@@ -34,7 +34,9 @@ pub(super) struct Flow<'a> {
 pub(super) struct Figures {
     /// Every change before it is in the target, and marked there.
     applied: Position,
-    /// The same, but nothing was committed since the last mark.
+    /// As far as no crash of the target takes it back.
+    durable: Position,
+    /// As `applied`, but nothing was committed since the last mark.
     come_to: Position,
     /// Where the source's log ended, and when it was asked. The stream itself tells of no change
     /// that the source has yet to read.
@@ -58,6 +60,7 @@ impl<'a> Flow<'a> {
         let spill = Spill::new(on, of, options, bounds.piece);
         let figures = Figures {
             applied: following.from.clone(),
+            durable: following.from.clone(),
             come_to: following.from.clone(),
             head: None,
             committed_at: None,
@@ -90,11 +93,14 @@ impl<'a> Flow<'a> {
         });
     }
 
-    /// Notes what the target holds for good.
-    pub(super) fn note_applied(&self, position: &Position, tally: &Tally) {
+    /// Notes what the target holds; `durable`: for good, with all before it.
+    pub(super) fn note_applied(&self, position: &Position, tally: &Tally, durable: bool) {
         self.figures(|figures| {
             figures.applied.clone_from(position);
             figures.come_to.clone_from(position);
+            if durable {
+                figures.durable.clone_from(position);
+            }
             figures.committed_at = tally.committed_at.or(figures.committed_at);
             figures.transactions += tally.transactions;
             for ((_, applied), new) in figures.by_table.iter_mut().zip(&tally.tables) {
@@ -108,14 +114,14 @@ impl<'a> Flow<'a> {
         self.figures(|figures| figures.come_to.clone_from(position));
     }
 
-    /// What the target holds for good.
+    /// What the target holds.
     pub(super) fn applied(&self) -> Position {
         self.figures(|figures| figures.applied.clone())
     }
 
     /// What the source need not keep any more.
     pub(super) fn safe(&self) -> Position {
-        let applied = self.applied();
+        let applied = self.figures(|figures| figures.durable.clone());
         let spooled = self.following.options.acknowledge == Acknowledge::Spooled;
         match self.buffer.spill.durable().filter(|_| spooled) {
             Some(durable) if self.reached(&durable, &applied) => durable,
