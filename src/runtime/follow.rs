@@ -95,8 +95,8 @@ impl Default for FollowOptions {
             spill_dir: std::env::temp_dir().join("towpath"),
             spill_bytes: 16 << 30,
             acknowledge: Acknowledge::Applied,
-            batch_rows: 10_000,
-            batch_bytes: 8 << 20,
+            batch_rows: 50_000,
+            batch_bytes: 32 << 20,
             attempts: 10,
         }
     }

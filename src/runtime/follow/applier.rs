@@ -22,11 +22,11 @@ const MARK_IDLE: Duration = Duration::from_secs(10);
 /// How often a waiting applier looks at goal and clock.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long commits may be lazy: until one is durable, the source keeps what they brought.
-const LAZY_MOST: Duration = Duration::from_millis(500);
+const LAZY_MOST: Duration = Duration::from_secs(5);
 /// Rows and transactions that go into one commit in transactional mode: what a small transaction
 /// costs is mostly its commit.
-const GROUP_ROWS: u64 = 500;
-const GROUP_TRANSACTIONS: u64 = 100;
+const GROUP_ROWS: u64 = 4_000;
+const GROUP_TRANSACTIONS: u64 = 1_000;
 
 pub(super) struct Applier<'r, 'a> {
     flow: &'r Flow<'a>,
