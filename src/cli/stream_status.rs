@@ -92,8 +92,9 @@ impl StreamStatus {
         let standing = source.map(|source| match &source.standing {
             Standing::Missing => json!({ "state": "missing" }),
             Standing::Lost(why) => json!({ "state": "lost", "why": why }),
-            Standing::Kept { acknowledged, retained, active } => json!({
-                "state": "kept", "acknowledged": acknowledged, "retained_bytes": retained, "active": active
+            Standing::Kept { acknowledged, retained, room, active } => json!({
+                "state": "kept", "acknowledged": acknowledged, "retained_bytes": retained,
+                "room_bytes": room, "active": active
             }),
         });
         json!({
@@ -173,8 +174,12 @@ mod tests {
 
     #[test]
     fn a_stream_says_what_it_applied_how_far_behind_it_is_and_what_is_kept() {
-        let kept =
-            Standing::Kept { acknowledged: Position("0/20".into()), retained: 5_000_000, active: false };
+        let kept = Standing::Kept {
+            acknowledged: Position("0/20".into()),
+            retained: 5_000_000,
+            room: None,
+            active: false,
+        };
         assert_eq!(
             shown(&status(kept.clone(), 7_000)),
             "  stream  12 transactions applied, up to 0/20\n          \
