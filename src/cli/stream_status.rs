@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn h_07_how_much_more_may_be_kept_is_said() {
+    fn how_much_more_may_be_kept_is_said() {
         let standing = Standing::Kept {
             acknowledged: Position::default(),
             retained: 5_000,

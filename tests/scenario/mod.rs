@@ -3,12 +3,15 @@
 mod crash;
 mod cut;
 mod full_disk;
+mod page;
 mod pairs;
 mod pg_probe;
 mod pg_schema;
 mod resume;
 mod runs;
 mod servers;
+mod serving;
 mod silence;
 mod stale;
 mod verify;
+mod watching;

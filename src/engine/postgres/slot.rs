@@ -46,7 +46,7 @@ pub async fn find(wire: &mut Wire, object: &str) -> Result<Option<Slot>, EngineE
          s.restart_lsn, greatest(pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN \
          pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn), 0)::pg_catalog.int8, \
          s.active_pid, s.wal_status, pg_catalog.to_jsonb(s) ->> 'invalidation_reason', \
-         pg_catalog.to_jsonb(s) ->> 'conflicting', greatest(s.safe_wal_size, 0) \
+         pg_catalog.to_jsonb(s) ->> 'conflicting', s.safe_wal_size \
          FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name = {}",
         literal(object)
     );
@@ -70,7 +70,7 @@ fn parse(answer: &Answer) -> Slot {
         confirmed: text(4).parse().ok(),
         restart: text(5).parse().ok(),
         retained: text(6).parse().unwrap_or(0),
-        room: text(11).parse().ok(),
+        room: text(11).parse::<i64>().ok().map(|room| room.max(0) as u64),
         active: answer.cell(7).map(str::to_string),
         lost,
         foreign: text(0) != "logical" || text(1) != PLUGIN || text(2) != "t" || text(3) != "f",
