@@ -1,6 +1,7 @@
 //! The command line: commands, flags and their help. Only what is built is listed. Reads nothing
 //! and opens nothing.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -326,7 +327,11 @@ pub enum GraphLevel {
     towpath apply plan.json --expect 7f3a91c2e0b8\n  \
     towpath apply --yes\n\n\
     Apply never runs text out of PLAN: it plans again and refuses anything but the same plan.\n\
-    After a crash or Ctrl-C, the same command continues.")]
+    After a crash or Ctrl-C, the same command continues.\n\n\
+    --serve shows a page about the run at /, and /status.json and /metrics (Prometheus). Anybody on\n\
+    this machine may look at a loopback address; any other address needs a token of 16 letters or\n\
+    more in TOWPATH_SERVE_TOKEN, which the page asks for and others send as\n\
+    `Authorization: Bearer TOKEN`. Nothing can be changed there.")]
 pub struct ApplyArgs {
     /// A plan saved by `plan --out`; without it: plan, show, ask
     #[arg(value_name = "PLAN")]
@@ -361,6 +366,9 @@ pub struct ApplyArgs {
     /// How progress is shown on standard error
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub progress: ProgressFormat,
+    /// Show the run at http://ADDR/ while it lasts: PORT, or IP:PORT; port 0 takes any
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub serve: Option<SocketAddr>,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -389,9 +397,17 @@ pub enum ProgressFormat {
 #[command(after_help = "Examples:\n  \
     towpath follow\n  \
     towpath follow --until-lag 5s\n  \
-    towpath follow --for 10m --progress json\n\n\
+    towpath follow --for 10m --progress json\n  \
+    towpath follow --serve 127.0.0.1:9180\n\n\
     A service: it goes on after a server was away, until a first Ctrl-C or SIGTERM ends it at a\n\
-    whole transaction. `towpath apply` comes before it.")]
+    whole transaction. `towpath apply` comes before it.\n\n\
+    --serve shows a page at /, and /status.json and /metrics (Prometheus); for supervisors, which need\n\
+    no token: /live answers 200 while the process works, /ready answers 200 while the stream is\n\
+    followed, and 503 before that and while it fails and is tried again. Under systemd\n\
+    (Type=notify) the service is told ready at the same moment, with --serve or without. Anybody on\n\
+    this machine may look at a loopback address; any other address needs a token of 16 letters or\n\
+    more in TOWPATH_SERVE_TOKEN, which the page asks for and others send as\n\
+    `Authorization: Bearer TOKEN`. Nothing can be changed there.")]
 pub struct FollowArgs {
     /// End as soon as the target is no more than this behind
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -405,6 +421,9 @@ pub struct FollowArgs {
     /// How progress is shown on standard error
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub progress: ProgressFormat,
+    /// Show it at http://ADDR/ while it lasts: PORT, or IP:PORT; port 0 takes any
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub serve: Option<SocketAddr>,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -592,6 +611,16 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     Ok(std::time::Duration::from_secs(total))
 }
 
+/// `9180`, `127.0.0.1:9180`, `localhost:9180`, `[::1]:9180`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let near = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = near.parse() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse()
+        .map_err(|_| "write a port, or an IP address and a port: 9180, 127.0.0.1:9180, [::]:9180".into())
+}
+
 fn digest(text: &str) -> Result<String, String> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
     let good = (8..=64).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
@@ -618,6 +647,17 @@ mod tests {
         assert_eq!(digest("sha256:7F3A91C2"), Ok("7f3a91c2".into()));
         assert!(digest("7f3a").is_err());
         assert!(digest("not a digest").is_err());
+    }
+
+    #[test]
+    fn an_address_to_serve_on_is_a_port_of_this_machine_or_an_ip() {
+        for near in ["9180", "localhost:9180", "127.0.0.1:9180"] {
+            assert_eq!(address(near).map(|found| found.to_string()), Ok("127.0.0.1:9180".into()), "{near}");
+        }
+        assert_eq!(address("[::]:0").map(|found| found.to_string()), Ok("[::]:0".into()));
+        for bad in ["", ":9180", "example.org:80", "127.0.0.1", "99999", "::1:80:"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

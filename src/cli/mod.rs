@@ -51,6 +51,7 @@ pub mod tally;
 pub mod text;
 pub mod validate;
 pub mod verify;
+pub mod watch;
 pub mod write;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use super::escape::line;
 use super::number::{bytes, count, millis, plural, seconds, short};
 use super::screen::Screen;
 use super::tally::Tally;
+use crate::engine::Standing;
 use crate::runtime::{Event, Reporter};
 
 /// How often bars are drawn: smooth to the eye, nothing to the processor.
@@ -359,6 +360,8 @@ fn json_of(event: &Event) -> Option<Value> {
             "lag_seconds": lag.map(|lag| lag.as_secs_f64()), "transactions": transactions, "rows": rows,
             "buffered_bytes": buffered_bytes, "spilled_bytes": spilled_bytes
         }),
+        Event::Reading { position } => json!({ "event": "reading", "position": position }),
+        Event::SourceKeeps { standing, limit } => kept_json(standing, *limit),
         Event::LogKept { bytes, limit } => json!({ "event": "log_kept", "bytes": bytes, "limit": limit }),
         Event::ReadingPaused { why } => json!({ "event": "reading_paused", "why": why }),
         Event::ReadingResumed { millis } => json!({ "event": "reading_resumed", "millis": millis }),
@@ -376,6 +379,18 @@ fn json_of(event: &Event) -> Option<Value> {
             "event": "finished", "done": done, "failed": failed, "left": left, "millis": millis
         }),
     })
+}
+
+/// What the source keeps for the plan.
+fn kept_json(standing: &Standing, limit: Option<u64>) -> Value {
+    match standing {
+        Standing::Kept { retained, room, active, .. } => json!({
+            "event": "source_keeps", "retained_bytes": retained, "limit_bytes": limit, "room_bytes": room,
+            "active": active
+        }),
+        Standing::Lost(why) => json!({ "event": "source_keeps", "lost": why }),
+        Standing::Missing => json!({ "event": "source_keeps", "lost": "it is not there" }),
+    }
 }
 
 #[cfg(test)]

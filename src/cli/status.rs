@@ -2,7 +2,6 @@
 //! lock, the next command. Reads the target's own state, and asks the source about the stream.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,12 +12,12 @@ use super::failure::Failure;
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
 use super::stream_status::{self, StreamStatus};
-use super::{Face, exit, signals};
+use super::{Face, exit, watch};
 use crate::catalog::Name;
 use crate::checkpoint::{PlannedStep, Progress, RunRecord};
 use crate::diff::id;
-use crate::engine::{LockHolder, Target};
-use crate::runtime::{Stop, cutover};
+use crate::engine::{LockHolder, Source, Target};
+use crate::runtime::cutover;
 
 /// Runs listed, newest first.
 const RUNS_MAX: usize = 5;
@@ -26,7 +25,7 @@ const RUNS_MAX: usize = 5;
 const LEFT_MAX: usize = 10;
 
 /// Everything that is shown.
-struct Status {
+pub struct Status {
     name: String,
     progress: Progress,
     holder: Option<LockHolder>,
@@ -34,60 +33,54 @@ struct Status {
     stream: Option<StreamStatus>,
 }
 
-/// Time between two looks of `--watch`.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Takes what is on the terminal away.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
-
 pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
     let loaded = ends::read_plan(&face.global, &SavedArgs::default())?;
-    let target = ends::open_target(&loaded, true).await?;
     if args.watch {
-        return watch(args, face, &loaded, target.as_ref()).await;
+        return watch::run(args, face, &loaded).await;
     }
-    let status = read(&loaded, target.as_ref()).await?;
-    show(args, face, &status);
+    let status = Looking::new(&loaded).look().await?;
+    match args.format {
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(&status))),
+        Plainness::Text => face.screen.out(&render(&status, face.screen.look())),
+    }
     let unfinished = args.exit_code && standing(&status) != Standing::Done;
     Ok(if unfinished { exit::DIFFERENT } else { exit::DONE })
 }
 
-/// Shows it again and again, until a signal.
-async fn watch(args: &StatusArgs, face: &Face, loaded: &Loaded, target: &dyn Target) -> Result<u8, Failure> {
-    let stop = Stop::default();
-    let look = async {
-        loop {
-            show(args, face, &read(loaded, target).await?);
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    tokio::select! {
-        ended = look => ended,
-        () = stop.wait() => Ok(exit::DONE),
-        never = signals::listen(&stop) => match never {},
+/// Looks at a plan, once or again and again: what was opened is used again while it works.
+pub struct Looking<'a> {
+    loaded: &'a Loaded,
+    target: Option<Box<dyn Target>>,
+    source: Option<Box<dyn Source>>,
+}
+
+impl<'a> Looking<'a> {
+    pub fn new(loaded: &'a Loaded) -> Self {
+        Self { loaded, target: None, source: None }
     }
-}
 
-async fn read(loaded: &Loaded, target: &dyn Target) -> Result<Status, Failure> {
-    let name = loaded.plan.name.clone();
-    let mut others = target.plans().await?;
-    others.retain(|other| *other != name);
-    let progress = target.progress(&name).await?;
-    let stream = match progress.stream.clone() {
-        // Its capture is gone, and nothing is behind.
-        Some(_) if progress.step(cutover::DONE).is_some() => None,
-        Some(stream) => Some(stream_status::read(loaded, stream).await),
-        None => None,
-    };
-    Ok(Status { progress, holder: target.holder(&name).await?, others, name, stream })
-}
+    pub async fn look(&mut self) -> Result<Status, Failure> {
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => ends::open_target(self.loaded, true).await?,
+        };
+        let status = self.read(target.as_ref()).await?;
+        self.target = Some(target);
+        Ok(status)
+    }
 
-fn show(args: &StatusArgs, face: &Face, status: &Status) {
-    match args.format {
-        Plainness::Json => face.screen.out(&super::json::pretty(&value(status))),
-        Plainness::Text => {
-            let clear = if args.watch && face.screen.stdout_terminal { CLEAR } else { "" };
-            face.screen.out(&format!("{clear}{}", render(status, face.screen.look())));
-        }
+    async fn read(&mut self, target: &dyn Target) -> Result<Status, Failure> {
+        let name = self.loaded.plan.name.clone();
+        let mut others = target.plans().await?;
+        others.retain(|other| *other != name);
+        let progress = target.progress(&name).await?;
+        let stream = match progress.stream.clone() {
+            // Its capture is gone, and nothing is behind.
+            Some(_) if progress.step(cutover::DONE).is_some() => None,
+            Some(stream) => Some(stream_status::read(self.loaded, &mut self.source, stream).await),
+            None => None,
+        };
+        Ok(Status { progress, holder: target.holder(&name).await?, others, name, stream })
     }
 }
 
@@ -168,13 +161,13 @@ fn sums(progress: &Progress) -> (u64, u64) {
     progress.steps.iter().fold((0, 0), |(rows, bytes), mark| (rows + mark.rows, bytes + mark.bytes))
 }
 
-fn render(status: &Status, look: Look) -> String {
+pub fn render(status: &Status, look: Look) -> String {
     let mut page = Page::new(look);
     let standing = standing(status);
     let (word, tone) = words(standing);
     page.line(Line::new().add(Tone::Strong, line(&status.name)).text(": ").add(tone, word));
     if let Some(phase) = phase(status) {
-        page.say(&format!("  phase   {phase}"));
+        page.say(&format!("  phase   {}", line(&phase)));
     }
     if let Some(holder) = &status.holder {
         page.say(&format!("  lock    held by {} since {}", line(&holder.by), line(&holder.since)));
@@ -231,13 +224,14 @@ fn left(page: &mut Page, progress: &Progress) {
     }
 }
 
-/// Of a plan that follows changes.
-fn phase(status: &Status) -> Option<&'static str> {
+/// What it is at: of a stream in its own words, else the first phase that has steps left.
+fn phase(status: &Status) -> Option<String> {
     let is_done = |step: &str| status.progress.step(step).is_some();
-    match () {
-        () if is_done(cutover::DONE) => Some("cut over: the target is in use"),
-        () if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished"),
-        () => status.stream.as_ref().map(|_| stream_status::phase(is_done)),
+    match &status.stream {
+        _ if is_done(cutover::DONE) => Some("cut over: the target is in use".into()),
+        _ if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished".into()),
+        Some(_) => Some(stream_status::phase(is_done).into()),
+        None => status.progress.left().first().map(|planned| planned.phase.clone()),
     }
 }
 
@@ -255,7 +249,7 @@ fn runs(page: &mut Page, progress: &Progress) {
     }
 }
 
-fn value(status: &Status) -> Value {
+pub fn value(status: &Status) -> Value {
     let standing = standing(status);
     let (rows, size) = sums(&status.progress);
     let half = half_copied(&status.progress).into_iter().map(
@@ -339,7 +333,7 @@ mod tests {
     #[test]
     fn a_broken_run_shows_what_is_half_done_and_how_to_go_on() {
         let shown = render(&status(None), Look::default());
-        assert!(shown.starts_with("shop: broken off, can go on\n"), "{shown}");
+        assert!(shown.starts_with("shop: broken off, can go on\n  phase   load\n"), "{shown}");
         assert!(shown.contains("  half    app.orders: 2 of 9 chunks, 200 rows\n"), "{shown}");
         assert!(!shown.contains("app.users:"), "{shown}");
         assert!(shown.ends_with("  next    towpath apply\n"), "{shown}");

@@ -74,6 +74,8 @@ pub enum Standing {
         acknowledged: Position,
         /// Bytes of log that the source keeps for it.
         retained: u64,
+        /// Bytes that may be logged before the source gives it up by itself; none where it never does.
+        room: Option<u64>,
         /// Somebody reads from it now.
         active: bool,
     },

@@ -35,7 +35,7 @@ impl Capture for MemoryCapture {
 
     async fn standing(&self, _: &str) -> Result<Standing, EngineError> {
         let acknowledged = position(lock(&self.0).acknowledged);
-        Ok(Standing::Kept { acknowledged, retained: 0, active: false })
+        Ok(Standing::Kept { acknowledged, retained: 0, room: None, active: false })
     }
 
     async fn open(&self, _: &CaptureSpec<'_>, _: Duration) -> Result<Box<dyn Snapshot>, EngineError> {

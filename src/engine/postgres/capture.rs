@@ -150,6 +150,7 @@ fn standing(object: &str, slot: Option<Slot>, publication: &Found) -> Standing {
     Standing::Kept {
         acknowledged: slot.confirmed.unwrap_or_default().position(),
         retained: slot.retained,
+        room: slot.room,
         active: slot.active.is_some(),
     }
 }

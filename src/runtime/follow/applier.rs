@@ -14,7 +14,7 @@ use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError, Session};
 use crate::runtime::batch::{Folded, fold};
 use crate::runtime::buffer::{Kind, Taken};
-use crate::runtime::event::Event;
+use crate::runtime::event::{APPLY, Event};
 use crate::runtime::retry::{Attempts, jitter};
 
 /// How often a position that the log came to without changes for us is marked.
@@ -385,7 +385,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         let Some(wait) = tries.failed(&error, jitter()) else { return Err(error) };
         let following = self.flow.following;
         following.reporter.event(&Event::Retrying {
-            step: "apply changes".into(),
+            step: APPLY.into(),
             attempt: tries.made(),
             millis: wait.as_millis() as u64,
             error: error.to_string(),

@@ -552,7 +552,7 @@ async fn g_09_only_what_is_safe_is_forgotten_and_numbers_go_on() {
     let safe = at.capture().head().await.expect("a head");
     at.run("INSERT INTO t VALUES (3, 3)");
     let mut stream = at.stream(&at.opened).await.expect("a stream");
-    let Standing::Kept { acknowledged, active: true, retained } =
+    let Standing::Kept { acknowledged, active: true, retained, .. } =
         at.capture().standing(PLAN).await.expect("an answer")
     else {
         panic!("it stands and is read")
