@@ -11,4 +11,5 @@ mod runs;
 mod servers;
 mod silence;
 mod stale;
+mod stream_crash;
 mod verify;
