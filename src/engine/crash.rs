@@ -75,6 +75,10 @@ pub const STREAM_POINTS: &[&str] = &[
     "cut::seq",
     "cut::verified",
     "cut::point_of_no_return",
+    "cut::sealed",
+    "clean::slot",
+    "clean::pub",
+    "cut::closed",
     "cut::done_mark",
 ];
 

@@ -19,7 +19,9 @@ use crate::engine::{Capture, Cause, EngineError, Lock};
 
 /// The point of no return: the target is what applications may write to.
 pub const DECIDED: &str = "cutover/decided";
-/// The source is closed and the capture is gone.
+/// The source is closed: all that it ever had is in the target, and its log is of no more use.
+const SEALED: &str = "cutover/sealed";
+/// The capture is gone, too.
 pub const DONE: &str = "cutover/done";
 /// Keys of differing rows that a verdict lists.
 const KEYS_MAX: usize = 20;
@@ -124,7 +126,13 @@ pub async fn cut_over(service: &Service<'_>, options: &CutoverOptions) -> Result
     let lock = service.lock().await?;
     let run = Run { service, options, capture, lock: lock.as_ref() };
     let mut report = CutoverReport::default();
-    let ended = run.go(&mut report, is_decided(&progress)).await;
+    let ended = match progress.step(SEALED) {
+        Some(_) => {
+            report.position = progress.stream.as_ref().map(|at| at.position.clone()).unwrap_or_default();
+            run.finish(&mut report).await
+        }
+        None => run.go(&mut report, is_decided(&progress)).await,
+    };
     let closed = lock.close(if ended.is_ok() { "done" } else { "partial" }).await;
     match ended {
         Ok(()) => closed?,
@@ -180,7 +188,16 @@ impl Run<'_> {
             fence.seal().await?;
         }
         report.outage = began.elapsed();
+        self.mark(SEALED).await?;
+        crash_point("cut::sealed");
+        self.finish(report).await
+    }
+
+    /// Removes the capture. From here on nothing of the source is read any more: a capture that is
+    /// gone was removed by an earlier attempt.
+    async fn finish(&self, report: &mut CutoverReport) -> Result<(), Halt> {
         report.removed = self.capture.close(&self.service.graph.name).await?;
+        crash_point("cut::closed");
         self.mark(DONE).await?;
         crash_point("cut::done_mark");
         Ok(())

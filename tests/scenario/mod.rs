@@ -14,5 +14,6 @@ mod servers;
 mod serving;
 mod silence;
 mod stale;
+mod stream_crash;
 mod verify;
 mod watching;

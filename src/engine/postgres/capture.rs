@@ -22,6 +22,7 @@ use super::snapshot::{Held, PgSnapshot};
 use super::wire::{Fault, Wire};
 use crate::catalog::{Form, Type};
 use crate::change::{Followed, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{Capture, CaptureSpec, Cause, ChangeStream, EngineError, Obstacle, Snapshot, Standing};
 
 #[async_trait]
@@ -265,10 +266,12 @@ impl End {
         }
         let mut removed = Vec::new();
         if slot::drop(session, object, PATIENCE).await? {
+            crash_point("clean::slot");
             removed.push(format!("replication slot {object}"));
         }
         if publication != Found::Nothing {
             publication::drop(session, object).await?;
+            crash_point("clean::pub");
             removed.push(format!("publication {object}"));
         }
         Ok(removed)
