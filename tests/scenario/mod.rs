@@ -6,6 +6,7 @@ mod full_disk;
 mod pairs;
 mod pg_probe;
 mod pg_schema;
+mod repair;
 mod resume;
 mod runs;
 mod servers;
