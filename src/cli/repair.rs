@@ -137,7 +137,8 @@ impl Work<'_> {
             Ok(find(&different, ends, same_engine(self.made)).await?)
         };
         let repair = until_stopped(self.stop, finding).await?;
-        self.face.screen.err(&render(&repair.tables, self.face.screen.message_look()));
+        let found = render(&repair.tables, self.face.screen.message_look());
+        self.face.screen.err(&format!("\n{found}"));
         if repair.rows() == 0 || !self.agreed(&repair).await? {
             return Ok(Outcome { before, after: None, tables: repair.tables });
         }
@@ -202,7 +203,6 @@ fn rows(repair: &Repair) -> String {
 /// What differs, and what is not put right.
 fn render(tables: &[TableRepair], look: Look) -> String {
     let mut page = Page::new(look);
-    page.gap();
     let widest = tables.iter().map(|table| table.target.to_string().chars().count()).max().unwrap_or(0);
     for table in tables {
         let name = Line::new().text("  ").cell(Tone::Plain, &table.target.to_string(), widest.min(48));
@@ -265,7 +265,7 @@ mod tests {
         let shown = render(&[table("orders", None), table("log", Some("it has no\nkey"))], Look::default());
         assert_eq!(
             shown,
-            "\n  app.orders  1 missing, 1 200 changed\n  app.log     1 missing\n      stays as it is: it has no\\u{a}key\n"
+            "  app.orders  1 missing, 1 200 changed\n  app.log     1 missing\n      stays as it is: it has no\\u{a}key\n"
         );
     }
 }

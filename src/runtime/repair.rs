@@ -131,6 +131,9 @@ impl Meeting {
     pub async fn put_right(&self, service: &Service<'_>, repair: &Repair) -> Result<(), EngineError> {
         let mut session = self.lock.session().await?;
         session.follow(&repair.followed).await?;
+        if !session.keeps_still() {
+            return Err(loud(&service.graph.name));
+        }
         session.begin().await?;
         let written = async {
             for changes in [&repair.deletes, &repair.updates, &repair.inserts] {
@@ -154,6 +157,15 @@ impl Meeting {
         let _ = self.source.close().await;
         self.lock.close(outcome).await
     }
+}
+
+/// A trigger that acts on a repaired row makes another row differ.
+fn loud(plan: &str) -> EngineError {
+    let why = "this role may not keep the target's triggers and foreign keys from acting on the rows";
+    EngineError::new(Cause::Privilege, "put rows right for", why).on(plan).hint(
+        "GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15 or newer), or use a superuser; \
+         nothing was written",
+    )
 }
 
 fn explain(error: EngineError) -> EngineError {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::pairs::KEYLESS;
 use super::verify::{PLANTS, PREPARE};
 use crate::need_server;
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, PASSWORD, USER};
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
 
@@ -210,6 +210,24 @@ fn repairing_asks_first_and_finds_rows_only() {
     assert_eq!((&json["equal"], &json["repair"]["written"]), (&true.into(), &true.into()), "{one}");
     assert_eq!(json["repair"]["tables"][0]["missing"], 9, "{one}");
     job.run(&REPAIR).expect(7).says("keyless").says("it has no key");
+}
+
+/// Where the target's triggers would act, nothing is written.
+#[test]
+fn a_role_that_cannot_keep_triggers_still_repairs_nothing() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, note text); INSERT INTO t VALUES (1, 'a')");
+    let role = format!("{target}_mover");
+    target.execute(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE {target} TO {role};
+         GRANT ALL ON SCHEMA public TO {role}"
+    ));
+    let job = Job::new(&source.url(), &target.url().replacen(USER, &role, 1), EVERYTHING);
+    job.apply().expect(0);
+    target.execute("DELETE FROM t");
+    job.run(&REPAIR).expect(77).says("session_replication_role");
+    assert_eq!(target.value("SELECT count(*)::text FROM t"), "0");
 }
 
 /// The first insert works, though a row came that is newer than the sequence.
