@@ -510,8 +510,13 @@ pub enum PhaseArg {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     towpath verify\n  \
-    towpath verify --level rows --tables 'order*'\n\n\
-    Verifying changes nothing. It exits with 7 when a row differs.")]
+    towpath verify --level rows --tables 'order*'\n  \
+    towpath verify --repair\n\n\
+    Verifying changes nothing. It exits with 7 when a row differs.\n\
+    With --repair it compares row by row, says how many rows of which tables differ, asks, makes these\n\
+    rows of the target what they are on the source, all in one transaction and without firing its\n\
+    triggers, and compares once more: 0 if all is equal then. A table without a key is left as it is.\n\
+    After the cutover it refuses: the target is in use.")]
 pub struct VerifyArgs {
     /// How closely to look; without it, each table as its plan says
     #[arg(long, value_name = "LEVEL")]
@@ -519,6 +524,12 @@ pub struct VerifyArgs {
     /// Only these tables (source or target names; * and ? are wildcards); repeatable
     #[arg(long, value_name = "GLOB")]
     pub tables: Vec<String>,
+    /// Put rows of the target right that differ, then compare again
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: do not ask
+    #[arg(short, long, requires = "repair")]
+    pub yes: bool,
     /// List keys of rows that differ also when not on a terminal
     #[arg(long)]
     pub show_keys: bool,

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod plan_file;
 pub mod problem;
 pub mod progress;
+pub mod repair;
 pub mod report;
 pub mod review;
 #[cfg(test)]

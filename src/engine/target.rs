@@ -101,6 +101,11 @@ pub trait Session: Send {
     async fn follow(&mut self, _tables: &[Followed]) -> Result<(), EngineError> {
         Err(EngineError::new(Cause::Other, "apply changes", "this engine does not apply changes yet"))
     }
+    /// False where triggers and foreign keys of the target act on what this session applies. Known
+    /// once it follows.
+    fn keeps_still(&self) -> bool {
+        true
+    }
     /// Applies rows and truncates one by one in their order, in the open transaction; other
     /// records are passed over. Each update and delete must find exactly one row and each insert
     /// must be new, else `Cause::Diverged` naming table and key.

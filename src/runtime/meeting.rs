@@ -17,21 +17,35 @@ pub struct CommonPoint {
 pub async fn common_point(service: &Service<'_>) -> Result<CommonPoint, EngineError> {
     let lock = service.lock().await?;
     let met = meet(service, lock.as_ref()).await;
+    let known = runs(service).await;
     let closed = lock.close(if met.is_ok() { "done" } else { "failed" }).await;
-    let point = met?;
+    let (source, known) = (met?, known?);
     closed?;
-    Ok(point)
+    // The lock goes first: an engine may let nobody write while a snapshot is held, and its end is
+    // written down. Whoever takes it in between is found by the run that he leaves.
+    let target = service.target.snapshot().await?;
+    if runs(service).await? != known {
+        let why = "another run of the plan began in between, and may have written";
+        return Err(EngineError::new(Cause::Locked, "compare both ends of", why).on(&service.graph.name));
+    }
+    Ok(CommonPoint { source, target })
 }
 
-async fn meet(service: &Service<'_>, lock: &dyn Lock) -> Result<CommonPoint, EngineError> {
+/// The runs of the plan that the target remembers.
+async fn runs(service: &Service<'_>) -> Result<Vec<String>, EngineError> {
+    let progress = service.target.progress(&service.graph.name).await?;
+    Ok(progress.runs.into_iter().map(|run| run.run).collect())
+}
+
+/// Takes a snapshot of the source, and brings the target to it.
+pub(super) async fn meet(service: &Service<'_>, lock: &dyn Lock) -> Result<Box<dyn Snapshot>, EngineError> {
     let capture = capture_of(service.source)?;
     check_standing(capture, service.graph, stream_of(service.graph)?).await?;
     let source = capture.snapshot(&service.graph.name, OPEN_WAIT).await?;
     let goal = Goal::Exactly(source.position().clone());
     let report = follow_locked(service, lock, &goal).await?;
-    if report.ended == Ended::Stopped {
-        return Err(EngineError::new(Cause::Other, "catch up", "stopping was asked for"));
+    match report.ended {
+        Ended::Goal => Ok(source),
+        Ended::Stopped => Err(EngineError::new(Cause::Other, "catch up", "stopping was asked for")),
     }
-    let target = service.target.snapshot().await?;
-    Ok(CommonPoint { source, target })
 }

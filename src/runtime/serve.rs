@@ -175,7 +175,7 @@ pub fn stream_of(graph: &Graph) -> Result<&Stream, EngineError> {
 }
 
 /// Following goes on where apply has brought everything together.
-fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(), EngineError> {
+pub(super) fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(), EngineError> {
     let done = done_steps(graph, progress)?;
     let left = graph.steps.iter().filter(|step| !done.contains(&step.id)).count();
     if left == 0 {
@@ -186,7 +186,7 @@ fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(),
 }
 
 /// Returns once the lock is lost.
-async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
+pub(super) async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
     loop {
         clock.sleep(BEAT).await;
         if let Err(error) = lock.heartbeat().await {

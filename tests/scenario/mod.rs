@@ -8,6 +8,7 @@ mod page;
 mod pairs;
 mod pg_probe;
 mod pg_schema;
+mod repair;
 mod resume;
 mod runs;
 mod servers;

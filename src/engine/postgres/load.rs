@@ -651,6 +651,10 @@ impl Session for PgSession {
         Ok(())
     }
 
+    fn keeps_still(&self) -> bool {
+        self.follower.as_ref().is_some_and(|follower| follower.replica)
+    }
+
     async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
         let begin = self.starts_changes()?;
         let (wire, follower) = self.applying()?;
