@@ -93,15 +93,22 @@ fn a_target_that_is_not_there_ends_it_at_once() {
 /// On a terminal each look is drawn over the one before, and Ctrl-C leaves it in order.
 #[test]
 fn on_a_terminal_it_is_drawn_over_itself() {
+    const TABLES: usize = 12;
     let server = need_server!();
-    let (source, target) = (small_source(server), server.database("target"));
+    let (source, target) = (server.database("source"), server.database("target"));
+    (0..TABLES).for_each(|table| source.execute(&format!("CREATE TABLE t{table} (id int PRIMARY KEY)")));
     let job = Job::new(&source.url(), &target.url(), FOLLOWED);
     job.apply().expect(0);
+    let (following, site) = follow(&job, &[]);
+    (0..TABLES).for_each(|table| source.execute(&format!("INSERT INTO t{table} VALUES (1)")));
+    site.until("each table was changed", |now| now["stream"]["rows"] == TABLES);
+    following.signal("TERM");
+    following.wait().expect(0);
     let screen = job.path().join("screen");
     // `script` gives it a terminal; its exit code is the command's.
     let mut terminal = Command::new("script")
         .args(["--quiet", "--flush", "--return", "--command"])
-        .arg(format!("stty rows 12 cols 60; exec {} status --watch", env!("CARGO_BIN_EXE_towpath")))
+        .arg(format!("stty rows 16 cols 60; exec {} status --watch", env!("CARGO_BIN_EXE_towpath")))
         .arg(&screen)
         .current_dir(job.path())
         .env("SOURCE_URL", source.url())
@@ -123,7 +130,13 @@ fn on_a_terminal_it_is_drawn_over_itself() {
     let frames: Vec<&str> = shown.split("\u{1b}[?7l").skip(1).collect();
     for frame in &frames[..frames.len() - 1] {
         assert!(frame.contains("\u{1b}[?7h"), "lines wrap again: {frame:?}");
-        assert!(frame.lines().count() <= 12, "it fits: {frame:?}");
+        let (drawn, _) = frame.split_once("\u{1b}[J").unwrap();
+        assert!(drawn.lines().count() < 16, "it fits: {frame:?}");
+        assert!(drawn.lines().all(|line| line.contains("\u{1b}[K")), "nothing is left of a line: {frame:?}");
+        assert!(
+            drawn.contains(" 1 inserted") && drawn.contains(" more\u{1b}[K"),
+            "what is cut is counted: {frame:?}"
+        );
         assert!(frame.contains("towpath follow"), "the next command is seen: {frame:?}");
     }
 }
