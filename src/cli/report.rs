@@ -64,7 +64,7 @@ pub fn render(report: &Report, name: &str, command: &str, look: Look) -> String 
         Outcome::Done => page.say("Compare the rows:  towpath verify"),
         Outcome::Nothing => {}
         Outcome::Partial | Outcome::Failed if again_helps(report) => {
-            page.line(Line::new().text("Go on with:  ").add(Tone::Strong, command));
+            page.line(Line::new().text("Go on with:  ").add(Tone::Strong, command.to_string()));
         }
         Outcome::Partial | Outcome::Failed => page.say("Plan again:  towpath plan"),
     }
