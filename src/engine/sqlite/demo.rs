@@ -121,7 +121,7 @@ mod tests {
         let moment = Duration::from_millis(1);
         assert!(Application::open(&path, moment).is_err(), "it makes no file");
         let sql = "create table t (a integer primary key); create table closed (a);
-            create trigger x before insert on closed begin select raise(abort, 'it is closed'); end";
+            create trigger x before insert on closed begin select raise(abort, 'it is closed'); end;";
         create_from_sql(&path, sql).expect("made");
         let [one, other] = [(); 2].map(|()| Application::open(&path, moment).expect("opened"));
         let write = "insert into t values (:n); insert into t values (:n + 1) returning a; select 1";
