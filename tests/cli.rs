@@ -171,13 +171,7 @@ fn colour_is_never_written_where_it_was_not_asked_for() {
 fn the_demo_moves_its_shop_and_leaves_nothing_behind() {
     let (folder, temporary) = (folder(), folder());
     let towpath = Towpath::new(folder.path()).env("TMPDIR", temporary.path());
-    towpath.run(&["demo"]).expect(0).says("D105 accepted").says("Equal: 24 tables").says("Nothing to do");
+    let moved = towpath.run(&["demo"]).expect(0).says("D105 accepted").says("Equal: ").says("Cut over: ");
+    moved.says("right  money").says("right  insert").says("removed  state of plan shop-demo");
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the demo left files");
-    let kept = towpath.run(&["demo", "--dir", "kept"]).expect(0);
-    for file in ["shop.db", "moved.db", "towpath.yaml", "plan.json"] {
-        assert!(folder.path().join("kept").join(file).exists(), "{file} is missing\n{kept}");
-    }
-    // What was kept can be gone on with by hand.
-    let again = Towpath::new(&folder.path().join("kept"));
-    again.run(&["apply", "plan.json"]).expect(0).says("Nothing to do");
 }
