@@ -2,6 +2,7 @@
 //! them: graph with SQL, hazards, problems. No database. `TOWPATH_GOLDEN=update` writes what came
 //! out into the files, to be reviewed as a diff.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -102,9 +103,10 @@ pub fn make(setting: &Setting) -> Result<(Graph, Vec<Problem>), Vec<Problem>> {
     if !settled.problems.is_empty() {
         return Err(settled.problems);
     }
+    let (source, target) = (Cow::Borrowed(source), Cow::Borrowed(target));
     let inputs =
         Inputs { plan, source, target, diff: &diff, hazards: &settled.hazards, answers: &answers, dialects };
-    let graph = graph::build(&inputs).unwrap_or_else(|cycle| panic!("{cycle}"));
+    let graph = graph::build(inputs).unwrap_or_else(|cycle| panic!("{cycle}"));
     let (problems, stale) = done_otherwise(&graph, progress);
     if !problems.is_empty() {
         return Err(problems);

@@ -12,10 +12,12 @@ use super::look::Look;
 use super::making::{self, Made};
 use super::progress::Progress;
 use super::review::{self, Done};
+use super::serve::{self, Board, Both, Serving};
 use super::tally::Tally;
 use super::{Face, exit, plan_file, report, signals, text};
 use crate::engine::Source;
-use crate::graph::{Graph, Phase, digest};
+use crate::graph::digest::{self, SavedPlan};
+use crate::graph::{Graph, Phase};
 use crate::plan::Plan;
 use crate::runtime::planning::SourceEnd;
 use crate::runtime::{Planned, Report, RunOptions, Stop, cutover, execute, stream};
@@ -36,8 +38,21 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
     if let Some(saved) = &saved {
         plan_file::check(saved, args.expect.as_deref(), Timestamp::now())?;
     }
+    let serving = Serving::start("apply", args.serve, face).await?;
+    let result = plan_and_execute(args, saved, &serving.board, face).await;
+    serving.end(&result).await;
+    result
+}
+
+async fn plan_and_execute(
+    args: &ApplyArgs,
+    saved: Option<SavedPlan>,
+    board: &Board,
+    face: &Face,
+) -> Result<u8, Failure> {
     let made = make(args, face).await?;
     let graph = &made.planned.graph;
+    board.planned(graph, |step| made.done.contains(step), &made.planned.progress);
     cutover::refuse_decided(&made.planned.progress, &graph.name)?;
     let goal = digest::goal(graph);
     let approved = saved.is_some() || args.expect.is_some();
@@ -52,7 +67,18 @@ pub async fn run(args: &ApplyArgs, face: &Face) -> Result<u8, Failure> {
         ask(args, face, graph, &made.done)?;
     }
     let options = options(args, &made.loaded.plan, goal);
-    run_made(made, &options, args.progress, args.json, &command(args), face).await
+    let name = graph.name.clone();
+    let report = execute_made(made, &options, args.progress, board, face).await?;
+    if args.json {
+        face.screen.out(&super::json::pretty(&report::value(&report, &name, &options.goal)));
+    }
+    if !args.json || !report.failures.is_empty() {
+        let text = report::render(&report, &name, &command(args), face.screen.message_look());
+        if !face.screen.quiet || !report.failures.is_empty() {
+            face.screen.err(&text);
+        }
+    }
+    Ok(report::exit_code(&report))
 }
 
 /// Plans, once no other run of this plan is at work: planning while one writes would see halves.
@@ -133,33 +159,12 @@ fn options(args: &ApplyArgs, plan: &Plan, goal: String) -> RunOptions {
     }
 }
 
-/// Executes a made plan, showing progress, and reports. Used by `demo` too.
-pub async fn run_made(
-    made: Made,
-    options: &RunOptions,
-    format: ProgressFormat,
-    as_json: bool,
-    command: &str,
-    face: &Face,
-) -> Result<u8, Failure> {
-    let name = made.planned.graph.name.clone();
-    let report = execute_made(made, options, format, face).await?;
-    if as_json {
-        face.screen.out(&super::json::pretty(&report::value(&report, &name, &options.goal)));
-    }
-    if !as_json || !report.failures.is_empty() {
-        let text = report::render(&report, &name, command, face.screen.message_look());
-        if !face.screen.quiet || !report.failures.is_empty() {
-            face.screen.err(&text);
-        }
-    }
-    Ok(report::exit_code(&report))
-}
-
+/// Executes a made plan, showing progress.
 async fn execute_made(
     made: Made,
     options: &RunOptions,
     format: ProgressFormat,
+    board: &Board,
     face: &Face,
 ) -> Result<Report, Failure> {
     let Made { loaded, ends, planned: Planned { graph, .. }, done } = made;
@@ -171,11 +176,16 @@ async fn execute_made(
     let target = ends::open_target(&loaded, false).await?;
     let progress = Progress::start(format, &face.screen, Tally::new(&graph, &done));
     drop(done);
-    let stop = Stop::default();
+    let (told, stop) = (Both(&progress, board), Stop::default());
     let report = tokio::select! {
-        report = execute(graph, source, target.as_ref(), options, &progress, &stop) => report,
+        report = execute(graph, source, target.as_ref(), options, &told, &stop) => report,
         never = signals::listen(&stop) => match never {},
     };
     progress.finish();
+    // A step's failure was told when it happened.
+    let whole = report.failures.iter().find(|failure| failure.step.is_none());
+    if let Some(failure) = whole {
+        board.end(serve::Phase::Failed, Some(failure.error.to_string()));
+    }
     Ok(report)
 }

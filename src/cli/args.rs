@@ -1,9 +1,14 @@
 //! The command line: commands, flags and their help. Only what is built is listed. Reads nothing
 //! and opens nothing.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+mod demo;
+
+pub use demo::{DemoArgs, DemoPart, DemoWriteArgs};
 
 /// Moves a live database to another one: plan, review, apply, verify.
 #[derive(Debug, Parser)]
@@ -326,7 +331,11 @@ pub enum GraphLevel {
     towpath apply plan.json --expect 7f3a91c2e0b8\n  \
     towpath apply --yes\n\n\
     Apply never runs text out of PLAN: it plans again and refuses anything but the same plan.\n\
-    After a crash or Ctrl-C, the same command continues.")]
+    After a crash or Ctrl-C, the same command continues.\n\n\
+    --serve shows a page about the run at /, and /status.json and /metrics (Prometheus). Anybody on\n\
+    this machine may look at a loopback address; any other address needs a token of 16 letters or\n\
+    more in TOWPATH_SERVE_TOKEN, which the page asks for and others send as\n\
+    `Authorization: Bearer TOKEN`. Nothing can be changed there.")]
 pub struct ApplyArgs {
     /// A plan saved by `plan --out`; without it: plan, show, ask
     #[arg(value_name = "PLAN")]
@@ -361,6 +370,9 @@ pub struct ApplyArgs {
     /// How progress is shown on standard error
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub progress: ProgressFormat,
+    /// Show the run at http://ADDR/ while it lasts: PORT, or IP:PORT; port 0 takes any
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub serve: Option<SocketAddr>,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -390,9 +402,17 @@ pub enum ProgressFormat {
     towpath follow\n  \
     towpath follow --until-lag 5s\n  \
     towpath follow --for 10m --progress json\n  \
+    towpath follow --serve 127.0.0.1:9180\n  \
     towpath follow --back\n\n\
     A service: it goes on after a server was away, until a first Ctrl-C or SIGTERM ends it at a\n\
-    whole transaction. `towpath apply` comes before it.")]
+    whole transaction. `towpath apply` comes before it.\n\n\
+    --serve shows a page at /, and /status.json and /metrics (Prometheus); for supervisors, which need\n\
+    no token: /live answers 200 while the process works, /ready answers 200 while the stream is\n\
+    followed, and 503 before that and while it fails and is tried again. Under systemd\n\
+    (Type=notify) the service is told ready at the same moment, with --serve or without. Anybody on\n\
+    this machine may look at a loopback address; any other address needs a token of 16 letters or\n\
+    more in TOWPATH_SERVE_TOKEN, which the page asks for and others send as\n\
+    `Authorization: Bearer TOKEN`. Nothing can be changed there.")]
 pub struct FollowArgs {
     /// The way back of a plan that was cut over
     #[arg(long)]
@@ -409,6 +429,9 @@ pub struct FollowArgs {
     /// How progress is shown on standard error
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub progress: ProgressFormat,
+    /// Show it at http://ADDR/ while it lasts: PORT, or IP:PORT; port 0 takes any
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub serve: Option<SocketAddr>,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -507,8 +530,13 @@ pub enum PhaseArg {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     towpath verify\n  \
-    towpath verify --level rows --tables 'order*'\n\n\
-    Verifying changes nothing. It exits with 7 when a row differs.")]
+    towpath verify --level rows --tables 'order*'\n  \
+    towpath verify --repair\n\n\
+    Verifying changes nothing. It exits with 7 when a row differs.\n\
+    With --repair it compares row by row, says how many rows of which tables differ, asks, makes these\n\
+    rows of the target what they are on the source, all in one transaction and without firing its\n\
+    triggers, and compares once more: 0 if all is equal then. A table without a key is left as it is.\n\
+    After the cutover it refuses: the target is in use.")]
 pub struct VerifyArgs {
     /// The way back of a plan that was cut over
     #[arg(long)]
@@ -519,6 +547,12 @@ pub struct VerifyArgs {
     /// Only these tables (source or target names; * and ? are wildcards); repeatable
     #[arg(long, value_name = "GLOB")]
     pub tables: Vec<String>,
+    /// Put rows of the target right that differ, then compare again
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: do not ask
+    #[arg(short, long, requires = "repair")]
+    pub yes: bool,
     /// List keys of rows that differ also when not on a terminal
     #[arg(long)]
     pub show_keys: bool,
@@ -574,20 +608,6 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  towpath demo\n  towpath demo --keep --dir shop-demo")]
-pub struct DemoArgs {
-    /// Keep the databases and the plan file
-    #[arg(long)]
-    pub keep: bool,
-    /// Where to put them; implies --keep
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// How progress is shown on standard error
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub progress: ProgressFormat,
-}
-
 fn emit(text: &str) -> Result<(PlanFormat, PathBuf), String> {
     let (format, path) = text.split_once('=').ok_or("write FORMAT=PATH, such as markdown=plan.md")?;
     if path.is_empty() {
@@ -612,6 +632,16 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| bad())?;
     let total = number.checked_mul(seconds).filter(|total| *total <= 3650 * 86_400).ok_or_else(bad)?;
     Ok(std::time::Duration::from_secs(total))
+}
+
+/// `9180`, `127.0.0.1:9180`, `localhost:9180`, `[::1]:9180`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let near = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = near.parse() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse()
+        .map_err(|_| "write a port, or an IP address and a port: 9180, 127.0.0.1:9180, [::]:9180".into())
 }
 
 fn digest(text: &str) -> Result<String, String> {
@@ -640,6 +670,17 @@ mod tests {
         assert_eq!(digest("sha256:7F3A91C2"), Ok("7f3a91c2".into()));
         assert!(digest("7f3a").is_err());
         assert!(digest("not a digest").is_err());
+    }
+
+    #[test]
+    fn an_address_to_serve_on_is_a_port_of_this_machine_or_an_ip() {
+        for near in ["9180", "localhost:9180", "127.0.0.1:9180"] {
+            assert_eq!(address(near).map(|found| found.to_string()), Ok("127.0.0.1:9180".into()), "{near}");
+        }
+        assert_eq!(address("[::]:0").map(|found| found.to_string()), Ok("[::]:0".into()));
+        for bad in ["", ":9180", "example.org:80", "127.0.0.1", "99999", "::1:80:"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn entry(&self, tone: Tone, mark: &str, label: &str, text: &str) -> Line {
+    fn entry(&self, tone: Tone, mark: &'static str, label: &str, text: &str) -> Line {
         let start = Line::new().text("    ").add(tone, mark).text(" ");
         start.cell(Tone::Plain, &capped(label, TEXT_MAX), self.label).text(" ").text(capped(text, TEXT_MAX))
     }

@@ -291,7 +291,7 @@ with recursive n(i) as (select 0 union all select i + 1 from n where i < 89999)
 insert into order_items
 select 1 + i / 3, 1 + i % 3, 1 + i * 17 % 2500, 1 + i % 5, 1 + i * 7919 % 90000 / 100.0 from n;
 
-with recursive n(i) as (select 1 union all select i + 1 from n where i < 28000)
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 30000)
 insert into payments
 select i, i, case i % 3 when 0 then 'card' when 1 then 'invoice' else 'bank' end, 1 + i * 7919 % 500000 / 100.0,
   case when i % 9 > 0 then datetime('2024-01-02', (i / 40) || ' days') end,
@@ -331,7 +331,7 @@ from n;
 
 insert into settings values
   ('shop.name', 'Tow & Path'), ('shop.open', 1), ('tax.factor', 1.2), ('logo', x'0001feff'), ('motd', null),
-  ('limits.max', 9223372036854775807), ('greeting', 'Grüezi' || char(10) || 'miteinander');
+  ('application.writes', 0), ('limits.max', 9223372036854775807), ('greeting', 'Grüezi' || char(10) || 'miteinander');
 
 insert into tmp_import values ('left over'), ('from'), ('an import');
 

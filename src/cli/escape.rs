@@ -16,6 +16,10 @@ pub fn block(text: &str) -> String {
 }
 
 fn hide(text: &str, keep: impl Fn(char) -> bool) -> String {
+    // Most text has nothing to hide, and plans are long.
+    if text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return text.to_string();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_hidden(c) && !keep(c) {

@@ -34,7 +34,12 @@ fn page(code: &str, look: Look) -> Option<String> {
 
 fn titled(code: &str, title: &str, kind: &str, body: &str, look: Look) -> String {
     let mut page = Page::new(look);
-    page.line(Line::new().add(Tone::Strong, code).text(format!("  {title}")).right(Tone::Dim, kind));
+    page.line(
+        Line::new()
+            .add(Tone::Strong, code.to_string())
+            .text(format!("  {title}"))
+            .right(Tone::Dim, kind.to_string()),
+    );
     if !body.trim().is_empty() {
         page.gap();
         body.trim_end().lines().for_each(|text| page.say(text));

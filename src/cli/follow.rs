@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::making::{self, Made};
 use super::number::{count, short};
 use super::progress::Progress;
+use super::serve::{Board, Both, Phase, Serving, supervisor};
 use super::tally::Tally;
 use super::{Face, ends, exit, signals};
 use crate::engine::Source;
@@ -19,15 +20,26 @@ use crate::graph::digest;
 use crate::runtime::follow::{Ended, FollowReport, Goal};
 use crate::runtime::planning::SourceEnd;
 use crate::runtime::serve::{Service, serve, stream_of};
-use crate::runtime::{Stop, SystemClock, stream};
+use crate::runtime::{Event, Reporter, Stop, SystemClock, stream};
 
 /// Attempts at one piece of work before the whole is begun anew, which goes on for ever.
 const ATTEMPTS: u32 = 5;
 
 pub async fn run(args: &FollowArgs, face: &Face) -> Result<u8, Failure> {
+    let serving = Serving::start("follow", args.serve, face).await?;
+    let result = plan_and_follow(args, &serving.board, face).await;
+    serving.end(&result).await;
+    result
+}
+
+async fn plan_and_follow(args: &FollowArgs, board: &Board, face: &Face) -> Result<u8, Failure> {
     let made = making::make_either(face, args.back).await?;
+    board.planned(&made.planned.graph, |step| made.done.contains(step), &made.planned.progress);
     stream_of(&made.planned.graph)?;
-    let report = follow_made(&made, args, face).await?;
+    let report = follow_made(&made, args, board, face).await?;
+    if report.ended == Ended::Stopped {
+        board.end(Phase::Stopped, None);
+    }
     if args.json {
         face.screen.out(&super::json::pretty(&value(&report, &made.planned.graph.name)));
     } else if !face.screen.quiet {
@@ -38,7 +50,12 @@ pub async fn run(args: &FollowArgs, face: &Face) -> Result<u8, Failure> {
     Ok(if short_of { exit::PARTIAL } else { exit::DONE })
 }
 
-async fn follow_made(made: &Made, args: &FollowArgs, face: &Face) -> Result<FollowReport, Failure> {
+async fn follow_made(
+    made: &Made,
+    args: &FollowArgs,
+    board: &Board,
+    face: &Face,
+) -> Result<FollowReport, Failure> {
     let SourceEnd::Live(source) = &made.ends.source else {
         return Err(Failure::usage("a saved catalog has no changes to follow"));
     };
@@ -46,7 +63,7 @@ async fn follow_made(made: &Made, args: &FollowArgs, face: &Face) -> Result<Foll
     let target = ends::open_target(&made.loaded, false).await?;
     let graph = &made.planned.graph;
     let progress = Progress::start(args.progress, &face.screen, Tally::new(graph, &made.done));
-    let stop = Stop::default();
+    let (told, stop) = (Both(&progress, board), Stop::default());
     let service = Service {
         graph,
         source,
@@ -55,7 +72,7 @@ async fn follow_made(made: &Made, args: &FollowArgs, face: &Face) -> Result<Foll
         digest: &digest::goal(graph),
         lock_wait: args.lock_timeout,
         keep_log: made.loaded.plan.cdc.keep_log,
-        reporter: &progress,
+        reporter: &told,
         stop: &stop,
         clock: Arc::new(SystemClock),
     };
@@ -64,6 +81,8 @@ async fn follow_made(made: &Made, args: &FollowArgs, face: &Face) -> Result<Foll
         report = serve(&service, &goal) => report,
         never = signals::listen(&stop) => match never {},
         never = end_after(args.time, &stop) => match never {},
+        never = announce(&stop, &told) => match never {},
+        never = supervisor::keep_informed(board, &stop) => match never {},
     };
     progress.finish();
     Ok(report?)
@@ -75,6 +94,13 @@ async fn end_after(time: Option<Duration>, stop: &Stop) -> std::convert::Infalli
         tokio::time::sleep(time).await;
         stop.ask();
     }
+    std::future::pending().await
+}
+
+/// Tells that stopping was asked for; never returns.
+async fn announce(stop: &Stop, told: &dyn Reporter) -> std::convert::Infallible {
+    stop.wait().await;
+    told.event(&Event::Stopping);
     std::future::pending().await
 }
 

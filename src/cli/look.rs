@@ -1,6 +1,9 @@
 //! How lines look: tones, columns, padding. Pure text in, text out; knows nothing of terminals
 //! beyond whether colour is wanted, and adds nothing that is not shown.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use anstyle::{AnsiColor, Style};
 
 /// What a reviewer asked to see, and how.
@@ -60,19 +63,28 @@ impl Tone {
 impl Look {
     /// The text in its tone, or as it is where colour is not wanted.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
+        let mut out = String::new();
+        self.push(&mut out, tone, text);
+        out
+    }
+
+    fn push(&self, out: &mut String, tone: Tone, text: &str) {
         if !self.color || tone == Tone::Plain || text.is_empty() {
-            return text.to_string();
+            return out.push_str(text);
         }
         let style = tone.style();
-        format!("{style}{text}{style:#}")
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{style}{text}{style:#}");
     }
 }
+
+type Piece = (Tone, Cow<'static, str>);
 
 /// One line: pieces from the left, and pieces that end at the right edge.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
-    left: Vec<(Tone, String)>,
-    right: Vec<(Tone, String)>,
+    left: Vec<Piece>,
+    right: Vec<Piece>,
 }
 
 impl Line {
@@ -80,41 +92,49 @@ impl Line {
         Self::default()
     }
 
-    pub fn add(mut self, tone: Tone, text: impl Into<String>) -> Self {
+    pub fn add(mut self, tone: Tone, text: impl Into<Cow<'static, str>>) -> Self {
         self.left.push((tone, text.into()));
         self
     }
 
     /// Plain text.
-    pub fn text(self, text: impl Into<String>) -> Self {
+    pub fn text(self, text: impl Into<Cow<'static, str>>) -> Self {
         self.add(Tone::Plain, text)
     }
 
     /// Text padded with blanks to `width` characters.
     pub fn cell(self, tone: Tone, text: &str, width: usize) -> Self {
         let pad = width.saturating_sub(text.chars().count());
-        self.add(tone, text).text(" ".repeat(pad))
+        self.add(tone, text.to_string()).text(" ".repeat(pad))
     }
 
-    pub fn right(mut self, tone: Tone, text: impl Into<String>) -> Self {
+    pub fn right(mut self, tone: Tone, text: impl Into<Cow<'static, str>>) -> Self {
         self.right.push((tone, text.into()));
         self
     }
 
     /// The line with a line feed, without blanks at its end.
     pub fn render(&self, look: &Look) -> String {
-        let paint =
-            |parts: &[(Tone, String)]| parts.iter().map(|(t, s)| look.paint(*t, s)).collect::<String>();
-        let left_length = length(&self.left);
+        let mut out = String::new();
+        self.write(&mut out, look);
+        out
+    }
+
+    fn write(&self, out: &mut String, look: &Look) {
+        let start = out.len();
+        self.left.iter().for_each(|(tone, text)| look.push(out, *tone, text));
         if self.right.is_empty() {
-            return format!("{}\n", paint(&self.left).trim_end());
+            out.truncate(start + out[start..].trim_end().len());
+        } else {
+            let gap = look.width.saturating_sub(length(&self.left) + length(&self.right)).max(2);
+            out.extend(std::iter::repeat_n(' ', gap));
+            self.right.iter().for_each(|(tone, text)| look.push(out, *tone, text));
         }
-        let gap = look.width.saturating_sub(left_length + length(&self.right)).max(2);
-        format!("{}{}{}\n", paint(&self.left), " ".repeat(gap), paint(&self.right))
+        out.push('\n');
     }
 }
 
-fn length(parts: &[(Tone, String)]) -> usize {
+fn length(parts: &[Piece]) -> usize {
     parts.iter().map(|(_, text)| text.chars().count()).sum()
 }
 
@@ -131,12 +151,12 @@ impl Page {
     }
 
     pub fn line(&mut self, line: Line) {
-        self.text.push_str(&line.render(&self.look));
+        line.write(&mut self.text, &self.look);
     }
 
     /// A plain line.
     pub fn say(&mut self, text: &str) {
-        self.line(Line::new().text(text));
+        self.line(Line::new().text(text.to_string()));
     }
 
     /// An empty line, never two in a row and never the first.

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod plan_file;
 pub mod problem;
 pub mod progress;
+pub mod repair;
 pub mod report;
 pub mod review;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub mod tally;
 pub mod text;
 pub mod validate;
 pub mod verify;
+pub mod watch;
 pub mod write;
 
 use std::process::ExitCode;

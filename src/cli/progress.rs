@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::args::{LogFormat, ProgressFormat};
 use super::bars::Bars;
 use super::escape::line;
-use super::number::{bytes, count, millis, plural, seconds, short};
+use super::number::{bytes, count, exact, millis, plural, seconds, short};
 use super::screen::Screen;
 use super::tally::Tally;
+use crate::engine::Standing;
 use crate::runtime::{Event, Reporter};
 
 /// How often bars are drawn: smooth to the eye, nothing to the processor.
@@ -295,6 +296,10 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
     }
 }
 
+fn exact_rows(rows: u64) -> String {
+    format!("{} {}", exact(rows), plural(rows as usize, "row"))
+}
+
 fn verified_line(
     table: &crate::catalog::Name,
     equal: bool,
@@ -308,9 +313,9 @@ fn verified_line(
             Some(format!("{table}: equal, {} {}", short(source_rows), plural(source_rows as usize, "row")))
         }
         false => Some(format!(
-            "{table}: different, {} and {}",
-            count(source_rows as usize, "row"),
-            short(target_rows)
+            "{table}: different, {} on the source, {} on the target",
+            exact_rows(source_rows),
+            exact_rows(target_rows)
         )),
     }
 }
@@ -359,6 +364,8 @@ fn json_of(event: &Event) -> Option<Value> {
             "lag_seconds": lag.map(|lag| lag.as_secs_f64()), "transactions": transactions, "rows": rows,
             "buffered_bytes": buffered_bytes, "spilled_bytes": spilled_bytes
         }),
+        Event::Reading { position } => json!({ "event": "reading", "position": position }),
+        Event::SourceKeeps { standing, limit } => kept_json(standing, *limit),
         Event::LogKept { bytes, limit } => json!({ "event": "log_kept", "bytes": bytes, "limit": limit }),
         Event::ReadingPaused { why } => json!({ "event": "reading_paused", "why": why }),
         Event::ReadingResumed { millis } => json!({ "event": "reading_resumed", "millis": millis }),
@@ -376,6 +383,18 @@ fn json_of(event: &Event) -> Option<Value> {
             "event": "finished", "done": done, "failed": failed, "left": left, "millis": millis
         }),
     })
+}
+
+/// What the source keeps for the plan.
+fn kept_json(standing: &Standing, limit: Option<u64>) -> Value {
+    match standing {
+        Standing::Kept { retained, room, active, .. } => json!({
+            "event": "source_keeps", "retained_bytes": retained, "limit_bytes": limit, "room_bytes": room,
+            "active": active
+        }),
+        Standing::Lost(why) => json!({ "event": "source_keeps", "lost": why }),
+        Standing::Missing => json!({ "event": "source_keeps", "lost": "it is not there" }),
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,15 @@ fn failed_code(report: &Report) -> u8 {
     let worst =
         report.failures.iter().map(|failure| exit_of(failure.error.cause)).fold(exit::FAILED, exit::worse);
     match (report.untouched, worst) {
+        // A crash of the target takes commits back and the lock with them: what is missing then is
+        // nothing that another plan would mend.
+        _ if lost_lock(report) => {
+            if report.untouched {
+                exit::LOCKED
+            } else {
+                exit::PARTIAL
+            }
+        }
         // Nothing was written: the cause says what to do.
         (true, worst) => worst,
         // The ends are no longer those of the plan: running the same command again is no way on.
@@ -55,15 +64,19 @@ pub fn render(report: &Report, name: &str, command: &str, look: Look) -> String 
         Outcome::Done => page.say("Compare the rows:  towpath verify"),
         Outcome::Nothing => {}
         Outcome::Partial | Outcome::Failed if again_helps(report) => {
-            page.line(Line::new().text("Go on with:  ").add(Tone::Strong, command));
+            page.line(Line::new().text("Go on with:  ").add(Tone::Strong, command.to_string()));
         }
         Outcome::Partial | Outcome::Failed => page.say("Plan again:  towpath plan"),
     }
     page.finish()
 }
 
+fn lost_lock(report: &Report) -> bool {
+    report.failures.iter().any(|failure| failure.error.cause == Cause::Locked)
+}
+
 fn again_helps(report: &Report) -> bool {
-    !report.failures.iter().any(|failure| failure.error.cause == Cause::Stale)
+    lost_lock(report) || !report.failures.iter().any(|failure| failure.error.cause == Cause::Stale)
 }
 
 fn verdict(report: &Report, name: &str) -> Line {
@@ -187,6 +200,8 @@ mod tests {
             (Outcome::Failed, false, &[Cause::Connection], 6),
             (Outcome::Failed, false, &[Cause::Data, Cause::Locked], 6),
             (Outcome::Failed, false, &[Cause::Stale], 4),
+            (Outcome::Failed, false, &[Cause::NotFound, Cause::Locked], 6),
+            (Outcome::Failed, false, &[Cause::Stale, Cause::Locked], 6),
         ] {
             assert_eq!(exit_code(&report(outcome, untouched, causes)), code, "{outcome:?} {causes:?}");
         }

@@ -2,7 +2,6 @@
 //! lock, the next command. Reads the target's own state, and asks the source about the stream.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,13 +12,13 @@ use super::failure::{Failure, What};
 use super::look::{Line, Look, Page, Tone};
 use super::number::{bytes, count, exact, short};
 use super::stream_status::{self, StreamStatus};
-use super::{Face, exit, signals};
+use super::{Face, exit, watch};
 use crate::catalog::Name;
 use crate::checkpoint::{PlannedStep, Progress, RunRecord};
 use crate::diff::id;
-use crate::engine::{LockHolder, Target};
+use crate::engine::{LockHolder, Source, Target};
 use crate::plan::back::forward_name;
-use crate::runtime::{Stop, cutover};
+use crate::runtime::cutover;
 
 /// Runs listed, newest first.
 const RUNS_MAX: usize = 5;
@@ -27,7 +26,7 @@ const RUNS_MAX: usize = 5;
 const LEFT_MAX: usize = 10;
 
 /// Everything that is shown.
-struct Status {
+pub struct Status {
     name: String,
     progress: Progress,
     holder: Option<LockHolder>,
@@ -41,70 +40,80 @@ struct Status {
     closed: Option<Result<Vec<Name>, String>>,
 }
 
-/// Time between two looks of `--watch`.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Takes what is on the terminal away.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
-
 pub async fn run(args: &StatusArgs, face: &Face) -> Result<u8, Failure> {
     let loaded = ends::read_either(&face.global, args.back)?;
-    let target = ends::open_target(&loaded, true).await?;
     if args.watch {
-        return watch(args, face, &loaded, target.as_ref()).await;
+        return watch::run(args, face, &loaded).await;
     }
-    let status = read(&loaded, target.as_ref()).await?;
-    show(args, face, &status);
+    let status = Looking::new(&loaded).look().await?;
+    match args.format {
+        Plainness::Json => face.screen.out(&super::json::pretty(&value(&status))),
+        Plainness::Text => face.screen.out(&render(&status, face.screen.look())),
+    }
     let unfinished = args.exit_code && standing(&status) != Standing::Done;
     Ok(if unfinished { exit::DIFFERENT } else { exit::DONE })
 }
 
-/// Shows it again and again, until a signal.
-async fn watch(args: &StatusArgs, face: &Face, loaded: &Loaded, target: &dyn Target) -> Result<u8, Failure> {
-    let stop = Stop::default();
-    let look = async {
-        loop {
-            show(args, face, &read(loaded, target).await?);
-            tokio::time::sleep(LOOK_AGAIN).await;
+/// Looks at a plan, once or again and again: what was opened is used again while it works.
+pub struct Looking<'a> {
+    loaded: &'a Loaded,
+    target: Option<Box<dyn Target>>,
+    source: Option<Box<dyn Source>>,
+}
+
+impl<'a> Looking<'a> {
+    pub fn new(loaded: &'a Loaded) -> Self {
+        Self { loaded, target: None, source: None }
+    }
+
+    pub async fn look(&mut self) -> Result<Status, Failure> {
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => ends::open_target(self.loaded, true).await?,
+        };
+        let status = self.read(target.as_ref()).await?;
+        self.target = Some(target);
+        Ok(status)
+    }
+
+    async fn read(&mut self, target: &dyn Target) -> Result<Status, Failure> {
+        let name = self.loaded.plan.name.clone();
+        let mut others = target.plans().await?;
+        others.retain(|other| *other != name);
+        let progress = target.progress(&name).await?;
+        let stream = match progress.stream.clone() {
+            // Its capture is gone, and nothing is behind.
+            Some(_) if progress.step(cutover::DONE).is_some() => None,
+            Some(stream) => Some(stream_status::read(self.loaded, &mut self.source, stream).await),
+            None => None,
+        };
+        let holder = target.holder(&name).await?;
+        let back = forward_name(&name) != name;
+        let decided = cutover::is_decided(&progress);
+        let (mut way_back, mut closed) = (None, None);
+        if decided {
+            closed = Some(self.fenced().await.map_err(in_words));
         }
-    };
-    tokio::select! {
-        ended = look => ended,
-        () = stop.wait() => Ok(exit::DONE),
-        never = signals::listen(&stop) => match never {},
+        if decided && self.loaded.plan.reverse.is_some() {
+            way_back = Some(self.progress_back().await.map_err(in_words));
+        }
+        Ok(Status { progress, holder, others, name, stream, back, way_back, closed })
     }
-}
 
-async fn read(loaded: &Loaded, target: &dyn Target) -> Result<Status, Failure> {
-    let name = loaded.plan.name.clone();
-    let mut others = target.plans().await?;
-    others.retain(|other| *other != name);
-    let progress = target.progress(&name).await?;
-    let stream = match progress.stream.clone() {
-        // Its capture is gone, and nothing is behind.
-        Some(_) if progress.step(cutover::DONE).is_some() => None,
-        Some(stream) => Some(stream_status::read(loaded, stream).await),
-        None => None,
-    };
-    let holder = target.holder(&name).await?;
-    let back = forward_name(&name) != name;
-    let decided = cutover::is_decided(&progress);
-    let (mut way_back, mut closed) = (None, None);
-    if decided {
-        closed = Some(fenced(loaded).await.map_err(in_words));
+    async fn fenced(&mut self) -> Result<Vec<Name>, Failure> {
+        let source = match self.source.take() {
+            Some(source) => source,
+            None => ends::open_source(self.loaded).await?,
+        };
+        let closed = source.fenced(&self.loaded.plan.name).await?;
+        self.source = Some(source);
+        Ok(closed)
     }
-    if decided && loaded.plan.reverse.is_some() {
-        way_back = Some(progress_back(loaded).await.map_err(in_words));
+
+    async fn progress_back(&self) -> Result<Progress, Failure> {
+        let turned = self.loaded.turned()?;
+        Ok(ends::open_target(&turned, true).await?.progress(&turned.plan.name).await?)
     }
-    Ok(Status { progress, holder, others, name, stream, back, way_back, closed })
-}
-
-async fn fenced(loaded: &Loaded) -> Result<Vec<Name>, Failure> {
-    Ok(ends::open_source(loaded).await?.fenced(&loaded.plan.name).await?)
-}
-
-async fn progress_back(loaded: &Loaded) -> Result<Progress, Failure> {
-    let turned = loaded.turned()?;
-    Ok(ends::open_target(&turned, true).await?.progress(&turned.plan.name).await?)
 }
 
 /// Why the source says nothing.
@@ -138,16 +147,6 @@ fn way(progress: &Progress) -> Way {
 fn way_back(status: &Status) -> Way {
     let known = status.way_back.as_ref().and_then(|known| known.as_ref().ok());
     known.map_or(Way::Closed, way)
-}
-
-fn show(args: &StatusArgs, face: &Face, status: &Status) {
-    match args.format {
-        Plainness::Json => face.screen.out(&super::json::pretty(&value(status))),
-        Plainness::Text => {
-            let clear = if args.watch && face.screen.stdout_terminal { CLEAR } else { "" };
-            face.screen.out(&format!("{clear}{}", render(status, face.screen.look())));
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +187,7 @@ fn last_run(progress: &Progress) -> Option<&RunRecord> {
 
 fn words(standing: Standing) -> (&'static str, Tone) {
     match standing {
-        Standing::New => ("not begun", Tone::Plain),
+        Standing::New => ("not begun, or cleaned away", Tone::Plain),
         Standing::Running => ("running", Tone::Load),
         Standing::Done => ("done", Tone::Good),
         Standing::Partial => ("stopped, can go on", Tone::Warn),
@@ -247,13 +246,13 @@ fn sums(progress: &Progress) -> (u64, u64) {
     progress.steps.iter().fold((0, 0), |(rows, bytes), mark| (rows + mark.rows, bytes + mark.bytes))
 }
 
-fn render(status: &Status, look: Look) -> String {
+pub fn render(status: &Status, look: Look) -> String {
     let mut page = Page::new(look);
     let standing = standing(status);
     let (word, tone) = words(standing);
     page.line(Line::new().add(Tone::Strong, line(&status.name)).text(": ").add(tone, word));
     if let Some(phase) = phase(status) {
-        page.say(&format!("  phase   {phase}"));
+        page.say(&format!("  phase   {}", line(&phase)));
     }
     if let Some(holder) = &status.holder {
         page.say(&format!("  lock    held by {} since {}", line(&holder.by), line(&holder.since)));
@@ -341,22 +340,21 @@ fn left(page: &mut Page, progress: &Progress) {
     }
 }
 
-/// Of a plan that follows changes.
-fn phase(status: &Status) -> Option<&'static str> {
+/// What it is at: of a stream in its own words, else the first phase that has steps left.
+fn phase(status: &Status) -> Option<String> {
     let is_done = |step: &str| status.progress.step(step).is_some();
-    if status.back {
-        return match way(&status.progress) {
-            Way::Closed => None,
-            Way::Open => Some("the way back of a plan that was cut over"),
-            Way::Decided => Some("back; closing the target is not finished"),
-            Way::Gone => Some("back: the source is in use again"),
-        };
-    }
     match () {
-        () if way_back(status) == Way::Gone => Some("cut over, and back: the source is in use again"),
-        () if is_done(cutover::DONE) => Some("cut over: the target is in use"),
-        () if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished"),
-        () => status.stream.as_ref().map(|_| stream_status::phase(is_done)),
+        () if status.back => match way(&status.progress) {
+            Way::Closed => None,
+            Way::Open => Some("the way back of a plan that was cut over".into()),
+            Way::Decided => Some("back; closing the target is not finished".into()),
+            Way::Gone => Some("back: the source is in use again".into()),
+        },
+        () if way_back(status) == Way::Gone => Some("cut over, and back: the source is in use again".into()),
+        () if is_done(cutover::DONE) => Some("cut over: the target is in use".into()),
+        () if is_done(cutover::DECIDED) => Some("cut over; closing the source is not finished".into()),
+        () if status.stream.is_some() => Some(stream_status::phase(is_done).into()),
+        () => status.progress.left().first().map(|planned| planned.phase.clone()),
     }
 }
 
@@ -374,7 +372,7 @@ fn runs(page: &mut Page, progress: &Progress) {
     }
 }
 
-fn value(status: &Status) -> Value {
+pub fn value(status: &Status) -> Value {
     let standing = standing(status);
     let (rows, size) = sums(&status.progress);
     let half = half_copied(&status.progress).into_iter().map(
@@ -469,7 +467,7 @@ mod tests {
     #[test]
     fn a_broken_run_shows_what_is_half_done_and_how_to_go_on() {
         let shown = render(&status(None), Look::default());
-        assert!(shown.starts_with("shop: broken off, can go on\n"), "{shown}");
+        assert!(shown.starts_with("shop: broken off, can go on\n  phase   load\n"), "{shown}");
         assert!(shown.contains("  half    app.orders: 2 of 9 chunks, 200 rows\n"), "{shown}");
         assert!(!shown.contains("app.users:"), "{shown}");
         assert!(shown.ends_with("  next    towpath apply\n"), "{shown}");

@@ -8,17 +8,19 @@ use super::ends::{self, Loaded};
 use super::escape::line;
 use super::failure::{Failure, What};
 use super::look::{Line, Page, Tone};
-use super::number::{bytes, exact, seconds};
+use super::number::{bytes, exact, plural, seconds};
 use crate::change::Counts;
 use crate::checkpoint::StreamProgress;
 use crate::diff::id;
-use crate::engine::Standing;
+use crate::engine::{Source, Standing};
 
 /// What is known of a stream.
 pub struct StreamStatus {
     pub progress: StreamProgress,
     /// What the source says, or why it says nothing.
     pub source: Result<AtSource, String>,
+    /// Bytes of log that the source may keep (`cdc.keep_log`).
+    pub limit: Option<u64>,
 }
 
 /// The source's side.
@@ -28,23 +30,37 @@ pub struct AtSource {
     pub lag_bytes: u64,
 }
 
-/// Asks the source about the stream that the target remembers.
-pub async fn read(loaded: &Loaded, progress: StreamProgress) -> StreamStatus {
-    let source = ask(loaded, &progress).await.map_err(|failure| match failure.what {
+/// Asks the source about the stream that the target remembers. `open`: the source, kept for the
+/// next time while it answers.
+pub async fn read(
+    loaded: &Loaded,
+    open: &mut Option<Box<dyn Source>>,
+    progress: StreamProgress,
+) -> StreamStatus {
+    let source = ask(loaded, open, &progress).await.map_err(|failure| match failure.what {
         What::Message(message) => message.text,
         _ => "it cannot be asked".to_string(),
     });
-    StreamStatus { progress, source }
+    StreamStatus { progress, source, limit: loaded.plan.cdc.keep_log }
 }
 
-async fn ask(loaded: &Loaded, progress: &StreamProgress) -> Result<AtSource, Failure> {
-    let source = ends::open_source(loaded).await?;
+async fn ask(
+    loaded: &Loaded,
+    open: &mut Option<Box<dyn Source>>,
+    progress: &StreamProgress,
+) -> Result<AtSource, Failure> {
+    let source = match open.take() {
+        Some(source) => source,
+        None => ends::open_source(loaded).await?,
+    };
     let Some(capture) = source.capture() else {
         return Err(Failure::usage("its engine has no change log that is followed"));
     };
     let standing = capture.standing(&loaded.plan.name).await?;
     let head = capture.head().await?;
-    Ok(AtSource { standing, lag_bytes: capture.distance(&progress.position, &head) })
+    let lag_bytes = capture.distance(&progress.position, &head);
+    *open = Some(source);
+    Ok(AtSource { standing, lag_bytes })
 }
 
 impl StreamStatus {
@@ -64,8 +80,8 @@ impl StreamStatus {
 
     pub fn render(&self, page: &mut Page, now: Timestamp) {
         let StreamProgress { position, transactions, tables, .. } = &self.progress;
-        let count = exact(*transactions);
-        page.say(&format!("  stream  {count} transactions applied, up to {}", line(&position.0)));
+        let count = format!("{} {}", exact(*transactions), plural(*transactions as usize, "transaction"));
+        page.say(&format!("  stream  {count} applied, up to {}", line(&position.0)));
         for (table, counts) in tables {
             page.say(&format!("          {table}: {}", counts_text(counts)));
         }
@@ -80,7 +96,7 @@ impl StreamStatus {
                     log => format!("{} of log{time}", bytes(log)),
                 };
                 page.say(&format!("  lag     {lag}"));
-                page.line(kept(&source.standing));
+                page.line(kept(&source.standing, self.limit));
             }
         }
     }
@@ -92,8 +108,9 @@ impl StreamStatus {
         let standing = source.map(|source| match &source.standing {
             Standing::Missing => json!({ "state": "missing" }),
             Standing::Lost(why) => json!({ "state": "lost", "why": why }),
-            Standing::Kept { acknowledged, retained, active } => json!({
-                "state": "kept", "acknowledged": acknowledged, "retained_bytes": retained, "active": active
+            Standing::Kept { acknowledged, retained, room, active } => json!({
+                "state": "kept", "acknowledged": acknowledged, "retained_bytes": retained,
+                "limit_bytes": self.limit, "room_bytes": room, "active": active
             }),
         });
         json!({
@@ -111,14 +128,21 @@ impl StreamStatus {
     }
 }
 
-fn kept(standing: &Standing) -> Line {
+fn kept(standing: &Standing, limit: Option<u64>) -> Line {
     let line_of = |tone, text: String| Line::new().text("  source  ").add(tone, text);
     match standing {
         Standing::Missing => line_of(Tone::Stop, "keeps no changes for this plan any more".into()),
         Standing::Lost(why) => line_of(Tone::Stop, format!("has given its changes up: {}", line(why))),
-        Standing::Kept { retained, active, .. } => {
+        Standing::Kept { retained, room, active, .. } => {
             let reader = if *active { "somebody reads it now" } else { "nobody reads it now" };
-            line_of(Tone::Plain, format!("keeps {} of log, {reader}", bytes(*retained)))
+            let may = limit.map(|limit| format!(" of {} allowed (cdc.keep_log)", bytes(limit)));
+            let mut text = format!("keeps {} of log{}, {reader}", bytes(*retained), may.unwrap_or_default());
+            if let Some(room) = room {
+                text.push_str(&format!("; after {} more the server gives it up", bytes(*room)));
+            }
+            let full = limit.is_some_and(|limit| *retained >= limit / 2)
+                || room.is_some_and(|room| room <= *retained);
+            line_of(if full { Tone::Warn } else { Tone::Plain }, text)
         }
     }
 }
@@ -162,6 +186,7 @@ mod tests {
                 at: String::new(),
             },
             source: Ok(AtSource { standing, lag_bytes }),
+            limit: None,
         }
     }
 
@@ -173,8 +198,12 @@ mod tests {
 
     #[test]
     fn a_stream_says_what_it_applied_how_far_behind_it_is_and_what_is_kept() {
-        let kept =
-            Standing::Kept { acknowledged: Position("0/20".into()), retained: 5_000_000, active: false };
+        let kept = Standing::Kept {
+            acknowledged: Position("0/20".into()),
+            retained: 5_000_000,
+            room: None,
+            active: false,
+        };
         assert_eq!(
             shown(&status(kept.clone(), 7_000)),
             "  stream  12 transactions applied, up to 0/20\n          \
@@ -183,6 +212,22 @@ mod tests {
              source  keeps 5.0 MB of log, nobody reads it now\n"
         );
         assert!(shown(&status(kept, 0)).contains("lag     none, at the source's head\n"));
+    }
+
+    #[test]
+    fn how_much_more_may_be_kept_is_said() {
+        let standing = Standing::Kept {
+            acknowledged: Position::default(),
+            retained: 5_000,
+            room: Some(70),
+            active: true,
+        };
+        let status = StreamStatus { limit: Some(20_000_000), ..status(standing, 0) };
+        let line = "  source  keeps 5.0 kB of log of 20.0 MB allowed (cdc.keep_log), somebody reads it now; \
+            after 70 B more the server gives it up\n";
+        assert!(shown(&status).ends_with(line), "{}", shown(&status));
+        let capture = &status.value(Timestamp::UNIX_EPOCH)["capture"];
+        assert_eq!((&capture["room_bytes"], &capture["limit_bytes"]), (&70.into(), &20_000_000.into()));
     }
 
     #[test]

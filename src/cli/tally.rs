@@ -91,6 +91,8 @@ impl Tally {
             }
             Event::StepSkipped { .. }
             | Event::Recopying { .. }
+            | Event::Reading { .. }
+            | Event::SourceKeeps { .. }
             | Event::LogKept { .. }
             | Event::Fenced { .. }
             | Event::Unfenced

@@ -226,7 +226,7 @@ fn order(page: &mut Page, graph: &Graph, done: &Done) {
 
 /// What follows when apply is done.
 fn afterwards(page: &mut Page, number: usize, stream: &Stream, back: Option<&Stream>) {
-    let mut line = |number: usize, name: &str, what: String, last: &str| {
+    let mut line = |number: usize, name: &str, what: String, last: &'static str| {
         let shown = Line::new().text(format!("  {number} ")).cell(Tone::Plain, name, 10);
         page.line(shown.text(format!(" {what}")).right(Tone::Dim, last));
     };

@@ -1,6 +1,7 @@
 //! `verify`: compares the rows of source and target, and says of each table what was found.
 //! Changes nothing. Keys of rows that differ are shown only to a person, or when asked for.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,28 +15,38 @@ use super::making::{self, Made};
 use super::number::{count, exact};
 use super::progress::Progress;
 use super::tally::Tally;
-use super::{Face, ends, exit, signals};
+use super::{Face, ends, exit, repair, signals};
 use crate::catalog::{Name, Projection};
 use crate::diff::TableDiff;
-use crate::engine::{Cause, EngineError, Source, Target};
+use crate::engine::{Cause, EngineError, Snapshot, Source, Target};
 use crate::graph::digest;
 use crate::plan::Verify;
 use crate::plan::pattern::Pattern;
+use crate::runtime::follow::FollowOptions;
 use crate::runtime::meeting::common_point;
 use crate::runtime::planning::{SourceEnd, TargetEnd};
 use crate::runtime::serve::Service;
 use crate::runtime::verify::{Finding, verify_in};
-use crate::runtime::{Stop, SystemClock, TableVerdict, VerifyLevel, cutover, stream, verify};
+use crate::runtime::{Reporter, Stop, SystemClock, TableVerdict, VerifyLevel, cutover, stream, verify};
 
 /// Attempts at work that fails in a way that may pass.
-const ATTEMPTS: u32 = 5;
+pub const ATTEMPTS: u32 = 5;
 /// Keys listed of one table.
 const KEYS_MAX: usize = 20;
 /// Characters of one key.
 const KEY_WIDTH: usize = 120;
 
+/// Projections by the level they are compared at.
+pub type Groups = Vec<(VerifyLevel, Vec<Projection>)>;
+
 pub async fn run(args: &VerifyArgs, face: &Face) -> Result<u8, Failure> {
+    if args.repair {
+        return repair::run(args, face).await;
+    }
     let made = making::make_either(face, args.back).await?;
+    if cutover::is_decided(&made.planned.progress) {
+        face.screen.say("it was cut over: the target is in use, and what is written there is a difference");
+    }
     let verdicts = verify_made(&made, args, face).await?;
     let keys = args.show_keys || face.screen.stdout_terminal;
     match args.format {
@@ -49,19 +60,26 @@ pub fn exit_code(verdicts: &[TableVerdict]) -> u8 {
     if verdicts.iter().all(|verdict| verdict.equal) { exit::DONE } else { exit::MISMATCH }
 }
 
-/// Compares the tables that the arguments choose. Used by `demo` too.
-pub async fn verify_made(made: &Made, args: &VerifyArgs, face: &Face) -> Result<Vec<TableVerdict>, Failure> {
+/// Compares the tables that the arguments choose.
+async fn verify_made(made: &Made, args: &VerifyArgs, face: &Face) -> Result<Vec<TableVerdict>, Failure> {
     let (SourceEnd::Live(source), TargetEnd::Live(target)) = (&made.ends.source, &made.ends.target) else {
         return Err(Failure::usage("a saved catalog has no rows to compare"));
     };
-    let tables = &made.planned.diff.tables;
-    let groups = chosen(tables, args)?;
+    let groups = chosen(&made.planned.diff.tables, args)?;
     let progress = Progress::start(args.progress, &face.screen, Tally::default());
-    let cut_over = cutover::is_decided(&made.planned.progress);
-    let streams = !cut_over && made.planned.graph.stream.is_some() && made.planned.progress.stream.is_some();
-    let result = match streams {
-        false => verify_groups(groups, (source.as_ref(), target.as_ref()), made, &progress).await,
-        true => verify_at_one_point(groups, source.as_ref(), made, &progress).await,
+    let stop = Stop::default();
+    let comparing = async {
+        match follows(made) {
+            false => {
+                let comparing = verify_groups(groups, (source.as_ref(), target.as_ref()), made, &progress);
+                until_stopped(&stop, comparing).await
+            }
+            true => verify_at_one_point(groups, source.as_ref(), made, &progress, &stop).await,
+        }
+    };
+    let result = tokio::select! {
+        result = comparing => result,
+        never = signals::listen(&stop) => match never {},
     };
     progress.finish();
     let mut verdicts = result?;
@@ -69,16 +87,34 @@ pub async fn verify_made(made: &Made, args: &VerifyArgs, face: &Face) -> Result<
     Ok(verdicts)
 }
 
+/// True where the source goes on and the target follows it.
+pub fn follows(made: &Made) -> bool {
+    let cut_over = cutover::is_decided(&made.planned.progress);
+    !cut_over && made.planned.graph.stream.is_some() && made.planned.progress.stream.is_some()
+}
+
+/// Work that changes nothing ends at the first signal.
+pub async fn until_stopped<T>(
+    stop: &Stop,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stop.wait() => Err(Failure::new(exit::INTERRUPTED, "stopped before all was compared")
+            .help("nothing was changed")),
+        done = work => done,
+    }
+}
+
 async fn verify_groups(
-    groups: Vec<(VerifyLevel, Vec<Projection>)>,
+    groups: Groups,
     (source, target): (&dyn Source, &dyn Target),
     made: &Made,
     progress: &Progress,
 ) -> Result<Vec<TableVerdict>, Failure> {
-    let graph = &made.planned.graph;
-    let same = graph.source.engine == graph.target.engine;
     let mut verdicts = Vec::new();
     for (level, projections) in groups {
+        let same = same_engine(made);
         verdicts.extend(verify(&projections, source, target, same, level, KEYS_MAX, progress).await?);
     }
     Ok(verdicts)
@@ -86,44 +122,69 @@ async fn verify_groups(
 
 /// Where the source goes on: both ends as of one commit.
 async fn verify_at_one_point(
-    groups: Vec<(VerifyLevel, Vec<Projection>)>,
+    groups: Groups,
     source: &dyn Source,
     made: &Made,
     progress: &Progress,
+    stop: &Stop,
 ) -> Result<Vec<TableVerdict>, Failure> {
     let target = ends::open_target(&made.loaded, false).await?;
-    let graph = &made.planned.graph;
-    let stop = Stop::default();
-    let service = Service {
-        graph,
-        source,
-        target: target.as_ref(),
-        follow: &stream::follow_options(&made.loaded.plan, ATTEMPTS),
-        digest: &digest::goal(graph),
-        lock_wait: Duration::ZERO,
-        keep_log: None,
-        reporter: progress,
-        stop: &stop,
-        clock: Arc::new(SystemClock),
-    };
-    let point = tokio::select! {
-        point = common_point(&service) => point.map_err(held)?,
-        never = signals::listen(&stop) => match never {},
-    };
-    let same = graph.source.engine == graph.target.engine;
+    let goal = digest::goal(&made.planned.graph);
+    let follow = stream::follow_options(&made.loaded.plan, ATTEMPTS);
+    let service = service(made, (source, target.as_ref()), &follow, &goal, progress, stop);
+    let point = common_point(&service).await.map_err(held)?;
     let snapshots = (point.source.as_ref(), point.target.as_ref());
-    let mut verdicts = Vec::new();
-    for (level, projections) in groups {
-        verdicts.extend(verify_in(&projections, snapshots, same, level, KEYS_MAX, progress).await?);
-    }
+    let verdicts = until_stopped(stop, compare(&groups, snapshots, made, progress)).await;
     // They were only read from: failing to let go of them changes no verdict.
     let _ = point.source.close().await;
     let _ = point.target.close().await;
+    verdicts
+}
+
+/// Compares in snapshots that are held.
+pub async fn compare(
+    groups: &Groups,
+    snapshots: (&dyn Snapshot, &dyn Snapshot),
+    made: &Made,
+    progress: &Progress,
+) -> Result<Vec<TableVerdict>, Failure> {
+    let mut verdicts = Vec::new();
+    for (level, projections) in groups {
+        let same = same_engine(made);
+        verdicts.extend(verify_in(projections, snapshots, same, *level, KEYS_MAX, progress).await?);
+    }
     Ok(verdicts)
 }
 
+pub fn same_engine(made: &Made) -> bool {
+    made.planned.graph.source.engine == made.planned.graph.target.engine
+}
+
+/// What holds the plan's lock and catches up, for as long as is compared.
+pub fn service<'a>(
+    made: &'a Made,
+    (source, target): (&'a dyn Source, &'a dyn Target),
+    follow: &'a FollowOptions,
+    digest: &'a str,
+    reporter: &'a dyn Reporter,
+    stop: &'a Stop,
+) -> Service<'a> {
+    Service {
+        graph: &made.planned.graph,
+        source,
+        target,
+        follow,
+        digest,
+        lock_wait: Duration::ZERO,
+        keep_log: None,
+        reporter,
+        stop,
+        clock: Arc::new(SystemClock),
+    }
+}
+
 /// Who follows elsewhere moves the target on.
-fn held(error: EngineError) -> Failure {
+pub fn held(error: EngineError) -> Failure {
     let locked = error.cause == Cause::Locked;
     let failure = Failure::from(error);
     match locked {
@@ -132,15 +193,15 @@ fn held(error: EngineError) -> Failure {
     }
 }
 
-/// Projections by the level they are compared at.
-fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Vec<(VerifyLevel, Vec<Projection>)>, Failure> {
+/// The tables that the arguments choose.
+pub fn chosen(tables: &[TableDiff], args: &VerifyArgs) -> Result<Groups, Failure> {
     let patterns = args.tables.iter().map(|text| pattern(text)).collect::<Result<Vec<Pattern>, Failure>>()?;
     for (pattern, text) in patterns.iter().zip(&args.tables) {
         if !tables.iter().any(|table| names(pattern, table)) {
             return Err(Failure::usage(format!("no table of the plan matches {}", line(text))));
         }
     }
-    let mut groups: Vec<(VerifyLevel, Vec<Projection>)> = Vec::new();
+    let mut groups = Groups::new();
     for table in tables {
         let named = patterns.iter().any(|pattern| names(pattern, table));
         let Some(level) = level(table, args.level, named) else { continue };
@@ -241,7 +302,7 @@ fn total(verdicts: &[TableVerdict]) -> Line {
     }
 }
 
-fn value(verdicts: &[TableVerdict], keys: bool) -> Value {
+pub fn value(verdicts: &[TableVerdict], keys: bool) -> Value {
     let tables = verdicts.iter().map(|verdict| {
         let findings = verdict.findings.iter().map(|finding| match finding {
             Finding::OnlySource { key } => json!({ "only_source": key }),

@@ -22,10 +22,12 @@ pub fn hash(lines: &[String]) -> String {
 
 /// `sha256:` and the bytes in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('?')));
-    }
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
+    let mut text = String::with_capacity("sha256:".len() + 2 * bytes.len());
+    text.push_str("sha256:");
+    digits.for_each(|digit| text.push(digit));
     text
 }
 

@@ -74,6 +74,8 @@ pub enum Standing {
         acknowledged: Position,
         /// Bytes of log that the source keeps for it.
         retained: u64,
+        /// Bytes that may be logged before the source gives it up by itself; none where it never does.
+        room: Option<u64>,
         /// Somebody reads from it now.
         active: bool,
     },
@@ -90,6 +92,4 @@ pub trait ChangeStream: Send {
     /// Keeps the conversation alive while nothing is read, and tells the source that everything
     /// up to `safe` may be forgotten. To be called at least every ten seconds.
     async fn acknowledge(&mut self, safe: &Position) -> Result<(), EngineError>;
-    /// The newest position that the source has told of.
-    fn head(&self) -> Option<Position>;
 }

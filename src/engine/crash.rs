@@ -78,8 +78,10 @@ pub const STREAM_POINTS: &[&str] = &[
     "cut::point_of_no_return",
     "cut::sealed",
     "cut::back_begun",
+    "clean::slot",
+    "clean::pub",
+    "cut::closed",
     "cut::source_opened",
-    "cut::capture_closed",
     "cut::done_mark",
 ];
 

@@ -17,7 +17,7 @@ pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
 pub use error::{Cause, EngineError};
 pub use fence::Fence;
 pub use source::{Batch, BatchStream, Chunk, Read, SequenceValue, Snapshot, Source, Summary};
-pub use sqlite::create_from_sql;
+pub use sqlite::{Application, Wrote, create_from_sql};
 pub use target::{Applied, Build, Load, Loaded, Lock, LockHolder, Session, Target};
 pub use url::{Url, UrlError};
 

@@ -90,15 +90,26 @@ pub trait Session: Send {
     async fn mark(&mut self, plan: &str, mark: &Checkpoint) -> Result<(), EngineError>;
     /// Checks the fence, then commits.
     async fn commit(&mut self) -> Result<(), EngineError>;
+    /// As [`Self::commit`], without waiting for the disk: a crash of the server may take this
+    /// commit back, with its mark and all later ones. The next `commit` makes it durable too, and so
+    /// does taking the lock.
+    async fn commit_lazily(&mut self) -> Result<(), EngineError> {
+        self.commit().await
+    }
     async fn rollback(&mut self) -> Result<(), EngineError>;
     /// Rows in a table now, for `load: copy` into a table that must be empty. 0 or 1.
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError>;
-    /// Makes this session one that applies changes of these tables: its commits are durable when
-    /// they return, and triggers and foreign keys of the target do not act on replayed rows where
+    /// Makes this session one that applies changes of these tables: what it does not commit lazily
+    /// is durable when it returns, and triggers and foreign keys of the target do not act on replayed rows where
     /// this role may say so. Called once, outside a transaction; a connection that is replaced
     /// later is made the same.
     async fn follow(&mut self, _tables: &[Followed]) -> Result<(), EngineError> {
         Err(EngineError::new(Cause::Other, "apply changes", "this engine does not apply changes yet"))
+    }
+    /// False where triggers and foreign keys of the target act on what this session applies. Known
+    /// once it follows.
+    fn keeps_still(&self) -> bool {
+        true
     }
     /// Applies rows and truncates one by one in their order, in the open transaction; other
     /// records are passed over. Each update and delete must find exactly one row and each insert

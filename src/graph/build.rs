@@ -1,5 +1,7 @@
 //! From a diff to a graph: steps by rules, in order, with what a reviewer sees of each table.
 
+use std::borrow::Cow;
+
 use super::step::Step;
 use super::{Graph, ProbeResult, SequenceAim, Stream, TableCard, facts, order, rules};
 use crate::catalog::name::show;
@@ -18,8 +20,8 @@ pub struct Cycle(pub Vec<String>);
 /// Everything the graph is made of.
 pub struct Inputs<'a> {
     pub plan: &'a Plan,
-    pub source: &'a Catalog,
-    pub target: &'a Catalog,
+    pub source: Cow<'a, Catalog>,
+    pub target: Cow<'a, Catalog>,
     pub diff: &'a Diff,
     /// Settled: with answers and acceptances laid over them.
     pub hazards: &'a [Hazard],
@@ -29,11 +31,16 @@ pub struct Inputs<'a> {
 }
 
 /// Builds the graph: same inputs, same bytes.
-pub fn build(inputs: &Inputs<'_>) -> Result<Graph, Cycle> {
+pub fn build(mut inputs: Inputs<'_>) -> Result<Graph, Cycle> {
+    let (source, target) = (facts::source(&inputs), facts::target(&inputs));
+    // All else is made from the diff: the tables as they were make room for it.
+    forget_tables(&mut inputs.source);
+    forget_tables(&mut inputs.target);
+    let inputs = &inputs;
     Ok(Graph {
         name: inputs.plan.name.clone(),
-        source: facts::source(inputs),
-        target: facts::target(inputs),
+        source,
+        target,
         steps: order::sort(rules::steps(inputs))?,
         tables: inputs.diff.tables.iter().map(card).collect(),
         hazards: inputs.hazards.to_vec(),
@@ -42,6 +49,12 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Graph, Cycle> {
         stream: stream(inputs.diff, inputs.plan.cdc.mode, false),
         back: inputs.diff.back.as_ref().and_then(|back| stream(back, inputs.plan.cdc.mode, true)),
     })
+}
+
+fn forget_tables(catalog: &mut Cow<'_, Catalog>) {
+    if let Cow::Owned(catalog) = catalog {
+        catalog.tables = Vec::new();
+    }
 }
 
 fn stream(diff: &Diff, mode: Mode, there: bool) -> Option<Stream> {

@@ -33,11 +33,11 @@ pub(super) fn source(inputs: &Inputs<'_>) -> EndFacts {
     for wanted in &inputs.diff.extensions {
         found.insert(format!("extension {}", wanted.want.name), definition::extension(&wanted.want));
     }
-    sealed(inputs.source, found)
+    sealed(&inputs.source, found)
 }
 
 pub(super) fn target(inputs: &Inputs<'_>) -> EndFacts {
-    let (target, diff) = (inputs.target, inputs.diff);
+    let (target, diff) = (&inputs.target, inputs.diff);
     let mut found = Definitions::new();
     let tables: HashMap<&Name, &Table> = target.tables.iter().map(|table| (&table.name, table)).collect();
     for table in diff.tables.iter().filter(|table| table.state == State::Present) {

@@ -32,8 +32,21 @@ pub(super) fn sort(mut steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
     let first = |at: usize| name(units[at][0]);
     let order = arrange(&ranks, &between).map_err(|cycle| Cycle(cycle.into_iter().map(first).collect()))?;
     let order: Vec<usize> = order.into_iter().flat_map(|unit| units[unit].iter().copied()).collect();
-    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|at| steps[at].take()).collect())
+    put_in_order(&mut steps, order);
+    Ok(steps)
+}
+
+/// Brings each step to its place, where it lies: a second list would be large.
+fn put_in_order(steps: &mut [Step], mut order: Vec<usize>) {
+    for place in 0..order.len() {
+        // What is wanted here was moved on by those before.
+        let mut from = order[place];
+        while from < place {
+            from = order[from];
+        }
+        order[place] = from;
+        steps.swap(place, from);
+    }
 }
 
 /// What needs what, as places of steps.

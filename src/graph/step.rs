@@ -77,7 +77,6 @@ impl Phase {
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a few thousand steps; a box would only be in the way")]
 pub enum Action {
     /// Runs statements as they stand. `index_build`: counts against that budget.
     Sql { statements: Vec<String>, index_build: bool },
@@ -96,7 +95,7 @@ pub enum Action {
     /// Runs a query that must return no row (foreign keys of engines that check them late).
     Check { query: String, message: String },
     /// Sets a sequence beyond the source's value.
-    SetSequence { source: Name, sequence: Sequence, margin: u64 },
+    SetSequence { source: Name, sequence: Box<Sequence>, margin: u64 },
     /// Makes the source keep its changes, and takes the snapshot that all rows are read in.
     /// `followed`: hash of the list of followed tables.
     OpenCapture { followed: String },

@@ -19,12 +19,14 @@ use crate::change::Position;
 use crate::checkpoint::{Checkpoint, Progress, StepMark};
 use crate::engine::crash::crash_point;
 use crate::engine::fence::Fence;
-use crate::engine::{Capture, Cause, EngineError, Lock, Source, Standing};
+use crate::engine::{Capture, Cause, EngineError, Lock, Source};
 
 /// The point of no return: the target is what applications may write to. Made from the position
 /// where the way back begins, where there is one.
 pub const DECIDED: &str = "cutover/decided";
-/// The source is closed and the capture is gone.
+/// The source is closed: all that it ever had is in the target, and its log is of no more use.
+const SEALED: &str = "cutover/sealed";
+/// The capture is gone, too.
 pub const DONE: &str = "cutover/done";
 /// Keys of differing rows that a verdict lists.
 const KEYS_MAX: usize = 20;
@@ -74,6 +76,10 @@ pub struct CutoverReport {
     pub drained: u64,
     /// Sequences of the target and the values they were set to.
     pub sequences: Vec<(Name, i64)>,
+    /// Sequences that needed nothing: their next value is one that the source has not used.
+    pub ahead: usize,
+    /// Tables of the source that refuse writes from now on.
+    pub closed: usize,
     pub verdicts: Vec<TableVerdict>,
     /// What was removed from the source.
     pub removed: Vec<String>,
@@ -152,7 +158,7 @@ pub async fn cut_over(
     let mut report = CutoverReport::default();
     let ended = match progress.step(DECIDED) {
         None => run.first(&mut report).await,
-        Some(decided) => run.again(&mut report, Position(decided.inputs.clone())).await,
+        Some(decided) => run.again(&mut report, &progress, Position(decided.inputs.clone())).await,
     };
     let closed = lock.close(if ended.is_ok() { "done" } else { "partial" }).await;
     match ended {
@@ -179,7 +185,11 @@ impl Run<'_> {
         if self.options.dry_run {
             self.come_near(report).await?;
             self.look_back().await?;
-            return Err(gate(None, "this was a dry run: nothing was changed", "leave --dry-run out"));
+            return Err(gate(
+                None,
+                "this was a dry run: nothing was changed",
+                "the same without --dry-run cuts over",
+            ));
         }
         self.look_back().await?;
         let way = self.way_back(false).await?;
@@ -192,13 +202,15 @@ impl Run<'_> {
     }
 
     /// It was decided, and not finished. `at`: where the way back was to begin.
-    async fn again(&self, report: &mut CutoverReport, at: Position) -> Result<(), Halt> {
+    async fn again(&self, report: &mut CutoverReport, progress: &Progress, at: Position) -> Result<(), Halt> {
         if at.0.is_empty() && matches!(self.also, Also::WayBack(_)) {
             let why = "it was decided without a way back, and where that would begin is not known any more";
             let error = EngineError::new(Cause::Stale, "go on with", why).on(&self.service.graph.name);
             return Err(error.hint("reverse: false, and cut over again to finish it").into());
         }
-        if self.is_closed(&at).await? || self.kept_out(report).await? {
+        let sealed = progress.step(SEALED).is_some() || self.is_closed().await?;
+        if sealed || self.kept_out(report).await? {
+            report.position = progress.stream.as_ref().map(|at| at.position.clone()).unwrap_or_default();
             let way = match self.also {
                 Also::WayBack(service) => Some(WayBack::lock(service, true).await?),
                 _ => None,
@@ -232,20 +244,10 @@ impl Run<'_> {
     }
 
     /// True where nobody can have written to the source since it was decided.
-    async fn is_closed(&self, at: &Position) -> Result<bool, Halt> {
-        let Service { source, graph, .. } = self.service;
-        let fenced = source.fenced(&graph.name).await?;
+    async fn is_closed(&self) -> Result<bool, EngineError> {
+        let fenced = self.service.source.fenced(&self.service.graph.name).await?;
         let tables = self.tables();
-        if !tables.is_empty() && tables.iter().all(|table| fenced.contains(table)) {
-            return Ok(true);
-        }
-        // What comes after the closing was done.
-        if self.capture.standing(&graph.name).await? == Standing::Missing {
-            return Ok(true);
-        }
-        let Also::WayBack(back) = self.also else { return Ok(false) };
-        let begun = back.target.progress(&back.graph.name).await?.stream;
-        Ok(begun.is_some_and(|stream| stream.opened == *at))
+        Ok(!tables.is_empty() && tables.iter().all(|table| fenced.contains(table)))
     }
 
     /// True where the user keeps the writers out himself, and nothing has come since it was decided:
@@ -298,13 +300,16 @@ impl Run<'_> {
         crash_point("cut::point_of_no_return");
         if let Some(fence) = fence {
             fence.seal().await?;
+            report.closed = self.tables().len();
         }
         report.outage = began.elapsed();
+        self.mark(&[Checkpoint::Step(mark(SEALED, ""))]).await?;
         crash_point("cut::sealed");
         Ok(at)
     }
 
-    /// What is left to do once the source is closed. Each of it may be done twice.
+    /// What is left to do once the source is closed. From here on nothing of it is read any more: a
+    /// capture that is gone was removed by an earlier attempt. Each of it may be done twice.
     async fn finish(
         &self,
         report: &mut CutoverReport,
@@ -317,7 +322,7 @@ impl Run<'_> {
             crash_point("cut::back_begun");
         }
         report.removed = self.capture.close(&self.service.graph.name).await?;
-        crash_point("cut::capture_closed");
+        crash_point("cut::closed");
         // Last: as long as something is read from here, nobody else writes there.
         if let Also::Open { source, plan } = self.also {
             report.opened = source.unfence(plan).await?;
@@ -423,6 +428,7 @@ impl Run<'_> {
             session.begin().await?;
             let set = session.set_sequence(&aim.sequence, value, self.options.margin).await?;
             session.commit().await?;
+            report.ahead += usize::from(set.is_none());
             report.sequences.extend(set.map(|set| (aim.sequence.name.clone(), set)));
         }
         Ok(())
@@ -442,7 +448,7 @@ impl Run<'_> {
             false => Err(gate(
                 "S606",
                 format!("source and target differ in {}", names.join(", ")),
-                "`towpath verify --level rows` lists the rows",
+                "`towpath verify --level rows` lists the rows; `towpath verify --repair` puts them right",
             )),
         }
     }

@@ -5,6 +5,13 @@ use std::time::Duration;
 use super::follow::TableFlow;
 use crate::catalog::Name;
 use crate::change::Position;
+use crate::engine::Standing;
+
+/// What [`Event::Retrying`] names where no step is tried again: following as a whole, reading the
+/// source's log, applying what it told.
+pub const FOLLOW: &str = "follow";
+pub const READ: &str = "read changes";
+pub const APPLY: &str = "apply changes";
 
 /// Told what happens. Called from many tasks; must not block.
 pub trait Reporter: Send + Sync {
@@ -79,6 +86,10 @@ pub enum Event {
         position: Position,
         tables: usize,
     },
+    /// The source's log is being read, from there on: told at each connection.
+    Reading {
+        position: Position,
+    },
     /// How far following has come, about once a second and at its end. Counts are of this
     /// following alone.
     Streamed {
@@ -96,7 +107,13 @@ pub enum Event {
         /// Those that were touched.
         tables: Vec<TableFlow>,
     },
-    /// The source keeps this much of its log, and may keep so much.
+    /// What the source keeps for this plan, looked at about every ten seconds, and how much of its
+    /// log it may keep.
+    SourceKeeps {
+        standing: Standing,
+        limit: Option<u64>,
+    },
+    /// The source keeps this much of its log, and may keep so much: told at half and at four fifths.
     LogKept {
         bytes: u64,
         limit: u64,

@@ -95,8 +95,8 @@ impl Default for FollowOptions {
             spill_dir: std::env::temp_dir().join("towpath"),
             spill_bytes: 16 << 30,
             acknowledge: Acknowledge::Applied,
-            batch_rows: 10_000,
-            batch_bytes: 8 << 20,
+            batch_rows: 50_000,
+            batch_bytes: 32 << 20,
             attempts: 10,
         }
     }
@@ -180,6 +180,7 @@ pub async fn follow_with(
         ended = applier.run() => ended,
         () = reader.run() => unreachable!("broken invariant: the reader waits for the applier"),
         error = flow.keep_durable() => Err(error),
+        () = flow.ask_head() => unreachable!("broken invariant: the source is asked again and again"),
         () = flow.tell_figures() => unreachable!("broken invariant: figures have no end"),
     };
     drop(applier);

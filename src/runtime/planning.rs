@@ -95,16 +95,9 @@ pub async fn make_plan(
     if !settled.problems.is_empty() {
         return Err(PlanFailure::Problems(settled.problems));
     }
-    let inputs = Inputs {
-        plan,
-        source: &source,
-        target: &target,
-        diff: &diff,
-        hazards: &settled.hazards,
-        answers: &answers,
-        dialects,
-    };
-    let graph = graph::build(&inputs).map_err(PlanFailure::Cycle)?;
+    let inputs =
+        Inputs { plan, source, target, diff: &diff, hazards: &settled.hazards, answers: &answers, dialects };
+    let graph = graph::build(inputs).map_err(PlanFailure::Cycle)?;
     let (problems, stale) = done_otherwise(&graph, &progress);
     if !problems.is_empty() {
         return Err(PlanFailure::Problems(problems));

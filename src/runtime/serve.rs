@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::event::{Event, Reporter};
+use super::event::{Event, FOLLOW, Reporter};
 use super::executor::{Stop, goal_of};
 use super::follow::{Ended, FollowOptions, FollowReport, Following, Goal, follow};
 use super::goal::done_steps;
@@ -73,7 +73,7 @@ pub async fn serve(service: &Service<'_>, goal: &Goal) -> Result<FollowReport, E
         }
         let Some(wait) = tries.passed(jitter()) else { return Err(error) };
         service.reporter.event(&Event::Retrying {
-            step: "follow".into(),
+            step: FOLLOW.into(),
             attempt: tries.made(),
             millis: wait.as_millis() as u64,
             error: error.to_string(),
@@ -175,7 +175,7 @@ pub fn stream_of(graph: &Graph) -> Result<&Stream, EngineError> {
 }
 
 /// Following goes on where apply has brought everything together.
-fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(), EngineError> {
+pub(super) fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(), EngineError> {
     let done = done_steps(graph, progress)?;
     let left = graph.steps.iter().filter(|step| !done.contains(&step.id)).count();
     if left == 0 {
@@ -186,7 +186,7 @@ fn all_done(graph: &Graph, progress: &crate::checkpoint::Progress) -> Result<(),
 }
 
 /// Returns once the lock is lost.
-async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
+pub(super) async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
     loop {
         clock.sleep(BEAT).await;
         if let Err(error) = lock.heartbeat().await {
@@ -196,7 +196,7 @@ async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
 }
 
 /// Returns once the source keeps more than it may: the capture is closed by then, so that its disk
-/// does not fill. Warns at half and at four fifths of it.
+/// does not fill. Warns at half and at four fifths of it. What is kept is told at each look.
 pub(super) async fn watch_log(
     capture: &dyn Capture,
     graph: &Graph,
@@ -204,12 +204,13 @@ pub(super) async fn watch_log(
     reporter: &dyn Reporter,
     clock: &dyn Clock,
 ) -> EngineError {
-    let Some(limit) = limit else { return std::future::pending().await };
+    // Judged only once there was time to catch up after a pause.
+    look(capture, graph, limit, reporter).await;
     let mut told = 0;
     loop {
         clock.sleep(LOOK).await;
-        // Who cannot ask now asks again later; reading the log has its own errors.
-        let Ok(Standing::Kept { retained, .. }) = capture.standing(&graph.name).await else { continue };
+        let kept = look(capture, graph, limit, reporter).await;
+        let (Some(retained), Some(limit)) = (kept, limit) else { continue };
         if retained > limit {
             let why = format!("the source keeps {retained} bytes of log, and cdc.keep_log allows {limit}");
             return match (capture.close(&graph.name).await, stream_of(graph)) {
@@ -224,4 +225,21 @@ pub(super) async fn watch_log(
         }
         told = level;
     }
+}
+
+/// Bytes of log that the source keeps. Who cannot ask now asks again later: reading the log has
+/// its own errors. Nothing is told of a capture that is not opened yet.
+async fn look(
+    capture: &dyn Capture,
+    graph: &Graph,
+    limit: Option<u64>,
+    reporter: &dyn Reporter,
+) -> Option<u64> {
+    let standing = capture.standing(&graph.name).await.ok().filter(|found| *found != Standing::Missing)?;
+    let retained = match &standing {
+        Standing::Kept { retained, .. } => Some(*retained),
+        Standing::Missing | Standing::Lost(_) => None,
+    };
+    reporter.event(&Event::SourceKeeps { standing, limit });
+    retained
 }

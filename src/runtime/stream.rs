@@ -183,10 +183,10 @@ impl<'a> Run<'a> {
 
     /// Returns once the source keeps more log than it may.
     pub(super) async fn watch_log(&self) -> EngineError {
-        let limit = self.stream().and(self.options.keep_log);
-        match capture_of(self.source) {
-            Ok(capture) => watch_log(capture, self.graph, limit, self.reporter, self.clock.as_ref()).await,
-            Err(_) => std::future::pending().await,
+        let (graph, limit) = (self.graph, self.options.keep_log);
+        match self.source.capture().filter(|_| self.stream().is_some()) {
+            Some(capture) => watch_log(capture, graph, limit, self.reporter, self.clock.as_ref()).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -1,15 +1,17 @@
 //! Sums and lists of row hashes over one end of a table, read here. Each chunk is hashed on a
 //! task of its own. Holds no row longer than its batch.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 
 use super::canonical::{Canon, RowHash};
 use super::copy::AbortOnDrop;
+use super::repair::{Picked, Wanted};
 use super::verify::Listed;
-use crate::catalog::{Projection, RowBatch};
+use crate::catalog::{Cell, Projection, RowBatch};
+use crate::change::{Datum, RowKind};
 use crate::engine::crash::crash_point;
 use crate::engine::{Batch, BatchStream, Cause, Chunk, EngineError, Read, Snapshot, Summary};
 
@@ -50,6 +52,44 @@ impl Gather for List {
     }
 }
 
+/// The rows of some keys, as changes of a table.
+struct Pick {
+    wanted: Wanted,
+    key: Arc<Vec<usize>>,
+    table: usize,
+    bytes_max: usize,
+    picked: Picked,
+}
+
+impl Gather for Pick {
+    fn row(&mut self, hash: RowHash, rows: &RowBatch, row: usize) {
+        let Some(&kind) = self.wanted.get(&hash.key).filter(|_| !self.picked.full) else { return };
+        self.picked.full = self.picked.bytes() > self.bytes_max;
+        let cells = rows.row(row);
+        let changes = self.picked.of(kind);
+        let (old, new) = if kind == RowKind::Delete { (cells.len(), 0) } else { (0, cells.len()) };
+        changes.begin_row(self.table, kind, old, new);
+        for (at, cell) in cells.iter().enumerate() {
+            // A row that goes is told by its key.
+            let told = kind != RowKind::Delete || self.key.contains(&at);
+            changes.push(if told { datum(rows, *cell) } else { Datum::Absent });
+        }
+        changes.end_row();
+    }
+}
+
+fn datum(rows: &RowBatch, cell: Cell) -> Datum<'_> {
+    match cell {
+        Cell::Null => Datum::Null,
+        Cell::Bool(value) => Datum::Bool(value),
+        Cell::Int(value) => Datum::Int(value),
+        Cell::UInt(value) => Datum::UInt(value),
+        Cell::Float(value) => Datum::Float(value),
+        Cell::Text { .. } => Datum::Text(rows.data(cell)),
+        Cell::Bytes { .. } => Datum::Bytes(rows.data(cell)),
+    }
+}
+
 fn bucket(hash: RowHash, of: u32) -> u32 {
     (hash.key % u128::from(of)) as u32
 }
@@ -87,6 +127,26 @@ pub(super) async fn list(
     let empty = || List { canon: canon_shared.clone(), buckets: wanted.clone(), of, rows: Vec::new() };
     let parts = gather(snapshot, projection, canon, empty).await?;
     Ok(parts.into_iter().flat_map(|part| part.rows).collect())
+}
+
+/// Reads the rows whose keys are wanted, as changes of table number `table`, each reader about
+/// `bytes_max` at most.
+pub(super) async fn pick(
+    snapshot: &dyn Snapshot,
+    projection: &Projection,
+    canon: &Canon,
+    wanted: &HashMap<u128, RowKind>,
+    table: usize,
+    bytes_max: usize,
+) -> Result<Vec<Picked>, EngineError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (wanted, key) = (Arc::new(wanted.clone()), Arc::new(projection.key.clone()));
+    let empty =
+        || Pick { wanted: wanted.clone(), key: key.clone(), table, bytes_max, picked: Picked::default() };
+    let parts = gather(snapshot, projection, canon, empty).await?;
+    Ok(parts.into_iter().map(|part| part.picked).collect())
 }
 
 async fn gather<G: Gather>(

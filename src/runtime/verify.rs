@@ -97,7 +97,7 @@ pub async fn verify_in(
 }
 
 /// The way back: reads at the target what the projection wrote there.
-fn mirrored(projection: &Projection) -> Projection {
+pub(super) fn mirrored(projection: &Projection) -> Projection {
     let columns = projection.columns.iter().map(|column| ColumnMap {
         source: column.target.clone(),
         source_type: column.target_type.clone(),
@@ -211,7 +211,7 @@ impl Comparison<'_> {
         mirror: &Projection,
         counts: (u64, u64),
     ) -> Result<(bool, Vec<Finding>, u64), EngineError> {
-        let zones = self.zones(projection).await?;
+        let zones = zones(projection, self.source, self.target, self.same_engine).await?;
         let canon = Canon::new(projection, self.same_engine, &zones).map_err(|why| {
             EngineError::new(Cause::Other, "compare the rows of", why)
                 .on(&self.native.source)
@@ -237,23 +237,6 @@ impl Comparison<'_> {
         Ok((false, findings, more + unlisted))
     }
 
-    /// The zones that timestamps are moved by, as the end that moves them has them.
-    async fn zones(&self, projection: &Projection) -> Result<Zones, EngineError> {
-        let mut zones = Zones::new();
-        let wanted = if self.same_engine { Vec::new() } else { unknown_zones(projection) };
-        for name in wanted {
-            if zones.contains_key(name) {
-                continue;
-            }
-            let zone = match self.source.zone(name).await? {
-                Some(zone) => Some(zone),
-                None => self.target.zone(name).await?,
-            };
-            zones.extend(zone.map(|zone| (name.to_string(), Arc::new(zone))));
-        }
-        Ok(zones)
-    }
-
     /// A verdict stands on rows that were really compared: all that a count of its own found.
     fn check_counted(&self, compared: &Compared, counts: (u64, u64)) -> Result<(), EngineError> {
         let pairs = [
@@ -275,6 +258,28 @@ impl Comparison<'_> {
         findings.truncate(self.keys_max);
         (findings, more)
     }
+}
+
+/// The zones that timestamps are moved by, as the end that moves them has them.
+pub(super) async fn zones(
+    projection: &Projection,
+    source: &dyn Snapshot,
+    target: &dyn Snapshot,
+    same_engine: bool,
+) -> Result<Zones, EngineError> {
+    let mut zones = Zones::new();
+    let wanted = if same_engine { Vec::new() } else { unknown_zones(projection) };
+    for name in wanted {
+        if zones.contains_key(name) {
+            continue;
+        }
+        let zone = match source.zone(name).await? {
+            Some(zone) => Some(zone),
+            None => target.zone(name).await?,
+        };
+        zones.extend(zone.map(|zone| (name.to_string(), Arc::new(zone))));
+    }
+    Ok(zones)
 }
 
 impl Compared {

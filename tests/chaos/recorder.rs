@@ -35,6 +35,8 @@ pub struct Commit {
     pub sum: u128,
     /// What `towpath.stream` said the position was, where this commit wrote it.
     pub position: Option<u64>,
+    /// It brought rows of the first copy.
+    pub copied: bool,
 }
 
 /// A slot, and the state that its changes come to.
@@ -76,13 +78,14 @@ impl Recorder {
         let sql =
             format!("SELECT lsn, data FROM pg_logical_slot_get_changes('{}', NULL, {BATCH})", self.slot);
         let rows = session.rows(&sql);
-        let mut position = None;
+        let (mut position, mut copied) = (None, false);
         for row in &rows {
             let (Some(at), Some(data)) = (&row[0], &row[1]) else { continue };
             if data.starts_with("COMMIT") {
-                let commit = Commit { lsn: lsn(at), sum: self.state.sum, position: position.take() };
-                self.commits.push(commit);
+                let (position, copied) = (position.take(), std::mem::take(&mut copied));
+                self.commits.push(Commit { lsn: lsn(at), sum: self.state.sum, position, copied });
             } else if let Some(change) = data.strip_prefix("table ") {
+                copied |= change.starts_with("towpath.copy: INSERT");
                 position = self.state.take(change, &self.keys).or(position);
             }
         }

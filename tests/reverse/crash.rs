@@ -17,7 +17,7 @@ const OPEN: [&str; 8] = [
 ];
 
 /// After it: what is left to do needs nobody to stand still.
-const CLOSED: [&str; 4] = ["cut::sealed", "cut::back_begun", "cut::capture_closed", "cut::done_mark"];
+const CLOSED: [&str; 4] = ["cut::sealed", "cut::back_begun", "cut::closed", "cut::done_mark"];
 
 fn world() -> Option<World> {
     Some(World::new(crate::support::postgres::server()?, PLAN).moved())

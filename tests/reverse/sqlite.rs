@@ -72,13 +72,9 @@ fn from_file_to_file_and_back() {
 
 #[test]
 fn f_71_killed_at_any_point_a_file_comes_back_too() {
-    for point in [
-        "cut::back_opened",
-        "cut::point_of_no_return",
-        "cut::sealed",
-        "cut::back_begun",
-        "cut::capture_closed",
-    ] {
+    for point in
+        ["cut::back_opened", "cut::point_of_no_return", "cut::sealed", "cut::back_begun", "cut::closed"]
+    {
         let directory = TempDir::new().unwrap();
         let (old, new) = (File::new(directory.path(), "old.db"), File::new(directory.path(), "new.db"));
         old.execute(SCHEMA);

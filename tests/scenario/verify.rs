@@ -8,10 +8,10 @@ use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
 
 /// A difference: its name, its table, how it is planted, how it is undone.
-type Plant = (&'static str, &'static str, &'static str, &'static str);
+pub type Plant = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the words of both engines. Each is invisible to at least one simpler way of comparing.
-const PLANTS: [Plant; 8] = [
+pub const PLANTS: [Plant; 8] = [
     (
         "one changed byte",
         "big",
@@ -63,7 +63,7 @@ const PLANTS: [Plant; 8] = [
 ];
 
 /// Rows that the plants need, in the words of both engines.
-const PREPARE: &str = "INSERT INTO keyless VALUES (-7, '')";
+pub const PREPARE: &str = "INSERT INTO keyless VALUES (-7, '')";
 
 #[track_caller]
 fn finds_all(job: &Job, plant: impl Fn(&str)) {

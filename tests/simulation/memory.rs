@@ -253,6 +253,8 @@ impl Target for MemoryTarget {
         // Raising the fence waits for every commit that has passed it.
         world.settle(|_| true);
         world.fence += 1;
+        // That commit is durable, and all before it with it.
+        world.durable = None;
         world.holder = Some(world.fence);
         Ok(Box::new(MemoryLock { world: self.0.clone(), fence: world.fence }))
     }
@@ -331,6 +333,44 @@ struct MemorySession {
 }
 
 impl MemorySession {
+    async fn end(&mut self, lazily: bool) -> Result<(), EngineError> {
+        self.pass().await?;
+        while lock(&self.world).stalled {
+            tokio::time::sleep(Duration::from_millis(128)).await;
+        }
+        let mut ops = self.open.take().expect("the executor commits transactions only");
+        let is_mark = |op: &Op| matches!(op, Op::Mark(Checkpoint::Applied(_)));
+        if lock(&self.world).plants.mark_apart && ops.iter().any(is_mark) {
+            let (marks, rows) = ops.into_iter().partition::<Vec<Op>, _>(is_mark);
+            lock(&self.world).commit(&rows)?;
+            self.pass().await?;
+            ops = marks;
+        }
+        let mut world = lock(&self.world);
+        if world.durable.is_some() && world.strikes() {
+            world.crash_target();
+            self.gone = true;
+            return Err(EngineError::new(Cause::Connection, "commit", "the server is gone"));
+        }
+        if world.fence != self.fence && !world.plants.no_fence {
+            return Err(fenced());
+        }
+        if !world.strikes() {
+            let lazily = lazily || world.plants.all_lazy;
+            return if lazily { world.commit_lazily(&ops) } else { world.commit(&ops) };
+        }
+        // The commit was sent, and the connection broke before the answer.
+        self.gone = true;
+        let fence = self.fence;
+        match world.random.below(3) {
+            0 if lazily => drop(world.commit_lazily(&ops)),
+            0 => drop(world.commit(&ops)),
+            1 => world.in_doubt.push(InDoubt { ops, fence }),
+            _ => {}
+        }
+        Err(EngineError::new(Cause::Connection, "commit", "the connection broke"))
+    }
+
     async fn pass(&mut self) -> Result<(), EngineError> {
         if self.gone {
             return Err(EngineError::new(Cause::Connection, "write", "the connection is gone"));
@@ -458,34 +498,11 @@ impl Session for MemorySession {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
-        self.pass().await?;
-        while lock(&self.world).stalled {
-            tokio::time::sleep(Duration::from_millis(128)).await;
-        }
-        let mut ops = self.open.take().expect("the executor commits transactions only");
-        let is_mark = |op: &Op| matches!(op, Op::Mark(Checkpoint::Applied(_)));
-        if lock(&self.world).plants.mark_apart && ops.iter().any(is_mark) {
-            let (marks, rows) = ops.into_iter().partition::<Vec<Op>, _>(is_mark);
-            lock(&self.world).commit(&rows)?;
-            self.pass().await?;
-            ops = marks;
-        }
-        let mut world = lock(&self.world);
-        if world.fence != self.fence && !world.plants.no_fence {
-            return Err(fenced());
-        }
-        if !world.strikes() {
-            return world.commit(&ops);
-        }
-        // The commit was sent, and the connection broke before the answer.
-        self.gone = true;
-        let fence = self.fence;
-        match world.random.below(3) {
-            0 => drop(world.commit(&ops)),
-            1 => world.in_doubt.push(InDoubt { ops, fence }),
-            _ => {}
-        }
-        Err(EngineError::new(Cause::Connection, "commit", "the connection broke"))
+        self.end(false).await
+    }
+
+    async fn commit_lazily(&mut self) -> Result<(), EngineError> {
+        self.end(true).await
     }
 
     async fn rollback(&mut self) -> Result<(), EngineError> {

@@ -119,7 +119,7 @@ fn key_steps(name: &Name, other: &Name, shape: Shape) -> Vec<Step> {
     };
     let copies = [format!("{}/copy", name.name), format!("{}/copy", other.name)];
     let key = sql(format!("object {}-to-{}", name.name, other.name), false);
-    let set = Action::SetSequence { source: name.clone(), sequence: sequence(name), margin: 3 };
+    let set = Action::SetSequence { source: name.clone(), sequence: Box::new(sequence(name)), margin: 3 };
     let query = Action::Check { query: "select".into(), message: "orphans".into() };
     let key_id = [format!("{}/key", name.name)];
     vec![

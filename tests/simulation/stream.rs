@@ -35,7 +35,7 @@ impl Capture for MemoryCapture {
 
     async fn standing(&self, _: &str) -> Result<Standing, EngineError> {
         let acknowledged = position(lock(&self.0).acknowledged);
-        Ok(Standing::Kept { acknowledged, retained: 0, active: false })
+        Ok(Standing::Kept { acknowledged, retained: 0, room: None, active: false })
     }
 
     async fn open(&self, _: &CaptureSpec<'_>, _: Duration) -> Result<Box<dyn Snapshot>, EngineError> {
@@ -308,9 +308,5 @@ impl ChangeStream for MemoryChanges {
         world.spoken.push(tokio::time::Instant::now());
         world.acknowledge(number(safe));
         Ok(())
-    }
-
-    fn head(&self) -> Option<Position> {
-        Some(position(lock(&self.world).transaction))
     }
 }

@@ -71,6 +71,8 @@ pub struct Plants {
     pub early_ack: bool,
     /// The mark commits by itself, after its rows.
     pub mark_apart: bool,
+    /// No commit of changes is durable, whatever it was asked to be.
+    pub all_lazy: bool,
     /// A transaction that begins just where reading starts is passed over.
     pub skip_equal: bool,
     /// Changes are applied so that they always fit.
@@ -89,6 +91,8 @@ pub struct World {
     pub last_snapshot: Option<BTreeMap<Name, SourceTable>>,
     pub snapshots: u64,
     pub target: Target,
+    /// What a crash of the target goes back to, where that is not what it holds now.
+    pub durable: Option<Target>,
     pub in_doubt: Vec<InDoubt>,
     pub commits: u64,
     pub fence: u64,
@@ -160,6 +164,7 @@ impl World {
             last_snapshot: None,
             snapshots: 0,
             target: Target::default(),
+            durable: None,
             in_doubt: Vec::new(),
             commits: 0,
             fence: 0,
@@ -240,9 +245,28 @@ impl World {
             self.apply(&mut next, op)?;
         }
         self.target = next;
+        self.durable = None;
         self.commits += 1;
         self.check_commit();
         Ok(())
+    }
+
+    /// A commit that a crash may take back.
+    pub fn commit_lazily(&mut self, ops: &[Op]) -> Result<(), EngineError> {
+        let durable = self.durable.clone().unwrap_or_else(|| self.target.clone());
+        self.commit(ops)?;
+        self.durable = Some(durable);
+        Ok(())
+    }
+
+    /// The target's server crashes: what is not durable is gone, and the lock with its session.
+    pub fn crash_target(&mut self) {
+        if let Some(durable) = self.durable.take() {
+            self.target = durable;
+            self.note("the target loses commits");
+        }
+        self.fence += 1;
+        self.holder = None;
     }
 
     /// C-02: each table is the source's at the marked position, or still at its start.
@@ -265,7 +289,8 @@ impl World {
 
     /// The source is told that it need not keep what comes before `at`.
     pub fn acknowledge(&mut self, at: u64) {
-        let durable = self.target.stream.as_ref().map_or(0, |stream| number(&stream.position));
+        let durable = self.durable.as_ref().unwrap_or(&self.target);
+        let durable = durable.stream.as_ref().map_or(0, |stream| number(&stream.position));
         if at > durable && !self.spools {
             self.violations.push(format!("C-06: {at} is acknowledged, and {durable} durable"));
         }
@@ -346,7 +371,9 @@ impl World {
                 if mark.after.as_ref().is_some_and(|after| *after != stream.position) {
                     return Err(EngineError::new(Cause::Stale, "mark", "the stream stands elsewhere"));
                 }
-                if number(&mark.position) <= number(&stream.position) {
+                // The same again says that it is still there.
+                let (at, marked) = (number(&mark.position), number(&stream.position));
+                if at < marked || at == marked && mark.transactions > 0 {
                     return Err(broken(format!("{} is marked after {}", mark.position, stream.position)));
                 }
                 stream.position.clone_from(&mark.position);

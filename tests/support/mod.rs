@@ -1,6 +1,7 @@
 //! What the tests stand on: private servers, the built command, a proxy that breaks connections,
 //! and an oracle that compares databases without a line of the tool's own code.
 
+pub mod browser;
 pub mod command;
 pub mod compare;
 pub mod fixture;
@@ -9,6 +10,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod scenario;
 pub mod sqlite;
+pub mod web;
 
 use std::time::{Duration, Instant};
 

@@ -66,6 +66,13 @@ pub fn other_server() -> Option<&'static Server> {
     SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
+/// A server for what follows changes: a slot waits for every transaction of its server, and reads
+/// the log of all its databases.
+pub fn moving_server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start(&["max_prepared_transactions=100"])).as_ref()
+}
+
 /// Leaves the test where there is no server and that is allowed.
 #[macro_export]
 macro_rules! need_server {

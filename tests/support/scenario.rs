@@ -21,7 +21,11 @@ impl Job {
     /// `rest` is the plan file without its head: tables, acceptances, limits.
     pub fn new(source: &str, target: &str, rest: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("towpath-job-").tempdir().unwrap();
-        let towpath = Towpath::new(directory.path()).env("SOURCE_URL", source).env("TARGET_URL", target);
+        // All jobs have one name: what they spill must not meet.
+        let towpath = Towpath::new(directory.path())
+            .env("SOURCE_URL", source)
+            .env("TARGET_URL", target)
+            .env("TMPDIR", directory.path());
         let job = Self { towpath, directory };
         job.write_plan(rest);
         job

@@ -1,53 +1,26 @@
-//! `--serve ADDR`: a page, `/status.json` and `/metrics` about the run that is going on. Answers
-//! questions and takes no orders. On a loopback address anybody on this machine may ask; any other
-//! address needs a token, and so that no web page can ask in a visitor's name, the Host must be
-//! an address or `localhost`.
+//! `--serve ADDR`: a page, `/status.json`, `/metrics`, `/ready` and `/live` about the command that
+//! is going on. Answers questions and takes no orders. It is up from before the first connection
+//! to a database until the command ends.
 
 pub mod board;
+mod history;
 mod metrics;
+pub mod server;
+pub mod stream;
+pub mod supervisor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-pub use board::Board;
+pub use board::{Board, Phase};
+pub use server::Server;
 
-use super::failure::Failure;
+use super::failure::{Failure, What};
+use super::{Face, exit};
 use crate::runtime::{Event, Reporter};
-
-/// The variable that holds the token, which so appears in no list of processes.
-pub const TOKEN: &str = "TOWPATH_SERVE_TOKEN";
-/// Fewer letters could be guessed.
-const TOKEN_MIN: usize = 16;
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 64;
-/// Seconds to send a request's head.
-const HEAD_SECONDS: u64 = 10;
-
-const PAGE: &str = include_str!("page.html");
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// A socket that listens, and who may ask.
-pub struct Server {
-    listener: TcpListener,
-    /// Hash of the token; none where no token is needed.
-    token: Option<[u8; 32]>,
-}
+use server::TOKEN;
 
 /// Tells two reporters.
 pub struct Both<'a>(pub &'a dyn Reporter, pub &'a dyn Reporter);
@@ -59,153 +32,48 @@ impl Reporter for Both<'_> {
     }
 }
 
-impl Server {
-    /// Listens. `token`: what [`TOKEN`] holds.
-    pub async fn bind(address: SocketAddr, token: Option<&str>) -> Result<Self, Failure> {
-        let token = token.filter(|token| !token.is_empty());
-        if token.is_some_and(|token| token.len() < TOKEN_MIN) {
-            let what = format!("the token in {TOKEN} has fewer than {TOKEN_MIN} characters");
-            return Err(Failure::usage(what).help("make one with: openssl rand -hex 24"));
+/// The board of a command, and who shows it. Dropped, nobody does.
+pub struct Serving {
+    pub board: Arc<Board>,
+    server: Option<Arc<Server>>,
+    /// End with it.
+    _tasks: JoinSet<std::convert::Infallible>,
+}
+
+impl Serving {
+    /// Listens where it was asked to, and says where the page is.
+    pub async fn start(
+        command: &'static str,
+        address: Option<SocketAddr>,
+        face: &Face,
+    ) -> Result<Self, Failure> {
+        let board = Arc::new(Board::new(command));
+        let mut tasks = JoinSet::new();
+        let Some(address) = address else { return Ok(Self { board, server: None, _tasks: tasks }) };
+        let token = std::env::var(TOKEN).ok();
+        let server = Arc::new(Server::bind(address, token.as_deref()).await?);
+        face.screen.say(&format!("status page: {}", server.url()));
+        let (shown, asked) = (board.clone(), server.clone());
+        tasks.spawn(async move { asked.run(shown).await });
+        let sampled = board.clone();
+        tasks.spawn(async move { sampled.sample().await });
+        Ok(Self { board, server: Some(server), _tasks: tasks })
+    }
+
+    /// Shows how the command ended. Who looks at it all the time gets to see the end.
+    pub async fn end(self, result: &Result<u8, Failure>) {
+        let (phase, error) = match result {
+            Ok(exit::DONE) => (Phase::Done, None),
+            Ok(_) => (Phase::Stopped, None),
+            Err(Failure { what: What::Silent, .. }) => (Phase::Stopped, None),
+            Err(Failure { what: What::Message(message), .. }) => (Phase::Failed, Some(message.text.clone())),
+            Err(Failure { what: What::Problems { .. }, .. }) => {
+                (Phase::Failed, Some("the plan file has problems".into()))
+            }
+        };
+        self.board.end(phase, error);
+        if let Some(server) = &self.server {
+            server.last_look().await;
         }
-        if token.is_none() && !address.ip().is_loopback() {
-            let what = format!("--serve {address} can be reached from other machines and needs a token");
-            return Err(Failure::usage(what)
-                .help(format!("set {TOKEN} to a long random text, or serve on 127.0.0.1")));
-        }
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            Failure::usage(format!("cannot serve on {address}: {error}"))
-                .help("choose another port; 0 takes any")
-        })?;
-        Ok(Self { listener, token: token.map(|token| Sha256::digest(token).into()) })
-    }
-
-    /// Where the page is.
-    pub fn url(&self) -> String {
-        match self.listener.local_addr() {
-            Ok(address) => format!("http://{address}/"),
-            Err(_) => "an unknown address".into(),
-        }
-    }
-
-    /// Answers for as long as it is polled.
-    pub async fn run(&self, board: Arc<Board>) -> std::convert::Infallible {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { std::future::pending().await };
-            let Ok((stream, _)) = self.listener.accept().await else {
-                // Too many files are open, most likely: others must close first.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let (board, token) = (board.clone(), self.token);
-            tokio::spawn(async move {
-                let answer = service_fn(|request| {
-                    let response = respond(&request, &board, token.as_ref());
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(HEAD_SECONDS))
-                    .serve_connection(TokioIo::new(stream), answer);
-                // Whoever asks may go away at any time.
-                let _ = connection.await;
-                drop(place);
-            });
-        }
-    }
-}
-
-fn respond(request: &Request<Incoming>, board: &Board, token: Option<&[u8; 32]>) -> Response<Full<Bytes>> {
-    if !is_direct(request.headers().get(HOST)) {
-        return plain(StatusCode::MISDIRECTED_REQUEST, "ask by address or localhost\n");
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-    }
-    let path = request.uri().path();
-    // The page holds nothing but itself: it asks for the token where one is needed.
-    if path == "/" {
-        return answer(StatusCode::OK, "text/html; charset=utf-8", PAGE.into());
-    }
-    if let Some(token) = token
-        && !is_known(request.headers().get(AUTHORIZATION), token)
-    {
-        return plain(StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN\n");
-    }
-    match path {
-        "/status.json" => match serde_json::to_string(&board.look()) {
-            Ok(json) => answer(StatusCode::OK, "application/json", json),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-        },
-        "/metrics" => {
-            answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(&board.look()))
-        }
-        _ => plain(StatusCode::NOT_FOUND, "there are /, /status.json and /metrics\n"),
-    }
-}
-
-/// A name could be made to point here by somebody else; an address or `localhost` cannot.
-fn is_direct(host: Option<&HeaderValue>) -> bool {
-    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
-}
-
-/// Compared by hash, so that the time it takes tells nothing of the token.
-fn is_known(header: Option<&HeaderValue>, token: &[u8; 32]) -> bool {
-    let given = header.and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
-    given.is_some_and(|given| Sha256::digest(given).as_slice() == token)
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    answer(status, "text/plain; charset=utf-8", text.into())
-}
-
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_and_localhost_are_asked() {
-        let direct = |host: &str| is_direct(Some(&HeaderValue::from_str(host).expect("a header")));
-        assert!(direct("127.0.0.1:9000") && direct("localhost") && direct("[::1]:80") && direct("10.0.0.1"));
-        assert!(!direct("example.org") && !direct("127.0.0.1.example.org:80") && !direct(""));
-        assert!(!is_direct(None));
-    }
-
-    #[tokio::test]
-    async fn an_open_address_needs_a_token_and_a_long_one() {
-        let open: SocketAddr = "0.0.0.0:0".parse().expect("an address");
-        assert!(Server::bind(open, None).await.is_err());
-        assert!(Server::bind(open, Some("short")).await.is_err());
-        assert!(Server::bind(open, Some("a-token-of-many-letters")).await.is_ok());
-        let near: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::bind(near, None).await.expect("loopback is free");
-        assert!(server.url().starts_with("http://127.0.0.1:"));
-    }
-
-    #[test]
-    fn g_17_tokens_are_compared_whole() {
-        let token: [u8; 32] = Sha256::digest("a-token-of-many-letters").into();
-        let header = |text: &str| HeaderValue::from_str(text).expect("a header");
-        assert!(is_known(Some(&header("Bearer a-token-of-many-letters")), &token));
-        assert!(!is_known(Some(&header("Bearer a-token-of-many-letter")), &token));
-        assert!(!is_known(Some(&header("a-token-of-many-letters")), &token));
-        assert!(!is_known(None, &token));
     }
 }

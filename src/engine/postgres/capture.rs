@@ -22,6 +22,7 @@ use super::snapshot::{Held, PgSnapshot};
 use super::wire::{Fault, Wire};
 use crate::catalog::{Form, Type};
 use crate::change::{Followed, Position};
+use crate::engine::crash::crash_point;
 use crate::engine::{Capture, CaptureSpec, Cause, ChangeStream, EngineError, Obstacle, Snapshot, Standing};
 
 #[async_trait]
@@ -63,12 +64,20 @@ impl Capture for End {
     }
 
     async fn head(&self) -> Result<Position, EngineError> {
+        let mut looking = self.looking.lock().await;
+        if let Some(mut wire) = looking.take()
+            && let Ok(head) = head(&mut wire).await
+        {
+            *looking = Some(wire);
+            return Ok(head.position());
+        }
+        // There was none, or it was cut since.
         let mut wire = self.link.wire(Role::Reader).await?;
         let head = head(&mut wire)
             .await
-            .map_err(|fault| fault.doing("find the end of the log of").on(self.link.shown()));
-        wire.terminate().await;
-        head.map(Lsn::position)
+            .map_err(|fault| fault.doing("find the end of the log of").on(self.link.shown()))?;
+        *looking = Some(wire);
+        Ok(head.position())
     }
 
     fn reached(&self, at: &Position, goal: &Position) -> bool {
@@ -142,6 +151,7 @@ fn standing(object: &str, slot: Option<Slot>, publication: &Found) -> Standing {
     Standing::Kept {
         acknowledged: slot.confirmed.unwrap_or_default().position(),
         retained: slot.retained,
+        room: slot.room,
         active: slot.active.is_some(),
     }
 }
@@ -256,10 +266,12 @@ impl End {
         }
         let mut removed = Vec::new();
         if slot::drop(session, object, PATIENCE).await? {
+            crash_point("clean::slot");
             removed.push(format!("replication slot {object}"));
         }
         if publication != Found::Nothing {
             publication::drop(session, object).await?;
+            crash_point("clean::pub");
             removed.push(format!("publication {object}"));
         }
         Ok(removed)

@@ -204,6 +204,11 @@ pub struct Server {
 }
 
 impl Link {
+    /// How long a lock on a table may be waited for.
+    pub fn lock_wait(&self) -> Duration {
+        Duration::from_secs(self.address.lock_seconds)
+    }
+
     /// Connects once, to see that everything fits (E310 to E315).
     pub async fn open(address: Address) -> Result<Self, EngineError> {
         let (mut wire, encrypted) = dial_any(&address, Role::Reader).await?;

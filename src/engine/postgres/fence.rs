@@ -5,8 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
 
 use super::connect::{Link, Role};
 use super::quote::{literal, name};
@@ -16,6 +19,8 @@ use crate::engine::fence::Fence;
 use crate::engine::{Cause, EngineError};
 
 const DOING: &str = "keep writers out of";
+/// How long one attempt waits for all locks together.
+const ATTEMPT: Duration = Duration::from_millis(700);
 
 /// The open transaction.
 pub struct PgFence {
@@ -46,37 +51,69 @@ pub async fn raise(link: &Link, plan: &str, tables: &[Name]) -> Result<PgFence, 
     let on = link.shown().to_string();
     let fail = |fault: Fault| fault.doing(DOING).on(&on);
     wire.query("SET synchronous_commit = on").await.map_err(fail)?;
-    let Some(sql) = fence_sql(plan, tables) else {
+    let Some(FenceSql { lock, close }) = fence_sql(plan, tables) else {
         wire.query("BEGIN").await.map_err(fail)?;
         return Ok(PgFence { wire, on });
     };
-    if let Err(fault) = wire.query(&sql).await {
+    if let Err(fault) = lock_all(&mut wire, &lock, link.lock_wait()).await {
         return Err(blocked(link, fault).await);
     }
+    wire.query(&close).await.map_err(fail)?;
     Ok(PgFence { wire, on })
+}
+
+/// Begins a transaction that holds all tables. Writers come in an order of their own: whoever
+/// waits for a table while it holds another may keep a writer waiting that holds the first. Such an
+/// attempt is given up before a server looks for deadlocks (after a second, as a rule), for it may
+/// end the writer; and nobody queues behind one for long.
+async fn lock_all(wire: &mut Wire, lock: &str, wait: Duration) -> Result<(), Fault> {
+    let deadline = Instant::now() + wait;
+    let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", ATTEMPT.as_millis());
+    let mut pause = Duration::from_millis(20);
+    loop {
+        wire.query(&begin).await?;
+        match wire.query(lock).await {
+            Ok(_) => return wire.query("SET LOCAL statement_timeout = 0").await.map(drop),
+            Err(Fault::Server(error)) if passes(&error.code) && Instant::now() < deadline => {}
+            Err(fault) => return Err(fault),
+        }
+        wire.query("ROLLBACK").await?;
+        sleep(pause).await;
+        pause = (pause * 2).min(ATTEMPT);
+    }
+}
+
+/// Cancelled by our own timeout, a lock that was not had, a deadlock.
+fn passes(code: &str) -> bool {
+    matches!(code, "57014" | "55P03" | "40P01")
+}
+
+/// The statements of a fence.
+struct FenceSql {
+    lock: String,
+    close: String,
 }
 
 /// Locks come in the order of names, so that two fences cannot wait for each other. The trigger for
 /// statements says no at once. That for rows also sees what comes by another name: through the
 /// root of a partition tree or a parent, and, where the root is fenced, straight into a partition.
-fn fence_sql(plan: &str, tables: &[Name]) -> Option<String> {
+fn fence_sql(plan: &str, tables: &[Name]) -> Option<FenceSql> {
     let mut tables: Vec<&Name> = tables.iter().collect();
     tables.sort();
     tables.dedup();
     let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", name(table))).collect();
     let (object, comment) = (object_name(plan), literal(&comment(plan)));
     let function = name(&Name::new(&tables.first()?.schema, &object));
-    let mut sql = format!(
-        "BEGIN; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE; \
-         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
-        list.join(", "),
+    let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", list.join(", "));
+    let mut close = format!(
+        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
         literal(
             "BEGIN RAISE EXCEPTION 'table %.% has moved to another database and is closed for writes', \
              TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'read_only_sql_transaction'; END"
         ),
     );
     for table in tables.into_iter().map(name) {
-        sql.push_str(&format!(
+        close.push_str(&format!(
             "; CREATE OR REPLACE TRIGGER {object} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
              FOR EACH STATEMENT EXECUTE FUNCTION {function}(); \
              CREATE OR REPLACE TRIGGER {object}_rows BEFORE INSERT OR UPDATE OR DELETE ON {table} \
@@ -84,12 +121,15 @@ fn fence_sql(plan: &str, tables: &[Name]) -> Option<String> {
              COMMENT ON TRIGGER {object} ON {table} IS {comment}"
         ));
     }
-    Some(sql)
+    Some(FenceSql { lock, close })
 }
 
 /// A lock that was not had, with those who hold it.
 async fn blocked(link: &Link, fault: Fault) -> EngineError {
-    let error = fault.doing(DOING).on(link.shown());
+    let mut error = fault.doing(DOING).on(link.shown());
+    if error.code.as_deref().is_some_and(passes) {
+        error.cause = Cause::Busy;
+    }
     if error.cause == Cause::Privilege {
         return error
             .hint("the tables must belong to this role, which also needs CREATE on their schema; or fence the writers yourself: cutover: { fence: none }");
@@ -219,8 +259,11 @@ mod tests {
     #[test]
     fn i_01_every_table_is_locked_and_gets_triggers_and_names_are_quoted() {
         let tables = [Name::new("s", "b\"x"), Name::new("A", "t")];
-        let sql = fence_sql("shop", &tables).expect("tables");
-        assert!(sql.contains(r#"LOCK TABLE ONLY "A".t, ONLY s."b""x" IN SHARE ROW EXCLUSIVE MODE"#), "{sql}");
+        let FenceSql { lock, close: sql } = fence_sql("shop", &tables).expect("tables");
+        assert!(
+            lock.contains(r#"LOCK TABLE ONLY "A".t, ONLY s."b""x" IN SHARE ROW EXCLUSIVE MODE"#),
+            "{lock}"
+        );
         assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 4);
         let (object, quoted) = (object_name("shop"), r#"ON s."b""x""#);
         for each in ["STATEMENT", "ROW"] {
@@ -228,7 +271,7 @@ mod tests {
             assert!(sql.contains(&calls), "{sql}");
         }
         assert!(sql.contains(&format!("COMMENT ON TRIGGER {object} {quoted} IS '{}'", comment("shop"))));
-        assert_eq!(fence_sql("shop", &[]), None);
+        assert!(fence_sql("shop", &[]).is_none());
     }
 
     #[test]

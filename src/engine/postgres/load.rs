@@ -301,7 +301,7 @@ impl PgSession {
     }
 
     /// Marks, fence and COMMIT in one message: what fails skips what follows.
-    fn queue_commit(&mut self, begin: bool, marks: &[marks::Bound]) -> Result<(), Fault> {
+    fn queue_commit(&mut self, begin: bool, marks: &[marks::Bound], lazily: bool) -> Result<(), Fault> {
         let gone = || Fault::Io(std::io::ErrorKind::NotConnected.into());
         let wire = self.wire.as_mut().ok_or_else(gone)?;
         if begin {
@@ -313,7 +313,53 @@ impl PgSession {
         }
         let key = self.keys.plan.to_string();
         wire.bind(marks::FENCE, &[Some(&self.plan), Some(&self.epoch), Some(&key)])?;
+        if lazily {
+            wire.bind("SET LOCAL synchronous_commit = off", &[])?;
+        }
         wire.bind("COMMIT", &[])
+    }
+
+    /// Commits. When the answer is lost, looks for the transaction's mark on a new connection.
+    /// Without a mark to look for, the outcome stays unknown: `Cause::Connection` with code `08007`,
+    /// and the caller reads `progress` again.
+    async fn end(&mut self, lazily: bool) -> Result<(), EngineError> {
+        let marks = std::mem::take(&mut self.marks);
+        let proven = marks.iter().any(|mark| mark.proves);
+        let begin = self.transaction == Transaction::Wanted;
+        self.transaction = Transaction::None;
+        if begin && marks.is_empty() {
+            return Ok(());
+        }
+        self.queue_commit(begin, &marks, lazily).map_err(|fault| fault.doing("commit"))?;
+        let fence = usize::from(begin) + marks.len();
+        if self.follower.is_some() {
+            crash_point("apply::progress_updated");
+        }
+        let following = self.follower.is_some();
+        let wire = self.wire()?;
+        let old_pid = wire.pid;
+        let result = match wire.send_sync().await {
+            Ok(()) => {
+                let lost = fault_point("copy::commit_sent");
+                let lost =
+                    if following { lost.and_then(|()| fault_point("apply::commit_sent")) } else { lost };
+                match lost {
+                    Ok(()) => wire.answers().await,
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(fault) => Err(fault),
+        };
+        match result {
+            // A COMMIT in a failed transaction answers ROLLBACK.
+            Ok(answers) if answers.last().is_some_and(|answer| answer.tag == "COMMIT") => Ok(()),
+            Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
+            Err(Fault::Server(error)) => {
+                self.rollback().await?;
+                Err(self.not_committed(&error, fence))
+            }
+            Err(fault) => self.settle(fault, old_pid, proven).await,
+        }
     }
 
     /// `fence` is the fence's place among the statements.
@@ -565,47 +611,12 @@ impl Session for PgSession {
         Ok(())
     }
 
-    /// When the answer is lost, looks for the transaction's mark on a new connection. Without a
-    /// mark to look for, the outcome stays unknown: `Cause::Connection` with code `08007`, and
-    /// the caller reads `progress` again.
     async fn commit(&mut self) -> Result<(), EngineError> {
-        let marks = std::mem::take(&mut self.marks);
-        let proven = marks.iter().any(|mark| mark.proves);
-        let begin = self.transaction == Transaction::Wanted;
-        self.transaction = Transaction::None;
-        if begin && marks.is_empty() {
-            return Ok(());
-        }
-        self.queue_commit(begin, &marks).map_err(|fault| fault.doing("commit"))?;
-        let fence = usize::from(begin) + marks.len();
-        if self.follower.is_some() {
-            crash_point("apply::progress_updated");
-        }
-        let following = self.follower.is_some();
-        let wire = self.wire()?;
-        let old_pid = wire.pid;
-        let result = match wire.send_sync().await {
-            Ok(()) => {
-                let lost = fault_point("copy::commit_sent");
-                let lost =
-                    if following { lost.and_then(|()| fault_point("apply::commit_sent")) } else { lost };
-                match lost {
-                    Ok(()) => wire.answers().await,
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Err(fault) => Err(fault),
-        };
-        match result {
-            // A COMMIT in a failed transaction answers ROLLBACK.
-            Ok(answers) if answers.last().is_some_and(|answer| answer.tag == "COMMIT") => Ok(()),
-            Ok(_) => Err(EngineError::new(Cause::Other, "commit", "the transaction had failed before")),
-            Err(Fault::Server(error)) => {
-                self.rollback().await?;
-                Err(self.not_committed(&error, fence))
-            }
-            Err(fault) => self.settle(fault, old_pid, proven).await,
-        }
+        self.end(false).await
+    }
+
+    async fn commit_lazily(&mut self) -> Result<(), EngineError> {
+        self.end(true).await
     }
 
     async fn rollback(&mut self) -> Result<(), EngineError> {
@@ -638,6 +649,10 @@ impl Session for PgSession {
         let follower = Follower::open(self.wire()?, tables).await?;
         self.follower = Some(follower);
         Ok(())
+    }
+
+    fn keeps_still(&self) -> bool {
+        self.follower.as_ref().is_some_and(|follower| follower.replica)
     }
 
     async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {

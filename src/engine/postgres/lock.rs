@@ -129,7 +129,8 @@ async fn create_state(connection: &mut PgConnection) -> Result<(), EngineError> 
     transaction.commit().await.map_err(fail)
 }
 
-/// Raises the fence and records the run with its goal. Waits for commits that hold the old fence.
+/// Raises the fence and records the run with its goal. Waits for commits that hold the old fence,
+/// and makes durable what was committed lazily before.
 async fn raise_fence(connection: &mut PgConnection, plan: &str, goal: &Goal) -> Result<i64, EngineError> {
     let fail = |error| from_sqlx(DOING, error).on(plan);
     let mut transaction = connection.begin().await.map_err(fail)?;

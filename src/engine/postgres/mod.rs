@@ -118,6 +118,8 @@ struct End {
     role: Role,
     /// The session for questions, made at the first one.
     asking: Mutex<Option<(PgConnection, i32)>>,
+    /// The session that looks for the end of the log, again and again; made at the first look.
+    looking: Mutex<Option<wire::Wire>>,
 }
 
 impl End {
@@ -129,7 +131,7 @@ impl End {
             made.on(url)
         })?;
         let link = Arc::new(Link::open(address).await?);
-        Ok(Self { link, limits: limits.clone(), role, asking: Mutex::default() })
+        Ok(Self { link, limits: limits.clone(), role, asking: Mutex::default(), looking: Mutex::default() })
     }
 
     /// The session for questions; always read-only. It is lost when the question fails, so that

@@ -39,7 +39,6 @@ pub struct PgChanges {
     received: Lsn,
     /// What the caller has said to be safe.
     safe: Lsn,
-    head: Option<Lsn>,
     asked: Option<Instant>,
     /// What ended the stream: told after what came before it.
     failed: Option<EngineError>,
@@ -60,7 +59,6 @@ pub async fn start(mut wire: Wire, from: Lsn, decoder: Decoder, watch: Watch) ->
         looked: Instant::now(),
         received: from,
         safe: Lsn::default(),
-        head: None,
         asked: None,
         failed: None,
     })
@@ -83,7 +81,6 @@ impl PgChanges {
                 (b'd', Some(b'k')) => {
                     let (end, asks) = read_keepalive(body)?;
                     self.received = self.received.max(end);
-                    self.head = self.head.max(Some(end));
                     self.decoder.keepalive(end);
                     if asks {
                         self.report(false);
@@ -182,10 +179,6 @@ impl ChangeStream for PgChanges {
             }
         }
         Ok(())
-    }
-
-    fn head(&self) -> Option<Position> {
-        self.head.max(Some(self.decoder.come_to())).map(Lsn::position)
     }
 }
 
@@ -340,7 +333,6 @@ mod tests {
         // Never backwards, and not asked again at once.
         stream.acknowledge(&Lsn(20).position()).await.expect("sent");
         assert_eq!(status(&mut far).await, ([50, 30, 30], false));
-        assert_eq!(stream.head(), Some(Lsn(50).position()));
         assert!(stream.acknowledge(&Position("elsewhere".into())).await.is_err());
     }
 

@@ -29,6 +29,8 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     /// Bytes of log kept for it.
     pub retained: u64,
+    /// Bytes of log until the server gives it up; none where `max_slot_wal_keep_size` sets no limit.
+    pub room: Option<u64>,
     /// Process that reads from it.
     pub active: Option<String>,
     /// Why it is of no use: `wal_status`, `invalidation_reason`, or a conflict on a standby.
@@ -44,7 +46,7 @@ pub async fn find(wire: &mut Wire, object: &str) -> Result<Option<Slot>, EngineE
          s.restart_lsn, greatest(pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN \
          pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn), 0)::pg_catalog.int8, \
          s.active_pid, s.wal_status, pg_catalog.to_jsonb(s) ->> 'invalidation_reason', \
-         pg_catalog.to_jsonb(s) ->> 'conflicting' \
+         pg_catalog.to_jsonb(s) ->> 'conflicting', s.safe_wal_size \
          FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name = {}",
         literal(object)
     );
@@ -68,6 +70,7 @@ fn parse(answer: &Answer) -> Slot {
         confirmed: text(4).parse().ok(),
         restart: text(5).parse().ok(),
         retained: text(6).parse().unwrap_or(0),
+        room: text(11).parse::<i64>().ok().map(|room| room.max(0) as u64),
         active: answer.cell(7).map(str::to_string),
         lost,
         foreign: text(0) != "logical" || text(1) != PLUGIN || text(2) != "t" || text(3) != "f",

@@ -164,6 +164,7 @@ impl Capture for Kept {
             Ok(Standing::Kept {
                 acknowledged: ledger::position(&ledger.log, first - 1),
                 retained: (newest - first) as u64 * average.load(Ordering::Relaxed),
+                room: None,
                 active,
             })
         })

@@ -38,7 +38,7 @@ mod value;
 
 use async_trait::async_trait;
 
-pub use demo::create_from_sql;
+pub use demo::{Application, Wrote, create_from_sql};
 
 use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
 use crate::catalog::Dialect;

@@ -209,7 +209,6 @@ pub(super) struct Reading {
     /// A step that runs, or whose outcome nobody has taken yet.
     running: Option<oneshot::Receiver<Step>>,
     pause: Duration,
-    head: Option<Position>,
     log: String,
     plan: String,
     file: File,
@@ -232,7 +231,6 @@ impl Reading {
             worker,
             running: None,
             pause: PAUSE_MIN,
-            head: None,
             log: polling.ledger.log.clone(),
             plan: polling.plan.clone(),
             polling: Some(polling),
@@ -257,7 +255,6 @@ impl Reading {
         let ended = running.await;
         self.running = None;
         let (polling, changes) = ended.map_err(|_| over())?;
-        self.head = Some(ledger::position(&self.log, polling.newest));
         let changes = changes.map_err(|error| match error.object {
             None => error.on(&self.file),
             Some(_) => error,
@@ -304,10 +301,6 @@ impl ChangeStream for Reading {
         let (plan, log, file) = (self.plan.clone(), self.log.clone(), self.file.clone());
         let forget = move |conn: &mut Connection| forget(conn, &file, &plan, &log, number);
         received(READ, self.writer()?.send(forget)).await
-    }
-
-    fn head(&self) -> Option<Position> {
-        self.head.clone()
     }
 }
 

@@ -51,7 +51,7 @@ impl<'a> Rules<'a> {
             let mut draft = Draft::sql(id::set(&sequence.name), Phase::Sequence, Vec::new());
             draft.action = Action::SetSequence {
                 source: wanted.want.source.clone(),
-                sequence: sequence.clone(),
+                sequence: Box::new(sequence.clone()),
                 margin: 0,
             };
             draft.needs = tables.iter().flat_map(|table| self.rows_in(table)).collect();

@@ -119,7 +119,7 @@ impl<'a> Rules<'a> {
             map.map_or_else(|| name.clone(), |map| map.source.clone())
         };
         let columns: Vec<String> = key.columns.iter().map(source).collect();
-        let (what, at) = (orphans_of(&columns), shown(self.inputs.source, &table.source));
+        let (what, at) = (orphans_of(&columns), shown(&self.inputs.source, &table.source));
         self.accepted.iter().any(|(place, words)| *place == at && words.starts_with(&what))
     }
 }

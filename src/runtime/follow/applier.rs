@@ -7,24 +7,26 @@ use tokio::time::Instant;
 
 use super::flow::Flow;
 use super::group::{Cut, Group, Tally, Verdict, cut};
-use super::{Ended, Goal, Mode};
+use super::{Acknowledge, Ended, Goal, Mode};
 use crate::change::{Position, Record, Records};
 use crate::checkpoint::Checkpoint;
 use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError, Session};
 use crate::runtime::batch::{Folded, fold};
 use crate::runtime::buffer::{Kind, Taken};
-use crate::runtime::event::Event;
+use crate::runtime::event::{APPLY, Event};
 use crate::runtime::retry::{Attempts, jitter};
 
 /// How often a position that the log came to without changes for us is marked.
 const MARK_IDLE: Duration = Duration::from_secs(10);
 /// How often a waiting applier looks at goal and clock.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long commits may be lazy: until one is durable, the source keeps what they brought.
+const LAZY_MOST: Duration = Duration::from_secs(5);
 /// Rows and transactions that go into one commit in transactional mode: what a small transaction
 /// costs is mostly its commit.
-const GROUP_ROWS: u64 = 500;
-const GROUP_TRANSACTIONS: u64 = 100;
+const GROUP_ROWS: u64 = 4_000;
+const GROUP_TRANSACTIONS: u64 = 1_000;
 
 pub(super) struct Applier<'r, 'a> {
     flow: &'r Flow<'a>,
@@ -41,9 +43,19 @@ pub(super) struct Applier<'r, 'a> {
     tries: Attempts,
     /// What comes next goes row by row, because as sets it failed.
     in_order: bool,
-    /// What commits of unknown outcome would have marked, and what they would have brought. At most
-    /// one of them can have happened: each begins at the same mark.
-    doubts: Vec<(Position, Tally)>,
+    /// Commits of unknown outcome. At most one of them can have happened: each begins at the same
+    /// mark.
+    doubts: Vec<Doubt>,
+    /// Since when a crash of the target may take commits back.
+    lazy_since: Option<Instant>,
+}
+
+/// What a commit of unknown outcome would have marked, and what it would have brought.
+#[derive(Clone)]
+struct Doubt {
+    position: Position,
+    tally: Tally,
+    lazily: bool,
 }
 
 /// What there is to do.
@@ -68,6 +80,7 @@ impl<'r, 'a> Applier<'r, 'a> {
             tries: Attempts::new(flow.following.options.attempts),
             in_order: false,
             doubts: Vec::new(),
+            lazy_since: None,
         }
     }
 
@@ -99,6 +112,7 @@ impl<'r, 'a> Applier<'r, 'a> {
             match self.work().await? {
                 Work::Pieces(pieces) => self.apply_pieces(&pieces).await?,
                 Work::Parts(first) => self.apply_parts(first).await?,
+                Work::Nothing if self.lazy_since.is_some() => self.mark_idle().await?,
                 Work::Nothing if self.marked_at.elapsed() >= MARK_IDLE => self.mark_idle().await?,
                 Work::Nothing => {}
                 Work::End(error) => {
@@ -202,6 +216,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         if self.position != *position && self.flow.reached(position, &self.position) {
             self.position.clone_from(position);
             self.marked = false;
+            self.flow.note_reached(position);
         }
     }
 
@@ -261,30 +276,45 @@ impl<'r, 'a> Applier<'r, 'a> {
         let following = self.flow.following;
         let mark = Checkpoint::Applied(tally.mark(self.flow.applied(), position, following.tables));
         self.session().mark(following.plan, &mark).await?;
-        if let Err(error) = self.session().commit().await {
-            if error.cause == Cause::Connection {
-                self.doubts.push((position.clone(), tally.clone()));
+        let lazily = tally.transactions > 0 && self.may_be_lazy();
+        let committed = match lazily {
+            true => self.session().commit_lazily().await,
+            false => self.session().commit().await,
+        };
+        if let Err(error) = committed {
+            // A mark that stays where it was says nothing of whether it was written again.
+            if error.cause == Cause::Connection && *position != self.flow.applied() {
+                self.doubts.push(Doubt { position: position.clone(), tally: tally.clone(), lazily });
             }
             return Err(error);
         }
-        self.committed(position, tally);
+        self.committed(position, tally, lazily);
         Ok(())
     }
 
+    /// More is waiting, and the source still has what a crash of the target would take back.
+    fn may_be_lazy(&self) -> bool {
+        self.flow.following.options.acknowledge == Acknowledge::Applied
+            && self.flow.buffer.peek().is_some()
+            && self.lazy_since.is_none_or(|since| since.elapsed() < LAZY_MOST)
+    }
+
     /// Notes a commit.
-    fn committed(&mut self, position: &Position, tally: &Tally) {
+    fn committed(&mut self, position: &Position, tally: &Tally, lazily: bool) {
         crash_point("apply::commit_ok_before_ack");
         self.position.clone_from(position);
         (self.marked, self.marked_at) = (true, Instant::now());
         self.tries = Attempts::new(self.flow.following.options.attempts);
         self.in_order = false;
         self.doubts.clear();
-        self.flow.note_applied(position, tally);
+        self.lazy_since = lazily.then(|| self.lazy_since.unwrap_or_else(Instant::now));
+        self.flow.note_applied(position, tally, !lazily);
     }
 
-    /// Marks the position that the log has come to, where the target does not know it yet.
+    /// Marks the position that the log has come to, where the target does not know it yet or may
+    /// forget it.
     async fn mark_idle(&mut self) -> Result<(), EngineError> {
-        while !self.marked {
+        while !self.marked || self.lazy_since.is_some() {
             let position = self.position.clone();
             if let Err(error) = self.apply_group(&Group::default(), &position).await {
                 self.failed(error).await?;
@@ -299,8 +329,8 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.leave(Some(&error)).await;
         if !self.doubts.is_empty() {
             match self.look().await {
-                Ok(Some((position, tally))) => {
-                    self.committed(&position, &tally);
+                Ok(Some(doubt)) => {
+                    self.committed(&doubt.position, &doubt.tally, doubt.lazily);
                     return Ok(());
                 }
                 Ok(None) => {}
@@ -313,9 +343,8 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
         if !error.retryable()
             && let Err(lost) = self.flow.following.lock.heartbeat().await
-            && lost.cause == Cause::Locked
         {
-            // Whoever has the lock now may have applied the same.
+            // Whoever has the lock now may have applied the same, or a crash has taken commits back.
             return Err(lost);
         }
         let mut tries = self.tries.clone();
@@ -336,14 +365,14 @@ impl<'r, 'a> Applier<'r, 'a> {
     }
 
     /// Looks which of the commits of unknown outcome happened: only they move the target's mark.
-    async fn look(&mut self) -> Result<Option<(Position, Tally)>, EngineError> {
+    async fn look(&mut self) -> Result<Option<Doubt>, EngineError> {
         let following = self.flow.following;
         let mut tries = Attempts::new(following.options.attempts);
         loop {
             let error = match following.target.progress(following.plan).await {
                 Ok(progress) => {
                     let there = progress.stream.map(|stream| stream.position);
-                    let happened = self.doubts.iter().find(|(position, _)| Some(position) == there.as_ref());
+                    let happened = self.doubts.iter().find(|doubt| Some(&doubt.position) == there.as_ref());
                     return Ok(happened.cloned());
                 }
                 Err(error) => error,
@@ -356,7 +385,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         let Some(wait) = tries.failed(&error, jitter()) else { return Err(error) };
         let following = self.flow.following;
         following.reporter.event(&Event::Retrying {
-            step: "apply changes".into(),
+            step: APPLY.into(),
             attempt: tries.made(),
             millis: wait.as_millis() as u64,
             error: error.to_string(),

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::group::Tally;
 use super::{Acknowledge, Ended, FollowReport, Following, TableFlow};
@@ -15,6 +16,9 @@ use crate::runtime::spill::{Disk, Spill, identity};
 
 /// How often figures are told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often the source is asked where its log ends, and how long the answer is worth something.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const HEAD_HOLDS: Duration = Duration::from_secs(3);
 /// Least time between two synchronizations of a spool: the source hears of them once a second.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
@@ -29,9 +33,14 @@ pub(super) struct Flow<'a> {
 /// How far things are.
 pub(super) struct Figures {
     /// Every change before it is in the target, and marked there.
-    pub(super) applied: Position,
-    /// The newest position that the source told of.
-    pub(super) head: Option<Position>,
+    applied: Position,
+    /// As far as no crash of the target takes it back.
+    durable: Position,
+    /// As `applied`, but nothing was committed since the last mark.
+    come_to: Position,
+    /// Where the source's log ended, and when it was asked. The stream itself tells of no change
+    /// that the source has yet to read.
+    head: Option<(Position, Instant)>,
     committed_at: Option<i64>,
     transactions: u64,
     by_table: Vec<(Counts, Counts)>,
@@ -51,6 +60,8 @@ impl<'a> Flow<'a> {
         let spill = Spill::new(on, of, options, bounds.piece);
         let figures = Figures {
             applied: following.from.clone(),
+            durable: following.from.clone(),
+            come_to: following.from.clone(),
             head: None,
             committed_at: None,
             transactions: 0,
@@ -82,10 +93,14 @@ impl<'a> Flow<'a> {
         });
     }
 
-    /// Notes what the target holds for good.
-    pub(super) fn note_applied(&self, position: &Position, tally: &Tally) {
+    /// Notes what the target holds; `durable`: for good, with all before it.
+    pub(super) fn note_applied(&self, position: &Position, tally: &Tally, durable: bool) {
         self.figures(|figures| {
-            figures.applied = position.clone();
+            figures.applied.clone_from(position);
+            figures.come_to.clone_from(position);
+            if durable {
+                figures.durable.clone_from(position);
+            }
             figures.committed_at = tally.committed_at.or(figures.committed_at);
             figures.transactions += tally.transactions;
             for ((_, applied), new) in figures.by_table.iter_mut().zip(&tally.tables) {
@@ -94,14 +109,19 @@ impl<'a> Flow<'a> {
         });
     }
 
-    /// What the target holds for good.
+    /// Notes that nothing for the target lies before a position.
+    pub(super) fn note_reached(&self, position: &Position) {
+        self.figures(|figures| figures.come_to.clone_from(position));
+    }
+
+    /// What the target holds.
     pub(super) fn applied(&self) -> Position {
         self.figures(|figures| figures.applied.clone())
     }
 
     /// What the source need not keep any more.
     pub(super) fn safe(&self) -> Position {
-        let applied = self.applied();
+        let applied = self.figures(|figures| figures.durable.clone());
         let spooled = self.following.options.acknowledge == Acknowledge::Spooled;
         match self.buffer.spill.durable().filter(|_| spooled) {
             Some(durable) if self.reached(&durable, &applied) => durable,
@@ -129,6 +149,20 @@ impl<'a> Flow<'a> {
         self.figures(|figures| figures.lag(|at, goal| self.reached(at, goal)))
     }
 
+    /// Asks the source where its log ends, again and again. Who cannot ask now asks again later:
+    /// reading the log has its own errors.
+    pub(super) async fn ask_head(&self) {
+        loop {
+            let asked = Instant::now();
+            if let Ok(head) = self.following.capture.head().await {
+                self.figures(|figures| figures.head = Some((head, asked)));
+                // Whoever waits for the end may be there.
+                self.buffer.arrived.notify_one();
+            }
+            self.following.clock.sleep(ASK_EVERY).await;
+        }
+    }
+
     pub(super) async fn tell_figures(&self) {
         loop {
             self.following.clock.sleep(TELL_EVERY).await;
@@ -140,7 +174,7 @@ impl<'a> Flow<'a> {
         let (lag, gauge) = (self.lag(), self.buffer.gauge());
         let event = self.figures(|figures| {
             let head = figures.head.as_ref();
-            let behind = head.map(|head| self.following.capture.distance(&figures.applied, head));
+            let behind = head.map(|(head, _)| self.following.capture.distance(&figures.come_to, head));
             Event::Streamed {
                 position: figures.applied.clone(),
                 lag_bytes: behind,
@@ -184,10 +218,11 @@ impl<'a> Flow<'a> {
 }
 
 impl Figures {
-    /// Zero at the source's head, else the age of the last applied commit: the clocks of source
-    /// and this machine are taken to agree.
+    /// Zero at the source's head as it was a moment ago, else the age of the last applied commit:
+    /// the clocks of source and this machine are taken to agree.
     fn lag(&self, reached: impl Fn(&Position, &Position) -> bool) -> Option<Duration> {
-        if self.head.as_ref().is_some_and(|head| reached(&self.applied, head)) {
+        let (head, asked) = self.head.as_ref()?;
+        if asked.elapsed() <= HEAD_HOLDS && reached(&self.come_to, head) {
             return Some(Duration::ZERO);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::intake::Intake;
 use crate::change::{Changes, Position};
 use crate::engine::crash::crash_point;
 use crate::engine::{CaptureSpec, ChangeStream, EngineError};
-use crate::runtime::event::Event;
+use crate::runtime::event::{Event, READ};
 use crate::runtime::retry::{Attempts, jitter};
 
 /// How often what is safe is told, while it changes.
@@ -99,7 +99,7 @@ impl<'r, 'a> Reader<'r, 'a> {
     async fn back_off(&mut self, error: EngineError) -> Result<(), EngineError> {
         let Some(wait) = self.tries.failed(&error, jitter()) else { return Err(error) };
         self.flow.following.reporter.event(&Event::Retrying {
-            step: "read changes".into(),
+            step: READ.into(),
             attempt: self.tries.made(),
             millis: wait.as_millis() as u64,
             error: error.to_string(),
@@ -131,6 +131,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let from = self.intake.position().clone();
         let stream = following.capture.changes(&spec, &from, following.starts).await?;
         crash_point("cdc::connected");
+        following.reporter.event(&Event::Reading { position: from });
         self.stream = Some(stream);
         self.acknowledged = None;
         self.spoke_at = Instant::now();
@@ -187,13 +188,11 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         crash_point("cdc::row");
         let flow = self.flow;
-        let head = self.stream.as_ref().and_then(|stream| stream.head());
         let commits = self.inbox.commits();
         let mut pieces = Vec::new();
         let taken = self.intake.take(self.inbox.records(), |at, goal| flow.reached(at, goal), &mut pieces);
         self.inbox.clear();
         flow.note_captured(self.intake.captured());
-        flow.figures(|figures| figures.head = head.or(figures.head.take()));
         if commits > 0 {
             crash_point("cdc::commit_seen");
         }

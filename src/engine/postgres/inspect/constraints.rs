@@ -35,9 +35,7 @@ pub async fn read(
          CASE k.contype WHEN 'c' THEN pg_catalog.pg_get_expr(k.conbin, k.conrelid) END AS native, \
          k.convalidated, k.connoinherit, k.conislocal, k.condeferrable, k.condeferred, \
          k.confrelid, fn.nspname::text AS parent_schema, f.relname::text AS parent_name, \
-         CASE k.contype WHEN 'f' THEN ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a \
-           WHERE a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey) \
-           ORDER BY pg_catalog.array_position(k.confkey, a.attnum)) END AS parent_columns, \
+         k.confkey, \
          k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete, k.confmatchtype::text AS matching, \
          {set_columns} AS set_columns, {temporal} AS temporal, {enforced} AS enforced, \
          CASE WHEN k.conexclop IS NOT NULL THEN {operators} END AS operators, words.description AS comment \
@@ -55,8 +53,12 @@ pub async fn read(
     );
     let mut keys = OfKeys::new();
     let take = |row: Fields| -> Result<(), EngineError> {
-        let Some(entry) = tables.get(row.oid("conrelid")?) else { return Ok(()) };
         let kind = row.text("kind")?;
+        let parent_columns = match kind.as_str() {
+            "f" => tables.names(row.oid("confrelid")?, &row.need::<Vec<i16>>("confkey")?),
+            _ => Vec::new(),
+        };
+        let Some(entry) = tables.get(row.oid("conrelid")?) else { return Ok(()) };
         let (temporal, enforced) = (row.truth("temporal")?, row.truth("enforced")?);
         let unknown = match kind.as_str() {
             "f" if temporal => Some("foreign key with a period"),
@@ -76,7 +78,7 @@ pub async fn read(
                 let columns = entry.names(&row.need::<Vec<i16>>("conkey")?).unwrap_or_default();
                 let set = row.need::<Option<Vec<i16>>>("set_columns")?.unwrap_or_default();
                 let set = entry.names(&set).unwrap_or_default();
-                entry.table.foreign_keys.push(foreign_key(&row, columns, set)?);
+                entry.table.foreign_keys.push(foreign_key(&row, columns, parent_columns, set)?);
             }
             letter => {
                 let operators = row.need::<Option<Vec<String>>>("operators")?.unwrap_or_default();
@@ -127,13 +129,14 @@ fn key(row: &Fields, letter: &str) -> Result<Key, EngineError> {
 fn foreign_key(
     row: &Fields,
     columns: Vec<String>,
+    parent_columns: Vec<String>,
     set_columns: Vec<String>,
 ) -> Result<ForeignKey, EngineError> {
     Ok(ForeignKey {
         name: row.text("name")?,
         columns,
         parent: Name::new(row.text("parent_schema")?, row.text("parent_name")?),
-        parent_columns: row.need("parent_columns")?,
+        parent_columns,
         on_delete: action(&row.text("on_delete")?),
         on_update: action(&row.text("on_update")?),
         set_columns,

@@ -29,8 +29,8 @@ pub async fn schemas(reader: &mut Reader<'_>) -> Result<Vec<Schema>, EngineError
     let comment = comment("pg_namespace", "n");
     let sql = format!(
         "SELECT n.nspname::text AS name, words.description AS comment FROM pg_catalog.pg_namespace AS n \
-         {comment} WHERE {USERS} AND {member} AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c \
-         WHERE c.relnamespace = n.oid AND NOT ({NOT_OURS}))"
+         {comment} WHERE {USERS} AND {member} AND (n.nspname <> 'towpath' OR NOT EXISTS (SELECT 1 \
+         FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid AND NOT ({NOT_OURS})))"
     );
     let rows = reader.rows(&sql).await?;
     let schema = |row: &Fields| Ok(Schema { name: row.text("name")?, comment: row.maybe("comment")? });

@@ -15,6 +15,8 @@ use crate::engine::postgres::text;
 /// Tables by their number, while they are put together.
 pub struct Tables {
     by_oid: HashMap<u32, Entry>,
+    /// Columns of tables that are not carried: foreign keys may point at them.
+    others: HashMap<(u32, i16), String>,
 }
 
 pub struct Entry {
@@ -35,6 +37,15 @@ struct Attribute {
 impl Tables {
     pub fn get(&mut self, oid: u32) -> Option<&mut Entry> {
         self.by_oid.get_mut(&oid)
+    }
+
+    /// Names of a table's columns by their numbers.
+    pub fn names(&self, oid: u32, numbers: &[i16]) -> Vec<String> {
+        let other = |number: &i16| self.others.get(&(oid, *number)).cloned();
+        match self.by_oid.get(&oid) {
+            Some(entry) => entry.names(numbers).unwrap_or_default(),
+            None => numbers.iter().filter_map(other).collect(),
+        }
     }
 }
 
@@ -120,7 +131,7 @@ async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
         Ok(())
     };
     reader.each(&sql, take).await?;
-    Ok(Tables { by_oid })
+    Ok(Tables { by_oid, others: HashMap::new() })
 }
 
 fn entry(row: &Fields) -> Result<Entry, EngineError> {
@@ -214,7 +225,11 @@ async fn columns(
     // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
     let of_root = reader.has(17);
     let take = |row: Fields| -> Result<(), EngineError> {
-        let Some(entry) = tables.get(row.oid("attrelid")?) else { return Ok(()) };
+        let table = row.oid("attrelid")?;
+        let Some(entry) = tables.by_oid.get_mut(&table) else {
+            tables.others.insert((table, row.need("attnum")?), row.text("name")?);
+            return Ok(());
+        };
         let column = column(&row, types, entry.is_partition && of_root)?;
         if row.truth("unproved")? {
             let name = Name::new(&entry.table.name.schema, &column.name);

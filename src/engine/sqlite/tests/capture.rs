@@ -174,7 +174,6 @@ async fn r_05_positions_lead_from_one_transaction_to_the_next() {
         };
         assert_eq!(*begin, positions.last().expect("one").0, "a begin is where the one before it ended");
         assert!(*when > 1_700_000_000_000_000);
-        assert_eq!(stream.head(), Some(head.clone()));
         assert_eq!(*position, head.0);
         positions.push(head);
     }
@@ -519,7 +518,6 @@ async fn the_application_sees_its_own_row_ids_and_counts() {
 async fn f_52_a_large_transaction_comes_in_pieces_and_goes_on_after_a_dropped_call() {
     let at = Captured::open(KEYED, &[keyed()]).await;
     at.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO t SELECT i, 'some text' FROM n");
-    let head = at.capture().head().await.expect("a head");
     let mut stream = at.stream(&at.opened).await.expect("a stream");
     let (mut pieces, mut rows, mut commits) = (0, 0, 0);
     while commits == 0 {
@@ -545,7 +543,6 @@ async fn f_52_a_large_transaction_comes_in_pieces_and_goes_on_after_a_dropped_ca
     }
     assert!(pieces > 10, "{pieces}");
     assert_eq!(rows, 20_000);
-    assert_eq!(stream.head(), Some(head));
 }
 
 #[tokio::test]
@@ -555,7 +552,7 @@ async fn g_09_only_what_is_safe_is_forgotten_and_numbers_go_on() {
     let safe = at.capture().head().await.expect("a head");
     at.run("INSERT INTO t VALUES (3, 3)");
     let mut stream = at.stream(&at.opened).await.expect("a stream");
-    let Standing::Kept { acknowledged, active: true, retained } =
+    let Standing::Kept { acknowledged, active: true, retained, .. } =
         at.capture().standing(PLAN).await.expect("an answer")
     else {
         panic!("it stands and is read")
