@@ -188,11 +188,17 @@ async fn run_locked(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) {
     crash_point("lock::acquired");
     {
         let run = Run::new(graph, setting, lock.as_ref(), book);
-        tokio::select! {
+        let overfull = tokio::select! {
             biased;
-            error = run.beat(lock.as_ref()) => run.lose_lock(error),
-            error = run.watch_log() => run.fail_run(error),
-            () = run.rounds() => {}
+            error = run.beat(lock.as_ref()) => {
+                run.lose_lock(error);
+                None
+            }
+            why = run.watch_log() => Some(why),
+            () = run.rounds() => None,
+        };
+        if let Some(why) = overfull {
+            run.fail_run(run.give_up_log(why).await);
         }
         run.flush_gauges();
     }

@@ -158,12 +158,13 @@ pub async fn follow_locked(
         stop: service.stop,
         clock: service.clock.clone(),
     };
-    tokio::select! {
+    let why = tokio::select! {
         biased;
-        error = beat(lock, service.clock.as_ref()) => Err(error),
-        error = watch_log(capture, service.graph, service.keep_log, service.reporter, service.clock.as_ref()) => Err(error),
-        report = follow(&following, goal) => report,
-    }
+        error = beat(lock, service.clock.as_ref()) => return Err(error),
+        why = watch_log(capture, service.graph, service.keep_log, service.reporter, service.clock.as_ref()) => why,
+        report = follow(&following, goal) => return report,
+    };
+    Err(give_up(capture, service.graph, why).await)
 }
 
 /// A graph that follows nothing cannot be followed.
@@ -195,15 +196,15 @@ pub(super) async fn beat(lock: &dyn Lock, clock: &dyn Clock) -> EngineError {
     }
 }
 
-/// Returns once the source keeps more than it may: the capture is closed by then, so that its disk
-/// does not fill. Warns at half and at four fifths of it. What is kept is told at each look.
+/// Returns once the source keeps more than it may, and why that is too much. Warns at half and at
+/// four fifths of it. What is kept is told at each look.
 pub(super) async fn watch_log(
     capture: &dyn Capture,
     graph: &Graph,
     limit: Option<u64>,
     reporter: &dyn Reporter,
     clock: &dyn Clock,
-) -> EngineError {
+) -> String {
     // Judged only once there was time to catch up after a pause.
     look(capture, graph, limit, reporter).await;
     let mut told = 0;
@@ -212,11 +213,7 @@ pub(super) async fn watch_log(
         let kept = look(capture, graph, limit, reporter).await;
         let (Some(retained), Some(limit)) = (kept, limit) else { continue };
         if retained > limit {
-            let why = format!("the source keeps {retained} bytes of log, and cdc.keep_log allows {limit}");
-            return match (capture.close(&graph.name).await, stream_of(graph)) {
-                (Ok(_), Ok(stream)) => lost(stream, format!("{why}: it was given up")),
-                (Err(error), _) | (_, Err(error)) => error,
-            };
+            return format!("the source keeps {retained} bytes of log, and cdc.keep_log allows {limit}");
         }
         let reached = |percent: &u64| retained >= limit / 100 * percent;
         let level = [80, 50].into_iter().find(reached).unwrap_or(0);
@@ -242,4 +239,13 @@ async fn look(
     };
     reporter.event(&Event::SourceKeeps { standing, limit });
     retained
+}
+
+/// Closes the capture, so that the source's disk does not fill. Whoever read from it has let go of
+/// it before: what is read from stays.
+pub(super) async fn give_up(capture: &dyn Capture, graph: &Graph, why: String) -> EngineError {
+    match (capture.close(&graph.name).await, stream_of(graph)) {
+        (Ok(_), Ok(stream)) => lost(stream, format!("{why}: it was given up")),
+        (Err(error), _) | (_, Err(error)) => error,
+    }
 }

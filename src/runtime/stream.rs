@@ -5,18 +5,21 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::event::Event;
 use super::follow::{self, Ended, FollowOptions, FollowReport, Following, Goal, follow};
 use super::perform::{Act, millis_since};
 use super::retry::{Attempts, jitter};
 use super::run::{Run, Shared};
-use super::serve::watch_log;
+use super::serve::{give_up, watch_log};
 use super::trouble::{Slip, Trouble, Way};
 use crate::catalog::Name;
 use crate::change::{Followed, Position};
 use crate::checkpoint::{Progress, StreamProgress};
 use crate::diff::id;
 use crate::engine::crash::crash_point;
+use crate::engine::url::Url;
 use crate::engine::{Capture, CaptureSpec, Cause, EngineError, Loaded, Snapshot, Source, Standing};
 use crate::graph::{Action, CatchUpTo, Graph, Step, Stream};
 use crate::plan::{self, Plan};
@@ -37,8 +40,7 @@ pub fn follow_options(plan: &Plan, attempts: u32) -> FollowOptions {
         },
         memory_bytes: cdc.memory_bytes,
         memory_keep: cdc.memory_keep,
-        // One directory for each plan: two may run on one machine.
-        spill_dir: cdc.spill_dir.as_ref().map_or(usual.spill_dir, PathBuf::from).join(&plan.name),
+        spill_dir: spill_dir(plan),
         spill_bytes: cdc.spill_bytes,
         acknowledge: match cdc.acknowledge {
             plan::Acknowledge::Applied => follow::Acknowledge::Applied,
@@ -47,6 +49,26 @@ pub fn follow_options(plan: &Plan, attempts: u32) -> FollowOptions {
         attempts,
         ..usual
     }
+}
+
+/// One directory for each plan: two may run on one machine. Where the plan names none, one of its
+/// name with other ends has another: the same file moves a database of each environment.
+fn spill_dir(plan: &Plan) -> PathBuf {
+    let base = match &plan.cdc.spill_dir {
+        Some(named) => PathBuf::from(named),
+        None => {
+            let ends = [&plan.source.url, &plan.target.url].map(|url| place_of(url));
+            let number = xxh3_64(format!("{ends:?}").as_bytes());
+            FollowOptions::default().spill_dir.join(format!("{number:016x}"))
+        }
+    };
+    base.join(&plan.name)
+}
+
+/// Where a URL leads; who goes there, and how, may change.
+fn place_of(url: &str) -> Option<(Option<String>, Option<u16>, String)> {
+    let url = Url::parse(url).ok()?;
+    Some((url.host, url.port, url.path))
 }
 
 /// The source's change log; a graph that follows has one.
@@ -182,11 +204,19 @@ impl<'a> Run<'a> {
     }
 
     /// Returns once the source keeps more log than it may.
-    pub(super) async fn watch_log(&self) -> EngineError {
+    pub(super) async fn watch_log(&self) -> String {
         let (graph, limit) = (self.graph, self.options.keep_log);
         match self.source.capture().filter(|_| self.stream().is_some()) {
             Some(capture) => watch_log(capture, graph, limit, self.reporter, self.clock.as_ref()).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the capture up, nobody reading from it any more.
+    pub(super) async fn give_up_log(&self, why: String) -> EngineError {
+        match capture_of(self.source) {
+            Ok(capture) => give_up(capture, self.graph, why).await,
+            Err(error) => error,
         }
     }
 
@@ -320,5 +350,18 @@ impl<'a> Run<'a> {
             clock: self.clock.clone(),
         };
         follow(&following, goal).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_of;
+
+    #[test]
+    fn a_place_is_the_same_whoever_goes_there() {
+        let place = |url: &str| place_of(url).expect("a URL");
+        assert_eq!(place("postgres://a:b@h:5433/db?sslmode=require"), place("postgres://c@h:5433/db"));
+        assert_ne!(place("postgres://a@h:5433/db"), place("postgres://a@h:5434/db"));
+        assert_ne!(place("postgres://a@h/db"), place("postgres://a@h/bd"));
     }
 }

@@ -118,6 +118,11 @@ impl Drop for Clients {
     }
 }
 
+fn code(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.map(|code| code.into_owned()).unwrap_or_default()
+}
+
 struct Client {
     number: u32,
     random: Random,
@@ -135,13 +140,20 @@ impl Client {
             std::thread::sleep(Duration::from_millis(50));
             return;
         };
-        let sql = match self.prepared.take() {
+        let prepared = self.prepared.take();
+        let sql = match &prepared {
             Some(name) => format!("COMMIT PREPARED '{name}'"),
             None => self.transaction(),
         };
-        let done = session.try_execute(&sql).is_ok();
+        let done = session.try_execute(&sql);
+        if let (Some(name), Err(error)) = (prepared, &done)
+            && code(error) != "42704"
+        {
+            // Nobody knows; once it is committed, or was never prepared, there is none of that name.
+            self.prepared = Some(name);
+        }
         // An error may have left a transaction open; one that cannot be ended is of no use.
-        if done || session.try_execute("ROLLBACK").is_ok() {
+        if done.is_ok() || session.try_execute("ROLLBACK").is_ok() {
             self.session = Some(session);
         }
     }

@@ -16,13 +16,13 @@ use crate::support::sqlite::{self, File};
 use crate::support::wait_until;
 
 /// A small file system in memory. Unmounted when it is dropped.
-struct SmallDisk {
+pub struct SmallDisk {
     path: PathBuf,
 }
 
 impl SmallDisk {
     /// None where mounting is not allowed: then there is nothing to test on.
-    fn mount(path: &Path, megabytes: u32) -> Option<Self> {
+    pub fn mount(path: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={megabytes}m,mode=0777");
         let mounted =
@@ -34,7 +34,7 @@ impl SmallDisk {
         None
     }
 
-    fn grow(&self, megabytes: u32) {
+    pub fn grow(&self, megabytes: u32) {
         let size = format!("remount,size={megabytes}m");
         assert!(Command::new("mount").args(["-o", &size]).arg(&self.path).status().unwrap().success());
     }

@@ -2,6 +2,9 @@
 
 mod crash;
 mod cut;
+mod follow_faults;
+mod follow_stops;
+mod followed;
 mod full_disk;
 mod lag;
 mod page;

@@ -15,18 +15,20 @@ use crate::need_server;
 use crate::support::postgres::Database;
 use crate::support::scenario::{EVERYTHING, Job};
 
-fn with<T>(url: &str, work: impl AsyncFnOnce(&mut PgConnection) -> T) -> T {
+fn with<T>(url: &str, work: impl AsyncFnOnce(&mut PgConnection, &mut PgConnection) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut connection = PgConnection::connect(url).await.unwrap();
-        let out = work(&mut connection).await;
-        connection.close().await.unwrap();
+        let mut first = PgConnection::connect(url).await.unwrap();
+        let mut second = PgConnection::connect(url).await.unwrap();
+        let out = work(&mut first, &mut second).await;
+        first.close().await.unwrap();
+        second.close().await.unwrap();
         out
     })
 }
 
 fn inspected(database: &Database) -> Catalog {
-    with(&database.url(), async |connection| inspect::inspect(connection).await.unwrap())
+    with(&database.url(), async |first, second| inspect::inspect(first, second).await.unwrap())
 }
 
 /// Tables in an order in which parents come first.
@@ -144,7 +146,7 @@ fn made_again_is_the_same(fixture: &'static str) {
     let server = need_server!();
     let (source, target) = (server.fixture(fixture), server.database("made_again"));
     let before = inspected(&source);
-    with(&target.url(), async |connection| {
+    with(&target.url(), async |connection, _| {
         for statement in every_statement(&before) {
             let ran = raw_sql(AssertSqlSafe(statement.clone())).execute(&mut *connection).await;
             ran.unwrap_or_else(|error| panic!("{error}\n  {statement}"));
@@ -295,7 +297,7 @@ fn p_802_missing_privileges_come_with_their_grants() {
     database
         .execute("grant select (a) on part to reader_of_some; grant select (a) on all_of to reader_of_some");
     let denied = |url: &str| -> Vec<String> {
-        let catalog = with(url, async |connection| inspect::inspect(connection).await.unwrap());
+        let catalog = with(url, async |first, second| inspect::inspect(first, second).await.unwrap());
         catalog.denied.into_iter().map(|denied| denied.grant).collect()
     };
     let grants = denied(&url);
@@ -325,7 +327,7 @@ fn p_801_rows_hidden_by_policies_are_told() {
     let url = role(&database, "reader_of_few");
     database.execute("grant select on t to reader_of_few");
     let hidden = |url: &str| {
-        let catalog = with(url, async |connection| inspect::inspect(connection).await.unwrap());
+        let catalog = with(url, async |first, second| inspect::inspect(first, second).await.unwrap());
         catalog.tables[0].hidden_rows.clone()
     };
     assert!(hidden(&url).unwrap().contains("few"));
@@ -337,7 +339,7 @@ fn p_801_rows_hidden_by_policies_are_told() {
 fn u_14_the_place_is_the_databases_own() {
     let server = need_server!();
     let (one, other) = (server.database("place"), server.database("place"));
-    let place = |url: &str| with(url, async |connection| inspect::place(connection).await.unwrap());
+    let place = |url: &str| with(url, async |connection, _| inspect::place(connection).await.unwrap());
     assert_eq!(place(&one.url()), place(&one.url().replace("127.0.0.1", "localhost")));
     assert_ne!(place(&one.url()), place(&other.url()));
     assert_eq!(place(&one.url()).kind, "pg-system-identifier");
@@ -371,17 +373,19 @@ fn objects_of_users_do_not_stand_in_for_those_of_the_server() {
 fn the_session_is_left_as_it_was() {
     let server = need_server!();
     let database = server.database("clean");
-    let path = with(&database.url(), async |connection| -> Result<Vec<String>, EngineError> {
+    let path = with(&database.url(), async |first, second| -> Result<Vec<String>, EngineError> {
         let mut seen = Vec::new();
         for _ in 0..2 {
-            inspect::inspect(connection).await?;
+            inspect::inspect(first, second).await?;
             let settings = "select concat_ws(' ', current_setting('search_path'), \
                             current_setting('transaction_read_only'), current_setting('transaction_isolation'))";
-            let row: (String,) = sqlx::query_as(settings).fetch_one(&mut *connection).await.unwrap();
-            seen.push(row.0);
+            for session in [&mut *first, &mut *second] {
+                let row: (String,) = sqlx::query_as(settings).fetch_one(session).await.unwrap();
+                seen.push(row.0);
+            }
         }
         Ok(seen)
     });
     let clean = "\"$user\", public off read committed";
-    assert_eq!(path.unwrap(), [clean, clean], "no transaction and no setting is left behind");
+    assert_eq!(path.unwrap(), [clean; 4], "no transaction and no setting is left behind");
 }

@@ -167,7 +167,8 @@ macro_rules! ask {
 #[async_trait]
 impl Source for End {
     async fn inspect(&self) -> Result<Catalog, EngineError> {
-        ask!(self, connection => inspect::inspect(&mut connection))
+        let (mut second, pid) = self.link.sqlx(Role::Reader).await?;
+        ask!(self, first => self.link.watch.over_sqlx(pid, inspect::inspect(&mut first, &mut second)))
     }
 
     async fn place(&self) -> Result<Place, EngineError> {

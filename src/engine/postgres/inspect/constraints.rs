@@ -19,11 +19,8 @@ pub struct OfKey {
     pub temporal: bool,
 }
 
-pub async fn read(
-    reader: &mut Reader<'_>,
-    tables: &mut Tables,
-    notes: &mut Vec<OtherObject>,
-) -> Result<OfKeys, EngineError> {
+/// All constraints as they stand in the catalog: their columns are numbers.
+pub async fn read(reader: &mut Reader<'_>) -> Result<Vec<Fields>, EngineError> {
     let comment = comment("pg_constraint", "k");
     let operators = "ARRAY(SELECT CASE WHEN opn.nspname = 'pg_catalog' THEN op.oprname::text ELSE 'OPERATOR(' || \
                      pg_catalog.quote_ident(opn.nspname) || '.' || op.oprname || ')' END \
@@ -51,26 +48,28 @@ pub async fn read(
         temporal = reader.since(18, "k.conperiod", "false"),
         enforced = reader.since(18, "k.conenforced", "true"),
     );
+    reader.rows(&sql).await
+}
+
+/// Gives constraints to their tables, and hands on what waits for its index.
+pub fn place(
+    constraints: Vec<Fields>,
+    tables: &mut Tables,
+    notes: &mut Vec<OtherObject>,
+) -> Result<OfKeys, EngineError> {
     let mut keys = OfKeys::new();
-    let take = |row: Fields| -> Result<(), EngineError> {
+    for row in constraints {
         let kind = row.text("kind")?;
         let parent_columns = match kind.as_str() {
             "f" => tables.names(row.oid("confrelid")?, &row.need::<Vec<i16>>("confkey")?),
             _ => Vec::new(),
         };
-        let Some(entry) = tables.get(row.oid("conrelid")?) else { return Ok(()) };
-        let (temporal, enforced) = (row.truth("temporal")?, row.truth("enforced")?);
-        let unknown = match kind.as_str() {
-            "f" if temporal => Some("foreign key with a period"),
-            "f" if !enforced => Some("foreign key that is not enforced"),
-            "c" if !enforced => Some("check constraint that is not enforced"),
-            _ => None,
-        };
-        if let Some(unknown) = unknown {
+        let Some(entry) = tables.get_mut(row.oid("conrelid")?) else { continue };
+        if let Some(unknown) = unknown(&row, &kind)? {
             let name = Name::new(&entry.table.name.schema, row.text("name")?);
             let table = Some(entry.table.name.clone());
             notes.push(OtherObject { kind: unknown.to_string(), name, table });
-            return Ok(());
+            continue;
         }
         match kind.as_str() {
             "c" => entry.table.checks.push(check(&row)?),
@@ -82,14 +81,23 @@ pub async fn read(
             }
             letter => {
                 let operators = row.need::<Option<Vec<String>>>("operators")?.unwrap_or_default();
-                let key = key(&row, letter)?;
+                let (key, temporal) = (key(&row, letter)?, row.truth("temporal")?);
                 keys.insert(row.oid("conindid")?, OfKey { key, operators, temporal });
             }
         }
-        Ok(())
-    };
-    reader.each(&sql, take).await?;
+    }
     Ok(keys)
+}
+
+/// What a constraint is called that is not carried.
+fn unknown(row: &Fields, kind: &str) -> Result<Option<&'static str>, EngineError> {
+    let (temporal, enforced) = (row.truth("temporal")?, row.truth("enforced")?);
+    Ok(match kind {
+        "f" if temporal => Some("foreign key with a period"),
+        "f" if !enforced => Some("foreign key that is not enforced"),
+        "c" if !enforced => Some("check constraint that is not enforced"),
+        _ => None,
+    })
 }
 
 fn check(row: &Fields) -> Result<Check, EngineError> {

@@ -29,12 +29,19 @@ struct OpClass {
 const DESCENDING: i16 = 1;
 const NULLS_FIRST: i16 = 2;
 
+/// An index, its own number and its table's.
+pub struct Found {
+    index: Index,
+    number: u32,
+    table: u32,
+}
+
+/// Reads all indexes of tables.
 pub async fn read(
     reader: &mut Reader<'_>,
     types: &Types,
-    tables: &mut Tables,
-    mut of_keys: OfKeys,
-) -> Result<(), EngineError> {
+    tables: &Tables,
+) -> Result<Vec<Found>, EngineError> {
     let words = words(reader).await?;
     let comment = comment("pg_class", "ic");
     let sql = format!(
@@ -65,17 +72,27 @@ pub async fn read(
         users = users_relation(),
         nulls_not_distinct = reader.since(15, "i.indnullsnotdistinct", "false"),
     );
+    let mut found = Vec::new();
     let take = |row: Fields| -> Result<(), EngineError> {
-        let Some(entry) = tables.get(row.oid("indrelid")?) else { return Ok(()) };
-        let of_key = of_keys.remove(&row.oid("indexrelid")?);
+        let table = row.oid("indrelid")?;
+        let Some(entry) = tables.get(table) else { return Ok(()) };
         let index = index(&row, entry, types, &words)?;
-        match of_key {
+        found.push(Found { index, number: row.oid("indexrelid")?, table });
+        Ok(())
+    };
+    reader.each(&sql, take).await?;
+    Ok(found)
+}
+
+/// Gives indexes to their tables, those of constraints as keys.
+pub fn place(found: Vec<Found>, tables: &mut Tables, mut of_keys: OfKeys) {
+    for Found { index, number, table } in found {
+        let Some(entry) = tables.get_mut(table) else { continue };
+        match of_keys.remove(&number) {
             Some(of_key) => entry.table.keys.push(key(index, of_key)),
             None => entry.table.indexes.push(index),
         }
-        Ok(())
-    };
-    reader.each(&sql, take).await
+    }
 }
 
 async fn words(reader: &mut Reader<'_>) -> Result<Words, EngineError> {

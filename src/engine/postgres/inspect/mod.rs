@@ -1,13 +1,14 @@
 //! Reads the structure of a database: a fixed number of set-based catalog queries, whatever the
-//! number of tables, in one read-only transaction with an empty search path, so that no object of
-//! a user can stand in for one of the server's. Writes nothing.
+//! number of tables, in read-only transactions with an empty search path, so that no object of a
+//! user can stand in for one of the server's. Two sessions share the queries, in one snapshot:
+//! making the rows is nearly all the work, and a server does it for both at once. Writes nothing.
 //!
 //! ```text
-//! session, schemas, extensions ─┐
-//! types, enum labels, domains ──┤
-//! tables, columns, parents ─────┼─> Catalog
-//! constraints, indexes ─────────┤
-//! sequences, all others ────────┘
+//! schemas, extensions, types ────┐
+//! tables, columns, indexes ──────┤
+//!                                ├─> Catalog
+//! constraints, sequences ────────┤
+//! collations, rights, all others ┘
 //! ```
 
 mod constraints;
@@ -24,7 +25,9 @@ use sqlx::{AssertSqlSafe, Decode, PgConnection, Postgres, Row, Type, ValueRef};
 use crate::catalog::Catalog;
 use crate::engine::{Cause, EngineError};
 
+use self::tables::Tables;
 use super::marks::NOT_OURS;
+use super::quote;
 
 pub use place::place;
 
@@ -32,37 +35,72 @@ const DOING: &str = "read the catalog";
 
 /// Everything this role can see of the database. Fails with `Cause::Connection` or
 /// `Cause::Privilege` (a hardened catalog).
-pub async fn inspect(connection: &mut PgConnection) -> Result<Catalog, EngineError> {
-    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-                 SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL TimeZone = 'UTC'; \
-                 SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; \
-                 SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on; SET LOCAL extra_float_digits = 3; \
-                 SET LOCAL bytea_output = 'hex'";
-    run(connection, begin).await?;
-    let catalog = read(connection).await;
-    // Whatever happened, the session goes back clean; the first error is the one that counts.
-    let ended = run(connection, "ROLLBACK").await;
+pub async fn inspect(first: &mut PgConnection, second: &mut PgConnection) -> Result<Catalog, EngineError> {
+    let catalog = read_both(first, second).await;
+    // Whatever happened, the sessions go back clean; the first error is the one that counts.
+    let ended = [run(first, "ROLLBACK").await, run(second, "ROLLBACK").await];
     let catalog = catalog?;
-    ended?;
+    ended.into_iter().collect::<Result<(), _>>()?;
     Ok(catalog)
 }
 
-async fn read(connection: &mut PgConnection) -> Result<Catalog, EngineError> {
-    let mut reader = Reader::open(connection).await?;
-    let mut catalog = objects::database(&mut reader).await?;
-    catalog.place = place::read(&mut reader).await?;
-    catalog.schemas = objects::schemas(&mut reader).await?;
-    catalog.extensions = objects::extensions(&mut reader).await?;
-    let types = types::read(&mut reader).await?;
-    catalog.types = types.carried();
-    catalog.collations = objects::collations(&mut reader).await?;
-    catalog.sequences = objects::sequences(&mut reader).await?;
-    tables::read(&mut reader, &types, &mut catalog).await?;
-    catalog.denied = objects::denied(&mut reader).await?;
-    types.notes(&mut catalog.others);
-    objects::others(&mut reader, &mut catalog.others).await?;
+async fn read_both(first: &mut PgConnection, second: &mut PgConnection) -> Result<Catalog, EngineError> {
+    begin(first, "").await?;
+    let mut one = Reader::open(first).await?;
+    let snapshot = one.rows("SELECT pg_catalog.pg_export_snapshot() AS name").await?;
+    let snapshot = snapshot.first().map(|row| row.text("name")).transpose()?.unwrap_or_default();
+    begin(second, &format!("SET TRANSACTION SNAPSHOT {};", quote::literal(&snapshot))).await?;
+    let mut two = Reader { connection: second, role: one.role.clone(), ..one };
+    read(&mut one, &mut two).await
+}
+
+async fn begin(connection: &mut PgConnection, first: &str) -> Result<(), EngineError> {
+    let settings = "SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL TimeZone = 'UTC'; \
+                 SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; \
+                 SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on; SET LOCAL extra_float_digits = 3; \
+                 SET LOCAL bytea_output = 'hex'";
+    let isolation = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    run(connection, &format!("{isolation}; {first} {settings}")).await
+}
+
+async fn read(one: &mut Reader<'_>, two: &mut Reader<'_>) -> Result<Catalog, EngineError> {
+    let (tables, rest) = tokio::try_join!(read_tables(one), read_rest(two))?;
+    let ((catalog, mut tables, indexes), (rest, constraints)) = (tables, rest);
+    let Catalog { sequences, collations, denied, others, .. } = rest;
+    let mut catalog = Catalog { sequences, collations, denied, ..catalog };
+    catalog.others.extend(others);
+    let of_keys = constraints::place(constraints, &mut tables, &mut catalog.others)?;
+    indexes::place(indexes, &mut tables, of_keys);
+    catalog.tables = tables.finish();
     sort(&mut catalog);
     Ok(catalog)
+}
+
+/// What the first session reads: the tables, and what their columns are explained by.
+async fn read_tables(reader: &mut Reader<'_>) -> Result<(Catalog, Tables, Vec<indexes::Found>), EngineError> {
+    let mut catalog = objects::database(reader).await?;
+    catalog.place = place::read(reader).await?;
+    catalog.schemas = objects::schemas(reader).await?;
+    catalog.extensions = objects::extensions(reader).await?;
+    let types = types::read(reader).await?;
+    catalog.types = types.carried();
+    types.notes(&mut catalog.others);
+    let tables = tables::read(reader, &types, &mut catalog.others).await?;
+    let indexes = indexes::read(reader, &types, &tables).await?;
+    Ok((catalog, tables, indexes))
+}
+
+/// What the second session reads meanwhile.
+async fn read_rest(reader: &mut Reader<'_>) -> Result<(Catalog, Vec<Fields>), EngineError> {
+    let constraints = constraints::read(reader).await?;
+    let rest = Catalog {
+        sequences: objects::sequences(reader).await?,
+        collations: objects::collations(reader).await?,
+        denied: objects::denied(reader).await?,
+        others: objects::others(reader).await?,
+        ..Catalog::default()
+    };
+    Ok((rest, constraints))
 }
 
 fn sort(catalog: &mut Catalog) {
@@ -172,8 +210,8 @@ impl Fields {
     }
 }
 
-async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), EngineError> {
-    sqlx::raw_sql(sql).execute(&mut *connection).await.map(|_| ()).map_err(failed)
+async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), EngineError> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_string())).execute(&mut *connection).await.map(|_| ()).map_err(failed)
 }
 
 /// Errors of catalog queries hold no row data of users.

@@ -324,7 +324,7 @@ fn single() -> Vec<String> {
 }
 
 /// What is seen and not carried, by one query.
-pub async fn others(reader: &mut Reader<'_>, into: &mut Vec<OtherObject>) -> Result<(), EngineError> {
+pub async fn others(reader: &mut Reader<'_>) -> Result<Vec<OtherObject>, EngineError> {
     let mut parts: Vec<String> =
         PLAIN.iter().map(|(kind, class, name, schema)| plain(kind, class, name, *schema)).collect();
     parts.extend(
@@ -332,15 +332,17 @@ pub async fn others(reader: &mut Reader<'_>, into: &mut Vec<OtherObject>) -> Res
     );
     parts.push(relations());
     parts.extend(single());
+    let mut others = Vec::new();
     let take = |row: Fields| -> Result<(), EngineError> {
         let table = match (row.maybe("table_schema")?, row.maybe("table_name")?) {
             (Some(schema), Some(name)) => Some(Name::new(schema, name)),
             _ => None,
         };
         let name = Name::new(row.text("schema")?, row.text("name")?);
-        into.push(OtherObject { kind: row.text("kind")?, name, table });
+        others.push(OtherObject { kind: row.text("kind")?, name, table });
         Ok(())
     };
     let sql = format!("WITH odd AS MATERIALIZED ({ODD}) {}", parts.join(" UNION ALL "));
-    reader.each(&sql, take).await
+    reader.each(&sql, take).await?;
+    Ok(others)
 }

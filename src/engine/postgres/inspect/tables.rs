@@ -1,13 +1,12 @@
-//! Tables with their columns, parents and partition bounds. What hangs on them is read by
-//! `constraints` and `indexes`.
+//! Tables with their columns, parents and partition bounds. What hangs on them is put in its place
+//! by `constraints` and `indexes`.
 
 use std::collections::HashMap;
 
 use super::types::Types;
-use super::{Fields, Reader, comment, constraints, indexes, not_member, users_relation};
+use super::{Fields, Reader, comment, not_member, users_relation};
 use crate::catalog::{
-    Catalog, Column, Default, Generated, Identity, Name, OtherObject, Partition, ReplicaIdentity, Table,
-    TableKind,
+    Column, Default, Generated, Identity, Name, OtherObject, Partition, ReplicaIdentity, Table, TableKind,
 };
 use crate::engine::EngineError;
 use crate::engine::postgres::text;
@@ -35,8 +34,25 @@ struct Attribute {
 }
 
 impl Tables {
-    pub fn get(&mut self, oid: u32) -> Option<&mut Entry> {
+    pub fn get(&self, oid: u32) -> Option<&Entry> {
+        self.by_oid.get(&oid)
+    }
+
+    pub fn get_mut(&mut self, oid: u32) -> Option<&mut Entry> {
         self.by_oid.get_mut(&oid)
+    }
+
+    /// The tables, once all that hangs on them is in its place.
+    pub fn finish(self) -> Vec<Table> {
+        let sorted = |entry: Entry| {
+            let mut table = entry.table;
+            table.checks.sort_by(|a, b| a.name.cmp(&b.name));
+            table.keys.sort_by(|a, b| a.name.cmp(&b.name));
+            table.indexes.sort_by(|a, b| a.name.cmp(&b.name));
+            table.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
+            table
+        };
+        self.by_oid.into_values().map(sorted).collect()
     }
 
     /// Names of a table's columns by their numbers.
@@ -86,22 +102,16 @@ impl Entry {
     }
 }
 
-/// Reads all tables into the catalog.
-pub async fn read(reader: &mut Reader<'_>, types: &Types, catalog: &mut Catalog) -> Result<(), EngineError> {
+/// Reads all tables, bare of what hangs on them.
+pub async fn read(
+    reader: &mut Reader<'_>,
+    types: &Types,
+    notes: &mut Vec<OtherObject>,
+) -> Result<Tables, EngineError> {
     let mut tables = tables(reader).await?;
-    columns(reader, types, &mut tables, &mut catalog.others).await?;
+    columns(reader, types, &mut tables, notes).await?;
     parents(reader, &mut tables).await?;
-    let of_keys = constraints::read(reader, &mut tables, &mut catalog.others).await?;
-    indexes::read(reader, types, &mut tables, of_keys).await?;
-    for mut entry in tables.by_oid.into_values() {
-        let table = &mut entry.table;
-        table.checks.sort_by(|a, b| a.name.cmp(&b.name));
-        table.keys.sort_by(|a, b| a.name.cmp(&b.name));
-        table.indexes.sort_by(|a, b| a.name.cmp(&b.name));
-        table.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
-        catalog.tables.push(entry.table);
-    }
-    Ok(())
+    Ok(tables)
 }
 
 async fn tables(reader: &mut Reader<'_>) -> Result<Tables, EngineError> {
@@ -308,7 +318,7 @@ async fn parents(reader: &mut Reader<'_>, tables: &mut Tables) -> Result<(), Eng
                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p') ORDER BY i.inhrelid, i.inhseqno";
     for row in reader.rows(sql).await? {
-        let Some(entry) = tables.get(row.oid("inhrelid")?) else { continue };
+        let Some(entry) = tables.get_mut(row.oid("inhrelid")?) else { continue };
         let parent = Name::new(row.text("schema")?, row.text("name")?);
         let Some(bound) = entry.bound.clone().filter(|_| entry.is_partition) else {
             entry.table.inherits.push(parent);
