@@ -442,7 +442,7 @@ pub struct FollowArgs {
     towpath cutover --dry-run\n  \
     towpath cutover --expect 7f3a91c2e0b8\n\n\
     Catches up, keeps the writers out (cutover.fence), drains what they wrote last, sets the sequences,\n\
-    compares both ends, and only then closes the source for good. A gate that fails lets the writers in\n\
+    compares both ends, and only then closes the source. A gate that fails lets the writers in\n\
     again; until the end nothing is decided, and after a crash the same command begins anew.\n\n\
     With reverse: true in the plan the source is kept for a way back. `towpath follow --back` writes to it\n\
     what is written to the target; `towpath cutover --back` hands over to it again, in the same steps.")]

@@ -116,7 +116,7 @@ fn remembered(name: &str, progress: &Progress) -> String {
 
 fn would_go(name: &str, found: &Found, args: &CleanArgs) -> Vec<String> {
     let state = found.state.iter().filter(|_| !args.keep_state).map(|progress| remembered(name, progress));
-    let fence = found.closed.iter().filter(|_| args.open_source).map(|table| format!("the fence of {table}"));
+    let fence = found.closed.iter().filter(|_| args.open_source).map(|table| format!("fence of {table}"));
     found.capture.iter().cloned().chain(fence).chain(state).collect()
 }
 

@@ -258,10 +258,10 @@ fn render(report: &CutoverReport, args: &CutoverArgs, look: Look) -> String {
         page.say(&format!("  removed    {}", line(&object)));
     }
     if report.closed > 0 {
-        page.say(&format!("  closed     {} of the source, for good", count(report.closed, "table")));
+        page.say(&format!("  closed     {} of the {old} for writes", count(report.closed, "table")));
     }
-    for object in &report.opened {
-        page.say(&format!("  opened     {}", line(object)));
+    for object in clean::together(&report.opened) {
+        page.say(&format!("  opened     {}", line(&object)));
     }
     page.say(&format!("  next       let the applications write to the {new}"));
     if report.back.is_some() {

@@ -1,7 +1,7 @@
 //! The way back after a cutover: writers first on the source, then on the target, then on the
 //! source again. Nothing that was committed anywhere is lost, and each cutover can be tried again.
 
-mod crash;
+pub mod crash;
 mod gates;
 mod postgres;
 mod sqlite;

@@ -60,7 +60,7 @@ fn there_and_back(world: World) {
     world
         .run(&["cutover", "--back", "--yes"])
         .says("the source has every change")
-        .says("the fence of public.users");
+        .says("opened     5 fences, of public.accounts and the like");
     let after = after.shut_out();
     world.has_all(&world.source, &OLD, "after", after);
     world.has_all(&world.source, &OLD, "before", before);
@@ -92,7 +92,7 @@ fn is_cleaned(world: &World) {
     let back = back.says("5 tables of the target closed for writes");
     back.says("towpath clean --back --open-source");
     world.run(&["clean"]);
-    world.run(&["clean", "--back", "--open-source"]).says("the fence of sales.lines");
+    world.run(&["clean", "--back", "--open-source"]).says("5 fences, of public.accounts and the like");
     world.target.execute("DELETE FROM sales.lines");
     for database in [&world.source, &world.target] {
         assert_eq!(database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'towpath'"), "0");

@@ -59,7 +59,7 @@ fn from_file_to_file_and_back() {
     }
     new.execute("INSERT INTO notes VALUES ('last', 1, '')");
     job.run(&["verify", "--back", "--level", "rows"]).expect(0);
-    job.run(&["cutover", "--back", "--yes"]).expect(0).says("the fence of users");
+    job.run(&["cutover", "--back", "--yes"]).expect(0).says("fence of users");
     assert_eq!(old.rows("SELECT * FROM notes WHERE a = 'last'").len(), 1);
     old.execute("INSERT INTO users (email) VALUES ('first')");
     new.open().execute_batch("DELETE FROM notes").expect_err("closed");

@@ -10,6 +10,7 @@ use towpath::engine::crash::STREAM_POINTS;
 
 use crate::chaos::judge::Judge;
 use crate::chaos::workload::{Clients, SCHEMA, fill};
+use crate::reverse::crash::OF_THE_WAY_BACK;
 use crate::support::postgres::moving_server;
 use crate::support::scenario::Job;
 
@@ -149,7 +150,7 @@ fn dies_and_goes_on(job: &Job, command: &[&str], deaths: &[Death]) {
 fn f_01_every_crash_point_of_the_stream_is_on_a_way() {
     let ways = [&AT_ONCE, &LATER, &SPOOLED];
     let deaths = ways.into_iter().flat_map(|way| [way.apply, way.follow, way.cutover]).flatten();
-    let reached: BTreeSet<_> = deaths.map(|(point, _)| *point).collect();
+    let reached: BTreeSet<_> = deaths.map(|(point, _)| *point).chain(OF_THE_WAY_BACK).collect();
     let listed: BTreeSet<_> = STREAM_POINTS.iter().copied().collect();
     assert_eq!(reached, listed);
 }

@@ -199,7 +199,7 @@ pub async fn remove(link: &Link, plan: &str) -> Result<Vec<String>, EngineError>
         wire.query(&removal_sql(plan, &found)).await.map_err(fail)?;
     }
     wire.terminate().await;
-    Ok(found.into_iter().map(|(table, _)| format!("the fence of {table}")).collect())
+    Ok(found.into_iter().map(|(table, _)| format!("fence of {table}")).collect())
 }
 
 fn removal_sql(plan: &str, found: &[(Name, String)]) -> String {

@@ -97,7 +97,7 @@ fn remove_from(conn: &mut Connection, plan: &str) -> rusqlite::Result<Vec<String
     }
     transaction.commit()?;
     let tables: BTreeSet<String> = found.into_iter().map(|(_, table)| table).collect();
-    Ok(tables.iter().map(|table| format!("the fence of {}", crate::catalog::name::show(table))).collect())
+    Ok(tables.iter().map(|table| format!("fence of {}", crate::catalog::name::show(table))).collect())
 }
 
 #[async_trait]
