@@ -174,6 +174,11 @@ pub trait Dialect: Send + Sync {
     fn create_index(&self, table: &Table, index: &Index) -> Vec<String>;
     /// `validate`: check the rows at once; else as [`Features::validates_later`].
     fn add_foreign_key(&self, table: &Table, key: &ForeignKey, validate: bool) -> Vec<String>;
+    /// Takes a foreign key away that [`Self::add_foreign_key`] made; nothing where it came with the
+    /// table.
+    fn drop_foreign_key(&self, _table: &Name, _key: &ForeignKey) -> Vec<String> {
+        Vec::new()
+    }
     /// Checks rows against a foreign key that was added unchecked or created with the table.
     /// For engines that cannot, a query that must return no row.
     fn validate_foreign_key(&self, table: &Table, key: &ForeignKey) -> Vec<String>;

@@ -7,20 +7,23 @@ use jiff::Timestamp;
 
 use super::args::{ApplyArgs, ProbeArg, ProgressFormat, SavedArgs, Until};
 use super::ends;
+use super::escape::line;
 use super::failure::Failure;
 use super::look::Look;
 use super::making::{self, Made};
+use super::number::count;
 use super::progress::Progress;
 use super::review::{self, Done};
 use super::serve::{self, Board, Both, Serving};
 use super::tally::Tally;
 use super::{Face, exit, plan_file, report, signals, text};
+use crate::catalog::Name;
 use crate::engine::Source;
 use crate::graph::digest::{self, SavedPlan};
 use crate::graph::{Graph, Phase};
 use crate::plan::Plan;
 use crate::runtime::planning::SourceEnd;
-use crate::runtime::{Planned, Report, RunOptions, Stop, cutover, execute, stream};
+use crate::runtime::{Planned, Report, RunOptions, Stop, cutover, execute, recopy, stream};
 
 /// Attempts at work that fails in a way that may pass: with growing waits, about half a minute.
 const ATTEMPTS: u32 = 8;
@@ -63,9 +66,16 @@ async fn plan_and_execute(
     if review::blocked(graph) {
         return Err(blocked(face, graph, &made.done));
     }
-    if !approved {
-        ask(args, face, graph, &made.done)?;
-    }
+    let made = match args.recopy {
+        true => recopy(made, args, approved, face).await?,
+        false => {
+            if !approved {
+                ask(args, face, graph, &made.done)?;
+            }
+            made
+        }
+    };
+    let graph = &made.planned.graph;
     let options = options(args, &made.loaded.plan, goal);
     let name = graph.name.clone();
     let report = execute_made(made, &options, args.progress, board, face).await?;
@@ -127,6 +137,27 @@ fn ask(args: &ApplyArgs, face: &Face, graph: &Graph, done: &Done) -> Result<(), 
     }
     face.screen.say("declined: nothing was done");
     Err(Failure::silent(exit::DECLINED))
+}
+
+/// Makes everything void that is to be copied again, and plans what is left to do by then.
+async fn recopy(made: Made, args: &ApplyArgs, approved: bool, face: &Face) -> Result<Made, Failure> {
+    let recopy = recopy::prepare(&made.planned)?;
+    let mut what = format!("{} of the target emptied and copied again", count(recopy.tables.len(), "table"));
+    if recopy.foreign_keys > 0 {
+        what.push_str(&format!(", {} made again", count(recopy.foreign_keys, "foreign key")));
+    }
+    if !face.screen.quiet {
+        let names: Vec<String> = recopy.tables.iter().map(Name::to_string).collect();
+        face.screen.err(&format!("{what}: {}\n", line(&names.join(", "))));
+    }
+    if !approved && !args.yes && !face.screen.confirm("Copy them again?") {
+        face.screen.say("declined: nothing was done");
+        return Err(Failure::silent(exit::DECLINED));
+    }
+    let target = ends::open_target(&made.loaded, false).await?;
+    let spill = stream::follow_options(&made.loaded.plan, ATTEMPTS);
+    recopy.run(&made.planned, target.as_ref(), &spill, args.lock_timeout).await?;
+    make(args, face).await
 }
 
 /// The command that goes on with this run.

@@ -69,6 +69,7 @@ pub const STREAM_POINTS: &[&str] = &[
     "apply::commit_ok_before_ack",
     "ack::sent",
     "stream::caught_up",
+    "recopy::void",
     "cut::back_opened",
     "cut::fence_before",
     "cut::fence_after",

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::step::Step;
+use super::step::{Action, Step};
 use super::{Graph, ProbeResult, SequenceAim, Stream, TableCard, facts, order, rules};
 use crate::catalog::name::show;
 use crate::catalog::probe::{End, Measured};
-use crate::catalog::{Answer, Catalog, Form, KeyKind};
+use crate::catalog::{Answer, Catalog, Form, KeyKind, Name};
 use crate::change::Identity;
 use crate::checkpoint::Progress;
 use crate::diff::{Dialects, Diff, Hazard, SequencePair, State, TableDiff, definition, id};
@@ -76,14 +76,19 @@ pub fn done_otherwise(graph: &Graph, progress: &Progress) -> (Vec<Problem>, Vec<
     }
     let steps: std::collections::HashMap<&str, &Step> =
         graph.steps.iter().map(|step| (step.id.as_str(), step)).collect();
+    let opened = (progress.step(id::OPEN), steps.get(id::OPEN));
+    let opened_otherwise = matches!(opened, (Some(mark), Some(step)) if mark.inputs != step.inputs);
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for mark in &progress.steps {
         match steps.get(mark.step.as_str()) {
             Some(step) if step.inputs != mark.inputs => {
-                let message = format!("step {} was done with other inputs", mark.step);
+                // One word for all steps of a stream is enough.
+                if matches!(step.action, Action::CatchUp { .. }) && opened_otherwise {
+                    continue;
+                }
                 let help =
                     "undo the change of the plan or of the source, or start over under another plan name";
-                problems.push(Problem::error("E204", message).help(help));
+                problems.push(Problem::error("E204", done_with(graph, step, progress)).help(help));
             }
             // What a cutover has decided is asked for by no plan.
             None if mark.step.starts_with("cutover/") => {}
@@ -95,6 +100,19 @@ pub fn done_otherwise(graph: &Graph, progress: &Progress) -> (Vec<Problem>, Vec<
         }
     }
     (problems, warnings)
+}
+
+fn done_with(graph: &Graph, step: &Step, progress: &Progress) -> String {
+    let stream = graph.stream.as_ref().filter(|_| matches!(step.action, Action::OpenCapture { .. }));
+    let Some(stream) = stream else { return format!("step {} was done with other inputs", step.id) };
+    let unknown = |table: &&Name| progress.chunks_of(table).next().is_none();
+    let tables = stream.tables.iter().map(|followed| &followed.projection.target);
+    let new: Vec<String> = tables.filter(unknown).map(Name::to_string).collect();
+    let how = match new.is_empty() {
+        true => "tables, columns or keys of what is followed were others".to_string(),
+        false => format!("without {}", new.join(", ")),
+    };
+    format!("the change log was opened for what the plan followed then ({}): {how}", step.id)
 }
 
 fn probes(inputs: &Inputs<'_>) -> Vec<ProbeResult> {

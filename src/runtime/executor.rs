@@ -16,8 +16,10 @@ use super::follow::FollowOptions;
 use super::goal::{BARRIER, done_steps, is_copy, own_steps, with_barrier, within};
 use super::retry::{Attempts, jitter};
 use super::run::{Book, Run, Setting};
+use super::stream::{capture_of, check_standing};
 use super::trouble::Way;
 use crate::checkpoint::{Goal, PlannedStep, Progress};
+use crate::diff::id;
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, Source, Target};
 use crate::graph::schedule::{Budgets, Schedule};
@@ -173,8 +175,23 @@ async fn begin(graph: &Graph, setting: &Setting<'_>, book: &Mutex<Book>) -> bool
     }
     let until = setting.options.until;
     let open = own_steps(graph).any(|step| within(step, until) && !done.contains(&step.id));
+    let opened = done.contains(id::OPEN);
     note(book, |book| book.standing = done);
-    open
+    if open || !opened {
+        return open;
+    }
+    // That all is done says little where the changes since are lost.
+    if let Err(error) = still_followed(graph, setting.source).await {
+        note(book, |book| book.failures.push(Failure { step: None, error }));
+    }
+    false
+}
+
+async fn still_followed(graph: &Graph, source: &dyn Source) -> Result<(), EngineError> {
+    match &graph.stream {
+        Some(stream) => check_standing(capture_of(source)?, graph, stream).await,
+        None => Ok(()),
+    }
 }
 
 /// Holds the lock for the time of all rounds.

@@ -19,6 +19,7 @@ pub mod planning;
 mod points;
 mod pool;
 mod rate;
+pub mod recopy;
 pub mod repair;
 mod resume;
 pub mod retry;

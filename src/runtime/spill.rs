@@ -516,7 +516,11 @@ impl<'a> Spill<'a> {
                 "see that the directory is there and can be written; then run the same command again",
             ),
         };
-        EngineError::new(cause, doing, error.to_string()).on(self.disk.place(segment)).hint(hint)
+        let message = match error.kind() {
+            WouldBlock => "another process has taken it".to_string(),
+            _ => error.to_string(),
+        };
+        EngineError::new(cause, doing, message).on(self.disk.place(segment)).hint(hint)
     }
 
     fn spoiled(&self) -> EngineError {
@@ -530,8 +534,8 @@ impl<'a> Spill<'a> {
         let message = format!("the record at byte {at} is damaged");
         EngineError::new(Cause::Data, "read changes from", message).on(self.disk.place(Some(segment))).hint(
             "look at the disk; move the segment files away and run the same command again: what the \
-             source still keeps is read from it anew, and if it keeps no more, the tables have to be \
-             copied again",
+             source still keeps is read from it anew, and if it keeps no more, `towpath apply --recopy` \
+             copies the tables again",
         )
     }
 
@@ -545,7 +549,7 @@ impl<'a> Spill<'a> {
             format!("it holds changes of plan {} as it was with other tables or columns", self.plan);
         EngineError::new(Cause::Stale, "read changes from", message).on(self.disk.place(Some(segment))).hint(
             "run once with the plan as it was until it has caught up, then change it; or move the \
-             segment files away and copy the tables again",
+             segment files away and copy the tables again: towpath apply --recopy",
         )
     }
 }

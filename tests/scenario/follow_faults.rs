@@ -204,7 +204,8 @@ fn f_04_a_second_follower_is_told_who_follows() {
 /// The applier is the victim of a deadlock with a user of the target: all of it is done again.
 #[test]
 fn f_59_h_13_a_deadlock_on_the_target_is_tried_again() {
-    let Some(followed) = Followed::new("defaults: { cdc: true }\ntables: { \"*\": {} }\ncdc: { mode: transactional }\n")
+    let Some(followed) =
+        Followed::new("defaults: { cdc: true }\ntables: { \"*\": {} }\ncdc: { mode: transactional }\n")
     else {
         return;
     };
@@ -212,9 +213,9 @@ fn f_59_h_13_a_deadlock_on_the_target_is_tried_again() {
     followed.is_followed(&mut running);
     let mut user = followed.target.session();
     user.execute("SET deadlock_timeout = '30s'; BEGIN; SELECT FROM items WHERE id = 1 FOR UPDATE");
-    followed.source.execute(
-        "BEGIN; UPDATE items SET n = 77 WHERE id = 2; UPDATE items SET n = 77 WHERE id = 1; COMMIT",
-    );
+    followed
+        .source
+        .execute("BEGIN; UPDATE items SET n = 77 WHERE id = 2; UPDATE items SET n = 77 WHERE id = 1; COMMIT");
     let waits = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
     followed.arrives(&mut running, waits, "1");
     // Waits until the server has ended the other's transaction.

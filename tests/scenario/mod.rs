@@ -3,7 +3,7 @@
 mod crash;
 mod cut;
 mod follow_faults;
-mod follow_stops;
+pub mod follow_stops;
 mod followed;
 mod full_disk;
 mod lag;

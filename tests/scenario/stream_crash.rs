@@ -11,6 +11,7 @@ use towpath::engine::crash::STREAM_POINTS;
 use crate::chaos::judge::Judge;
 use crate::chaos::workload::{Clients, SCHEMA, fill};
 use crate::reverse::crash::OF_THE_WAY_BACK;
+use crate::scenario::follow_stops::RECOPIED;
 use crate::support::postgres::moving_server;
 use crate::support::scenario::Job;
 
@@ -150,7 +151,8 @@ fn dies_and_goes_on(job: &Job, command: &[&str], deaths: &[Death]) {
 fn f_01_every_crash_point_of_the_stream_is_on_a_way() {
     let ways = [&AT_ONCE, &LATER, &SPOOLED];
     let deaths = ways.into_iter().flat_map(|way| [way.apply, way.follow, way.cutover]).flatten();
-    let reached: BTreeSet<_> = deaths.map(|(point, _)| *point).chain(OF_THE_WAY_BACK).collect();
+    let elsewhere = OF_THE_WAY_BACK.into_iter().chain([RECOPIED]);
+    let reached: BTreeSet<_> = deaths.map(|(point, _)| *point).chain(elsewhere).collect();
     let listed: BTreeSet<_> = STREAM_POINTS.iter().copied().collect();
     assert_eq!(reached, listed);
 }

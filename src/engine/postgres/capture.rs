@@ -120,7 +120,7 @@ impl Capture for End {
 fn parse_position(position: &Position) -> Result<Lsn, EngineError> {
     Lsn::of(position).ok_or_else(|| {
         EngineError::new(Cause::Stale, DOING, format!("{position} is no position of a PostgreSQL log"))
-            .hint("it was written for a snapshot that belongs to no capture: copy the tables again")
+            .hint("it was written for a snapshot that belongs to no capture; `towpath apply --recopy` copies the tables again")
     })
 }
 
@@ -301,7 +301,7 @@ impl End {
             );
             return Err(EngineError::new(Cause::Stale, DOING, message).contract("C508").hint(
                 "the target was set back (restored, or failed over to a copy that lags), or another reader used the \
-                 slot: close the capture and copy the tables again",
+                 slot; `towpath apply --recopy` copies the tables again",
             ));
         }
         let Found::Ours { mark, .. } = publication else { return Err(gone("the publication is not ours")) };
@@ -451,7 +451,7 @@ async fn check_added(
                 .on(&followed.projection.source)
                 .contract("C508")
                 .hint(
-                    "skip the column in the plan; to carry it, close the capture and copy the table again",
+                    "skip the column in the plan; to carry it, move the table anew, by a plan of another name",
                 ));
         }
     }
@@ -480,7 +480,7 @@ fn check_shifts(tables: &[Followed]) -> Result<(), EngineError> {
 /// The log is not there any more (contract, F-41, F-42, F-45).
 fn gone(why: &str) -> EngineError {
     EngineError::new(Cause::Stale, DOING, why).contract("C508").hint(
-        "what was changed meanwhile cannot be read any more: close the capture and copy the tables again",
+        "what was changed meanwhile cannot be read any more; `towpath apply --recopy` copies the tables again",
     )
 }
 

@@ -338,7 +338,7 @@ impl Decoder {
             )
             .on(name)
             .contract("C508")
-            .hint("compare the source with the plan, then plan again; the tables concerned are copied again")),
+            .hint("compare the source with the plan, then plan again; `towpath apply --recopy` copies the tables again")),
         }
     }
 
@@ -388,14 +388,14 @@ fn incomplete(table: &Name) -> EngineError {
     EngineError::new(Cause::Stale, DOING, what)
         .on(table)
         .contract("C508")
-        .hint("copy this table again; REPLICA IDENTITY FULL on it keeps this from happening")
+        .hint("`towpath apply --recopy` copies the tables again; REPLICA IDENTITY FULL on it keeps this from happening")
 }
 
 fn stopped(table: &Name, trouble: &str, commits_at: Lsn) -> EngineError {
     let message = format!("{trouble}, in the transaction that commits at {commits_at}");
     EngineError::new(Cause::Stale, DOING, message).on(table).contract("C508").hint(
-        "everything before it is told; make the same change on the target and plan again, or undo it at the source \
-         and copy the table again",
+        "everything before it is told; make the same change on the target and plan again, or undo it at the source; \
+         `towpath apply --recopy` copies the tables again",
     )
 }
 

@@ -176,6 +176,10 @@ impl Dialect for PostgresDialect {
         keys::add_foreign_key(table, key, validate)
     }
 
+    fn drop_foreign_key(&self, table: &Name, key: &ForeignKey) -> Vec<String> {
+        keys::drop_foreign_key(table, key)
+    }
+
     fn validate_foreign_key(&self, table: &Table, key: &ForeignKey) -> Vec<String> {
         keys::validate_foreign_key(table, key)
     }

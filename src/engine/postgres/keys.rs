@@ -213,6 +213,16 @@ pub fn add_foreign_key(table: &Table, key: &ForeignKey, validate: bool) -> Vec<S
     out
 }
 
+/// One without a name has none that is known.
+pub fn drop_foreign_key(table: &Name, key: &ForeignKey) -> Vec<String> {
+    match key.name.is_empty() {
+        true => Vec::new(),
+        false => {
+            vec![format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", name(table), identifier(&key.name))]
+        }
+    }
+}
+
 fn foreign_key_clause(key: &ForeignKey) -> String {
     let mut text = format!("FOREIGN KEY {} REFERENCES {}", column_list(&key.columns), name(&key.parent));
     if !key.parent_columns.is_empty() {

@@ -133,7 +133,9 @@ impl Watch {
             _ => Err(EngineError::new(Cause::Stale, "read the changes of", ALTERED)
                 .on(&self.object)
                 .contract("C508")
-                .hint("compare the source with the plan; then close the capture and copy the tables again")),
+                .hint(
+                    "compare the source with the plan; then `towpath apply --recopy` copies the tables again",
+                )),
         }
     }
 }

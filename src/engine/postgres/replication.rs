@@ -218,7 +218,7 @@ pub fn refused_start(error: &ServerError, slot: &str) -> EngineError {
         "42704" => stale(
             error,
             slot,
-            "the slot was dropped, and the log with it. Close the capture and copy the tables again",
+            "the slot was dropped, and the log with it; `towpath apply --recopy` copies the tables again",
         ),
         "55006" => EngineError { cause: Cause::Busy, ..error::engine_error(DOING, error) }.on(slot),
         _ => refused(error, slot),
@@ -231,8 +231,8 @@ fn refused(error: &ServerError, slot: &str) -> EngineError {
         "42704" => stale(
             error,
             slot,
-            "the publication was dropped or made again: what was changed meanwhile is not in the log. Close the \
-             capture and copy the tables again",
+            "the publication was dropped or made again: what was changed meanwhile is not in the log; \
+             `towpath apply --recopy` copies the tables again",
         ),
         // `can no longer get changes from replication slot`, `cannot read from logical replication
         // slot`, `requested WAL segment ... has already been removed`; and, as a warning, a
@@ -241,7 +241,7 @@ fn refused(error: &ServerError, slot: &str) -> EngineError {
             error,
             slot,
             "log that was not read yet is gone (max_slot_wal_keep_size, an invalidated slot, or a publication that \
-             was dropped). Close the capture and copy the tables again",
+             was dropped); `towpath apply --recopy` copies the tables again",
         ),
         _ => error::engine_error(DOING, error).on(slot),
     }

@@ -306,5 +306,5 @@ fn inode_of(meta: &std::fs::Metadata) -> String {
 /// The log does not go on from where it was read.
 pub(super) fn lost(why: impl Into<String>) -> EngineError {
     EngineError::new(Cause::Stale, LOOK, why)
-        .hint("changes may be missing: the followed tables have to be copied again, with a new capture")
+        .hint("changes may be missing; `towpath apply --recopy` copies the followed tables again, with a new capture")
 }
