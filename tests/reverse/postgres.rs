@@ -60,7 +60,7 @@ fn there_and_back(world: World) {
     world
         .run(&["cutover", "--back", "--yes"])
         .says("the source has every change")
-        .says("opened     5 fences, of public.accounts and the like");
+        .says("opened     5 fences, of public.lines and the like");
     let after = after.shut_out();
     world.has_all(&world.source, &OLD, "after", after);
     world.has_all(&world.source, &OLD, "before", before);
