@@ -33,7 +33,7 @@ fn stale(told: &Told, says: &str) {
     assert_eq!((error.cause, error.contract), (Cause::Stale, Some("C508")), "{error}");
     let text = format!("{error} / {}", error.hint.clone().unwrap_or_default());
     assert!(text.contains(says), "{text}");
-    assert!(text.contains("copy the tables again"), "{text}");
+    assert!(text.contains("--recopy` copies the tables again"), "{text}");
 }
 
 #[test]
