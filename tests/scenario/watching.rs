@@ -40,7 +40,7 @@ fn blocks_follow_each_other_off_a_terminal_until_ctrl_c() {
     for line in [
         "job: running\n",
         "  phase   following\n",
-        "  stream  1 transactions applied, up to ",
+        "  stream  1 transaction applied, up to ",
         "  lag     ",
         " of 5.0 GB allowed (cdc.keep_log), somebody reads it now\n",
         "  next    towpath status\n",
