@@ -166,8 +166,10 @@ fn render(outcome: &Outcome, args: &CleanArgs, face: &Face) -> String {
     if !closed.is_empty() {
         let end = if args.back { "target" } else { "source" };
         let tables = count(closed.len(), "table");
+        let named: Vec<String> = closed.iter().take(ALIKE_MAX).map(Name::to_string).collect();
+        let more = if closed.len() > ALIKE_MAX { " and others" } else { "" };
         page.say(&format!("  {tables} of the {end} closed for writes since the cutover:"));
-        closed.iter().for_each(|table| page.say(&format!("    {}", line(&table.to_string()))));
+        page.say(&format!("    {}{more}", line(&named.join(", "))));
         let command =
             if args.back { "towpath clean --back --open-source" } else { "towpath clean --open-source" };
         page.say(&format!("  {command} opens them; then two databases can be written"));
