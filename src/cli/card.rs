@@ -138,8 +138,19 @@ impl Body<'_> {
         }
         page.line(match &self.card.changes {
             Some(by) => self.entry(Tone::Load, ">", "changes", &format!("followed after the load, {by}")),
-            None => self.entry(Tone::Leave, "-", "changes", "not followed (cdc: false)"),
+            None => {
+                self.entry(Tone::Leave, "-", "changes", &format!("not followed ({})", self.unfollowed(graph)))
+            }
         });
+    }
+
+    /// Why the changes of a table are not followed: what keeps them from it, else the plan's word.
+    fn unfollowed<'g>(&self, graph: &'g Graph) -> &'g str {
+        let name = &self.card.source.name;
+        let here = |at: &str| at == name || at == self.card.source.to_string();
+        let kept =
+            graph.hazards.iter().find(|found| matches!(&*found.code, "C502" | "C503") && here(&found.at));
+        kept.map_or("cdc: false", |found| &found.code)
     }
 
     fn indexes(&self, page: &mut Page) {
