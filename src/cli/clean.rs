@@ -115,14 +115,37 @@ async fn remove(
 fn render(removed: &[String], args: &CleanArgs, face: &Face) -> String {
     let mut page = Page::new(face.screen.look());
     let verb = if args.dry_run { "would remove" } else { "removed" };
-    for object in removed {
-        page.line(Line::new().add(Tone::Leave, format!("  {verb}")).text(format!("  {}", line(object))));
+    for object in together(removed) {
+        page.line(Line::new().add(Tone::Leave, format!("  {verb}")).text(format!("  {}", line(&object))));
     }
     if removed.is_empty() {
         page.say("nothing is left to remove");
     }
     page.finish()
 }
+
+/// Objects as they are shown: of many of one kind, which is their first word, the number and the
+/// first one.
+pub fn together(objects: &[String]) -> Vec<String> {
+    let kind = |object: &str| object.split(' ').next().unwrap_or_default().to_string();
+    let mut shown: Vec<String> = Vec::new();
+    let mut kinds: Vec<String> = Vec::new();
+    for object in objects {
+        let kind_here = kind(object);
+        let alike = objects.iter().filter(|other| kind(other) == kind_here).count();
+        if alike <= ALIKE_MAX {
+            shown.push(object.clone());
+        } else if !kinds.contains(&kind_here) {
+            let name = object[kind_here.len()..].trim_start();
+            shown.push(format!("{}, {name} and the like", count(alike, &kind_here)));
+            kinds.push(kind_here);
+        }
+    }
+    shown
+}
+
+/// Objects of one kind that are named one by one.
+const ALIKE_MAX: usize = 4;
 
 fn value(name: &str, removed: &[String], args: &CleanArgs) -> Value {
     json!({
@@ -131,4 +154,17 @@ fn value(name: &str, removed: &[String], args: &CleanArgs) -> Value {
         "dry_run": args.dry_run,
         "removed": removed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_objects_of_one_kind_are_one_line() {
+        let mut removed: Vec<String> = (0..120).map(|at| format!("trigger t_{at}")).collect();
+        removed.push("table changes".into());
+        assert_eq!(together(&removed), ["120 triggers, t_0 and the like", "table changes"]);
+        assert_eq!(together(&removed[118..]), ["trigger t_118", "trigger t_119", "table changes"]);
+    }
 }

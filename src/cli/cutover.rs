@@ -13,7 +13,7 @@ use super::making::{self, Made};
 use super::number::{count, exact};
 use super::progress::Progress;
 use super::tally::Tally;
-use super::{Face, ends, exit, plan_file, signals};
+use super::{Face, clean, ends, exit, plan_file, signals};
 use crate::catalog::Projection;
 use crate::graph::digest;
 use crate::plan;
@@ -159,6 +159,10 @@ fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
     for (sequence, value) in &report.sequences {
         page.say(&format!("  sequence   {} at {value}", line(&sequence.to_string())));
     }
+    if report.ahead > 0 {
+        let verb = if report.ahead == 1 { "was" } else { "were" };
+        page.say(&format!("  sequences  {} {verb} far enough already", exact(report.ahead as u64)));
+    }
     let rows: u64 = report.verdicts.iter().map(|verdict| verdict.target_rows).sum();
     if !report.verdicts.is_empty() {
         page.say(&format!(
@@ -167,8 +171,11 @@ fn render(report: &CutoverReport, dry_run: bool, look: Look) -> String {
             exact(rows)
         ));
     }
-    for object in &report.removed {
-        page.say(&format!("  removed    {}", line(object)));
+    for object in clean::together(&report.removed) {
+        page.say(&format!("  removed    {}", line(&object)));
+    }
+    if report.closed > 0 {
+        page.say(&format!("  closed     {} of the source, for good", count(report.closed, "table")));
     }
     page.say("  next       let the applications write to the target");
     page.finish()
@@ -186,6 +193,8 @@ fn value(report: &CutoverReport, name: &str) -> Value {
         "lag_seconds": report.lag.as_secs_f64(),
         "drained_rows": report.drained,
         "sequences": report.sequences.iter().map(|(name, value)| json!({ "sequence": name.to_string(), "value": value })).collect::<Vec<_>>(),
+        "sequences_ahead": report.ahead,
+        "tables_closed": report.closed,
         "tables_equal": report.verdicts.iter().filter(|verdict| verdict.equal).count(),
         "removed": report.removed,
     })
@@ -213,11 +222,15 @@ mod tests {
             position: Position("0/16B3748".into()),
             outage: std::time::Duration::from_millis(1250),
             sequences: vec![(crate::catalog::Name::new("app", "s"), 42)],
+            ahead: 1,
+            closed: 2,
             ..CutoverReport::default()
         };
         let text = render(&report, false, Look::default());
         assert!(text.contains("before 0/16B3748; nobody could write for 1.25 s."), "{text}");
         assert!(text.contains("sequence   app.s at 42"), "{text}");
+        assert!(text.contains("sequences  1 was far enough"), "{text}");
+        assert!(text.contains("closed     2 tables of the source"), "{text}");
         assert_eq!(exit_code(&report, false), exit::DONE);
     }
 }

@@ -51,7 +51,11 @@ pub static CODES: &[(u8, &str, &str)] = &[
         "partial",
         "some steps are done and the state is consistent: run the same command again to go on",
     ),
-    (MISMATCH, "mismatch", "source and target hold different rows"),
+    (
+        MISMATCH,
+        "mismatch",
+        "source and target hold different rows: `towpath verify --repair` makes those of the target the source's",
+    ),
     (DECLINED, "declined", "declined at the prompt; nothing was done"),
     (USAGE, "usage", "the command line is wrong"),
     (INVALID, "invalid", "the plan file is invalid"),

@@ -170,9 +170,9 @@ fn usual_help(cause: Cause) -> Option<&'static str> {
         Cause::Locked => Some("wait for the other run, or see it with `towpath status`"),
         Cause::Stale => Some("something changed since the plan was made: plan again"),
         Cause::Resources => Some("free space or connections, then run the same command again"),
-        Cause::Diverged => {
-            Some("something else wrote to the target: compare with `towpath verify --level rows`")
-        }
+        Cause::Diverged => Some(
+            "something else wrote to the target: `towpath verify --repair` makes its rows the source's again",
+        ),
         Cause::NotFound | Cause::Tls | Cause::Busy | Cause::Data | Cause::Other => None,
     }
 }

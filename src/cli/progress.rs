@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::args::{LogFormat, ProgressFormat};
 use super::bars::Bars;
 use super::escape::line;
-use super::number::{bytes, count, millis, plural, seconds, short};
+use super::number::{bytes, count, exact, millis, plural, seconds, short};
 use super::screen::Screen;
 use super::tally::Tally;
 use crate::engine::Standing;
@@ -296,6 +296,10 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
     }
 }
 
+fn exact_rows(rows: u64) -> String {
+    format!("{} {}", exact(rows), plural(rows as usize, "row"))
+}
+
 fn verified_line(
     table: &crate::catalog::Name,
     equal: bool,
@@ -309,9 +313,9 @@ fn verified_line(
             Some(format!("{table}: equal, {} {}", short(source_rows), plural(source_rows as usize, "row")))
         }
         false => Some(format!(
-            "{table}: different, {} and {}",
-            count(source_rows as usize, "row"),
-            short(target_rows)
+            "{table}: different, {} on the source, {} on the target",
+            exact_rows(source_rows),
+            exact_rows(target_rows)
         )),
     }
 }

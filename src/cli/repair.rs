@@ -13,9 +13,9 @@ use super::number::{count, exact};
 use super::progress::Progress;
 use super::tally::Tally;
 use super::verify::{self, Groups, same_engine, until_stopped};
-use super::{Face, ends, signals};
+use super::{Face, ends, exit, signals};
 use crate::catalog::Projection;
-use crate::engine::{Snapshot, Source, Target};
+use crate::engine::{EngineError, Snapshot, Source, Target};
 use crate::graph::digest;
 use crate::plan::Load;
 use crate::runtime::planning::SourceEnd;
@@ -71,6 +71,13 @@ fn groups(made: &Made, args: &VerifyArgs) -> Result<Groups, Failure> {
     Ok(vec![(VerifyLevel::Rows, projections.collect())])
 }
 
+/// All tables of the plan, whatever was asked for.
+fn everything(made: &Made) -> Groups {
+    let tables = made.planned.diff.tables.iter();
+    let brought = tables.filter(|table| table.want.holds_rows() && table.policy.load != Load::None);
+    vec![(VerifyLevel::Rows, brought.map(|table| Projection::clone(&table.projection)).collect())]
+}
+
 /// What is worked with.
 struct Work<'a> {
     made: &'a Made,
@@ -85,15 +92,39 @@ impl Work<'_> {
     /// Holds both ends, and lets go of them however it ends.
     async fn run(&self, groups: &Groups) -> Result<Outcome, Failure> {
         let (meeting, snapshot) = self.hold().await?;
+        let work = async {
+            match meeting.stuck() {
+                None => self.compare_and_repair(&meeting, snapshot, groups).await,
+                Some(why) => {
+                    self.say_stuck(why)?;
+                    self.compare_and_repair(&meeting, snapshot, &everything(self.made)).await
+                }
+            }
+        };
         let done = tokio::select! {
             biased;
             lost = meeting.beat(&SystemClock) => Err(lost.into()),
-            done = self.compare_and_repair(&meeting, snapshot, groups) => done,
+            done = work => done,
         };
         let closed = meeting.close(if done.is_ok() { "done" } else { "failed" }).await;
         let outcome = done?;
         closed?;
         Ok(outcome)
+    }
+
+    /// A stream that is stuck goes on from where all followed tables are right again.
+    fn say_stuck(&self, why: &EngineError) -> Result<(), Failure> {
+        if !self.args.tables.is_empty() {
+            return Err(Failure::new(exit::MISMATCH, why.to_string()).help(
+                "the stream is stuck at this row: leave --tables out, so that all of them are put right",
+            ));
+        }
+        self.face.screen.say(&format!(
+            "the stream is stuck: {}\nall followed tables are compared with what the source holds now; \
+             once they are right, the stream goes on from there",
+            line(&why.to_string())
+        ));
+        Ok(())
     }
 
     async fn hold(&self) -> Result<(Meeting, Box<dyn Snapshot>), Failure> {
@@ -129,7 +160,8 @@ impl Work<'_> {
             .flat_map(|(_, projections)| projections)
             .filter(|projection| before.iter().any(|table| !table.equal && table.target == projection.target))
             .collect();
-        if different.is_empty() {
+        let stuck = meeting.stuck().is_some();
+        if different.is_empty() && !stuck {
             return Ok(Outcome { before, after: None, tables: Vec::new() });
         }
         let finding = async {
@@ -139,7 +171,12 @@ impl Work<'_> {
         let repair = until_stopped(self.stop, finding).await?;
         let found = render(&repair.tables, self.face.screen.message_look());
         self.face.screen.err(&format!("\n{found}"));
-        if repair.rows() == 0 || !self.agreed(&repair).await? {
+        let stays = repair.tables.iter().any(|table| table.refused.is_some());
+        if let Some(why) = meeting.stuck().filter(|_| stays) {
+            return Err(Failure::new(exit::MISMATCH, why.to_string())
+                .help("nothing was written: a table that stays as it is keeps the stream from going on"));
+        }
+        if (repair.rows() == 0 && !stuck) || !self.agreed(&repair).await? {
             return Ok(Outcome { before, after: None, tables: repair.tables });
         }
         // An engine may let nobody write while it is held; it was only read from.

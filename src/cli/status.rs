@@ -122,7 +122,7 @@ fn last_run(progress: &Progress) -> Option<&RunRecord> {
 
 fn words(standing: Standing) -> (&'static str, Tone) {
     match standing {
-        Standing::New => ("not begun", Tone::Plain),
+        Standing::New => ("not begun, or cleaned away", Tone::Plain),
         Standing::Running => ("running", Tone::Load),
         Standing::Done => ("done", Tone::Good),
         Standing::Partial => ("stopped, can go on", Tone::Warn),

@@ -8,7 +8,7 @@ use super::ends::{self, Loaded};
 use super::escape::line;
 use super::failure::{Failure, What};
 use super::look::{Line, Page, Tone};
-use super::number::{bytes, exact, seconds};
+use super::number::{bytes, exact, plural, seconds};
 use crate::change::Counts;
 use crate::checkpoint::StreamProgress;
 use crate::diff::id;
@@ -80,8 +80,8 @@ impl StreamStatus {
 
     pub fn render(&self, page: &mut Page, now: Timestamp) {
         let StreamProgress { position, transactions, tables, .. } = &self.progress;
-        let count = exact(*transactions);
-        page.say(&format!("  stream  {count} transactions applied, up to {}", line(&position.0)));
+        let count = format!("{} {}", exact(*transactions), plural(*transactions as usize, "transaction"));
+        page.say(&format!("  stream  {count} applied, up to {}", line(&position.0)));
         for (table, counts) in tables {
             page.say(&format!("          {table}: {}", counts_text(counts)));
         }

@@ -44,6 +44,9 @@ pub async fn run(args: &VerifyArgs, face: &Face) -> Result<u8, Failure> {
         return repair::run(args, face).await;
     }
     let made = making::make(face, &SavedArgs::default(), ProbeArg::None).await?;
+    if cutover::is_decided(&made.planned.progress) {
+        face.screen.say("it was cut over: the target is in use, and what is written there is a difference");
+    }
     let verdicts = verify_made(&made, args, face).await?;
     let keys = args.show_keys || face.screen.stdout_terminal;
     match args.format {

@@ -412,9 +412,41 @@ pub static KINDS: &[Kind] = &[
          Ways out: Nothing is to be done for a shared one. Create a free one by hand if the application\n\
          calls it.",
     ),
-    kind("S604", Stop, "writes still reach the source during drain", ABSENT),
-    kind("S605", Block, "lag above max_lag", ABSENT),
-    kind("S606", Stop, "verification found a difference (verify exits 7)", ABSENT),
+    kind(
+        "S604",
+        Stop,
+        "writes still reach the source during drain",
+        "Without a fence whoever writes to the source has to be kept out by hand, and somebody was not: rows\n\
+         changed after the drain. Nothing was decided, and writers may write.\n\
+         \n\
+         How it is found: At the cutover, by draining again until nothing comes.\n\
+         \n\
+         Ways out: Stop the writers, or let cutover: { fence: tables } keep them out; then cut over again.",
+    ),
+    kind(
+        "S605",
+        Block,
+        "lag above max_lag",
+        "The stream was further behind than cutover.max_lag when the writers would have been kept out, or the\n\
+         cutover took longer than cutover.budget. Nothing was decided, and writers may write.\n\
+         \n\
+         How it is found: At the cutover, by the clock.\n\
+         \n\
+         Ways out: Let towpath follow catch up; compare less (cutover.verify); or raise the limit.",
+    ),
+    kind(
+        "S606",
+        Stop,
+        "verification found a difference (verify exits 7)",
+        "Source and target hold different rows behind the fence, or a check of the plan returned rows: somebody\n\
+         wrote to the target, or writes of the source were seen by nobody. Nothing was decided, and writers\n\
+         may write.\n\
+         \n\
+         How it is found: At the cutover, by comparing all followed tables and asking cutover.checks.\n\
+         \n\
+         Ways out: towpath verify --level rows lists the rows; towpath verify --repair makes those of the target\n\
+         what they are on the source; then cut over again.",
+    ),
     kind("S607", Block, "the target received foreign writes before cutover", ABSENT),
     kind(
         "U901",

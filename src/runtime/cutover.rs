@@ -71,6 +71,10 @@ pub struct CutoverReport {
     pub drained: u64,
     /// Sequences of the target and the values they were set to.
     pub sequences: Vec<(Name, i64)>,
+    /// Sequences that needed nothing: their next value is one that the source has not used.
+    pub ahead: usize,
+    /// Tables of the source that refuse writes from now on.
+    pub closed: usize,
     pub verdicts: Vec<TableVerdict>,
     /// What was removed from the source.
     pub removed: Vec<String>,
@@ -153,7 +157,11 @@ impl Run<'_> {
     async fn go(&self, report: &mut CutoverReport, again: bool) -> Result<(), Halt> {
         self.come_near(report).await?;
         if self.options.dry_run {
-            return Err(gate(None, "this was a dry run: nothing was changed", "leave --dry-run out"));
+            return Err(gate(
+                None,
+                "this was a dry run: nothing was changed",
+                "the same without --dry-run cuts over",
+            ));
         }
         crash_point("cut::fence_before");
         let mut fence = match self.options.fence {
@@ -186,6 +194,7 @@ impl Run<'_> {
         crash_point("cut::point_of_no_return");
         if let Some(fence) = fence {
             fence.seal().await?;
+            report.closed = self.tables().len();
         }
         report.outage = began.elapsed();
         self.mark(SEALED).await?;
@@ -285,6 +294,7 @@ impl Run<'_> {
             session.begin().await?;
             let set = session.set_sequence(&aim.sequence, value, self.options.margin).await?;
             session.commit().await?;
+            report.ahead += usize::from(set.is_none());
             report.sequences.extend(set.map(|set| (aim.sequence.name.clone(), set)));
         }
         Ok(())
@@ -304,7 +314,7 @@ impl Run<'_> {
             false => Err(gate(
                 "S606",
                 format!("source and target differ in {}", names.join(", ")),
-                "`towpath verify --level rows` lists the rows",
+                "`towpath verify --level rows` lists the rows; `towpath verify --repair` puts them right",
             )),
         }
     }

@@ -37,15 +37,25 @@ async fn runs(service: &Service<'_>) -> Result<Vec<String>, EngineError> {
     Ok(progress.runs.into_iter().map(|run| run.run).collect())
 }
 
-/// Takes a snapshot of the source, and brings the target to it.
-pub(super) async fn meet(service: &Service<'_>, lock: &dyn Lock) -> Result<Box<dyn Snapshot>, EngineError> {
+async fn meet(service: &Service<'_>, lock: &dyn Lock) -> Result<Box<dyn Snapshot>, EngineError> {
+    let (source, reached) = try_to_meet(service, lock).await?;
+    reached.map(|()| source)
+}
+
+/// Takes a snapshot of the source and brings the target to it. The second says what kept it back.
+pub(super) async fn try_to_meet(
+    service: &Service<'_>,
+    lock: &dyn Lock,
+) -> Result<(Box<dyn Snapshot>, Result<(), EngineError>), EngineError> {
     let capture = capture_of(service.source)?;
     check_standing(capture, service.graph, stream_of(service.graph)?).await?;
     let source = capture.snapshot(&service.graph.name, OPEN_WAIT).await?;
     let goal = Goal::Exactly(source.position().clone());
-    let report = follow_locked(service, lock, &goal).await?;
-    match report.ended {
-        Ended::Goal => Ok(source),
-        Ended::Stopped => Err(EngineError::new(Cause::Other, "catch up", "stopping was asked for")),
-    }
+    let reached = match follow_locked(service, lock, &goal).await {
+        Ok(report) if report.ended == Ended::Stopped => {
+            Err(EngineError::new(Cause::Other, "catch up", "stopping was asked for"))
+        }
+        followed => followed.map(drop),
+    };
+    Ok((source, reached))
 }

@@ -1,7 +1,10 @@
 //! Puts rows of the target right that differ from the source's: finds them in two held snapshots,
 //! and writes them as changes of the source are written, in one transaction, under the plan's lock.
-//! The stream's position stays where it is. Never touches a row that is equal, and no table whose
-//! rows nothing tells apart.
+//! Never touches a row that is equal, and no table whose rows nothing tells apart.
+//!
+//! The stream's position stays where it is. Only where the stream is stuck, because a change speaks
+//! of a row that is not as it should be, both ends cannot meet before they are repaired: then all
+//! followed tables become what the source holds now, and the stream is marked there with them.
 //!
 //! ```text
 //!   sums by bucket (both ends) -> rows of buckets that differ -> keys -> their rows -> changes
@@ -17,12 +20,13 @@ use futures_util::future::try_join;
 use super::canonical::Canon;
 use super::clock::Clock;
 use super::cutover::refuse_decided;
-use super::meeting::meet;
+use super::meeting::try_to_meet;
 use super::serve::{Service, all_done, beat};
 use super::sums;
 use super::verify::{Listed, mirrored, zones};
 use crate::catalog::{ColumnMap, Form, Name, Projection, Type};
 use crate::change::{Changes, Followed, Identity, RowKind};
+use crate::checkpoint::{Checkpoint, StreamMark, StreamProgress};
 use crate::engine::{Cause, EngineError, Lock, Session, Snapshot, Summary};
 use crate::graph::Action;
 
@@ -41,6 +45,13 @@ const BUCKET_ROWS: u64 = 64;
 pub struct Meeting {
     lock: Box<dyn Lock>,
     source: Box<dyn Snapshot>,
+    stuck: Option<Stuck>,
+}
+
+/// The stream does not come to where the source is held.
+struct Stuck {
+    why: EngineError,
+    at: StreamProgress,
 }
 
 /// What is to be put right.
@@ -98,18 +109,8 @@ impl Meeting {
         follows: bool,
     ) -> Result<(Self, Box<dyn Snapshot>), EngineError> {
         let lock = service.lock().await?;
-        let taken = async {
-            let progress = service.target.progress(&service.graph.name).await?;
-            refuse_decided(&progress, &service.graph.name)?;
-            all_done(service.graph, &progress)?;
-            let source = match follows {
-                true => meet(service, lock.as_ref()).await?,
-                false => service.source.snapshot().await?,
-            };
-            Ok((source, service.target.snapshot().await?))
-        };
-        match taken.await {
-            Ok((source, target)) => Ok((Self { lock, source }, target)),
+        match take(service, lock.as_ref(), follows).await {
+            Ok((source, stuck, target)) => Ok((Self { lock, source, stuck }, target)),
             Err(error) => {
                 // The error that is told is the first one.
                 let _ = lock.close("failed").await;
@@ -120,6 +121,11 @@ impl Meeting {
 
     pub fn source(&self) -> &dyn Snapshot {
         self.source.as_ref()
+    }
+
+    /// Why the stream does not go on. Then only all followed tables together can be put right.
+    pub fn stuck(&self) -> Option<&EngineError> {
+        self.stuck.as_ref().map(|stuck| &stuck.why)
     }
 
     /// Returns once the lock is lost.
@@ -140,6 +146,10 @@ impl Meeting {
                 session.apply_rows(changes.records()).await?;
             }
             set_sequences(service, repair, session.as_mut()).await?;
+            if let Some(Stuck { at, .. }) = &self.stuck {
+                let mark = self.leap(at);
+                session.mark(&service.graph.name, &Checkpoint::Applied(mark)).await?;
+            }
             session.commit().await
         };
         match written.await {
@@ -151,12 +161,48 @@ impl Meeting {
         }
     }
 
+    /// From where the stream is stuck to where the source is held.
+    fn leap(&self, at: &StreamProgress) -> StreamMark {
+        StreamMark {
+            after: Some(at.position.clone()),
+            position: self.source.position().clone(),
+            committed_at: at.committed_at,
+            ..StreamMark::default()
+        }
+    }
+
     /// Lets go of all of it.
     pub async fn close(self, outcome: &str) -> Result<(), EngineError> {
         // It was only read from.
         let _ = self.source.close().await;
         self.lock.close(outcome).await
     }
+}
+
+type Taken = (Box<dyn Snapshot>, Option<Stuck>, Box<dyn Snapshot>);
+
+async fn take(service: &Service<'_>, lock: &dyn Lock, follows: bool) -> Result<Taken, EngineError> {
+    let plan = &service.graph.name;
+    let progress = service.target.progress(plan).await?;
+    refuse_decided(&progress, plan)?;
+    all_done(service.graph, &progress)?;
+    if !follows {
+        let source = service.source.snapshot().await?;
+        return Ok((source, None, service.target.snapshot().await?));
+    }
+    let (source, reached) = try_to_meet(service, lock).await?;
+    let stuck = match reached {
+        Ok(()) => None,
+        Err(why) if why.cause == Cause::Diverged => {
+            // What came before the row is applied by now.
+            match service.target.progress(plan).await?.stream {
+                Some(at) => Some(Stuck { why, at }),
+                None => return Err(why),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    Ok((source, stuck, service.target.snapshot().await?))
 }
 
 /// A trigger that acts on a repaired row makes another row differ.

@@ -303,20 +303,30 @@ const DAMAGE: &str =
     DELETE FROM log WHERE id % 50 = 1; INSERT INTO log VALUES (-1, 'mine')";
 
 #[track_caller]
-fn repairs_under_load(job: &Job, writer: Writer, damage: impl Fn()) {
-    damage();
+fn repairs_under_load(job: &Job, writer: Writer, damage: impl Fn(&str)) {
+    damage(DAMAGE);
     let found = job.run(&["verify", "--level", "rows", "--show-keys"]).expect(7);
     assert!(found.stdout.contains("- 401  missing") && found.stdout.contains("+ -1  only"), "{found}");
     job.run(&REPAIR).expect(0).says("Equal: 2 tables");
     job.run(&["verify", "--level", "rows"]).expect(0);
     // Following goes on from where it was: a change that was applied twice would not.
     job.run(&["follow", "--for", "1s"]).expect(0);
+    damage(UNDER_THE_WRITER);
+    job.run(&["follow", "--for", "5s"]).expect(7).says("towpath verify --repair");
+    job.run(&["verify"]).expect(7);
+    job.run(&["verify", "--repair", "--yes", "--tables", "log"]).expect(7).says("leave --tables out");
+    job.run(&REPAIR).expect(0).says("the stream is stuck").says("Equal: 2 tables");
+    job.run(&["follow", "--for", "1s"]).expect(0);
     writer.end();
     job.run(&["verify", "--level", "rows"]).expect(0);
     job.run(&["cutover", "--yes"]).expect(0);
-    damage();
+    damage(DAMAGE);
     job.run(&REPAIR).expect(4).says("cut over");
 }
+
+/// Rows that the writer changes next, and rows that it does not.
+const UNDER_THE_WRITER: &str =
+    "DELETE FROM accounts WHERE id < 90; UPDATE log SET line = 'mine' WHERE id % 50 = 1";
 
 const FOLLOWED: &str = "defaults: { cdc: true }\ntables: { \"*\": {} }\ncutover: { fence: tables }\n";
 
@@ -329,7 +339,7 @@ fn f_74_f_62_repaired_at_one_point_while_postgres_is_written() {
     job.apply().expect(0);
     let session: Database = source.clone();
     let writer = Writer::start(move |number| session.execute(&transaction(number)));
-    repairs_under_load(&job, writer, || target.execute(DAMAGE));
+    repairs_under_load(&job, writer, |damage| target.execute(damage));
 }
 
 #[test]
@@ -348,5 +358,5 @@ fn f_74_f_62_repaired_at_one_point_while_a_file_is_written() {
         connection.busy_timeout(Duration::from_secs(20)).unwrap();
         connection.execute_batch(&transaction(number)).unwrap();
     });
-    repairs_under_load(&job, writer, || target.execute(DAMAGE));
+    repairs_under_load(&job, writer, |damage| target.execute(damage));
 }

@@ -94,12 +94,12 @@ fn compare(source: Sums, target: Sums) -> Vec<Found> {
     let money =
         |cents: i64| format!("{}.{:02}", exact(cents.unsigned_abs() / 100), cents.unsigned_abs() % 100);
     let found = |good, what, text| Found { good, what, text };
+    let sides = |sums: Sums| format!("orders {}, payments {}", money(sums.orders), money(sums.payments));
+    let same = (target.orders, target.payments) == (source.orders, source.payments);
+    let there =
+        if same { "on both ends".to_string() } else { format!("and on the source {}", sides(source)) };
     vec![
-        found(
-            target.orders == target.payments && target.orders == source.orders,
-            "money",
-            format!("orders {}, payments {}, on both ends", money(target.orders), money(target.payments)),
-        ),
+        found(same && target.orders == target.payments, "money", format!("{}, {there}", sides(target))),
         found(
             target.pieces == PIECES && source.pieces == PIECES,
             "stock",

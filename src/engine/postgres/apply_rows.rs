@@ -296,7 +296,7 @@ fn diverged(follower: &Follower, kind: RowKind, message: String, table: &Name) -
         true => error,
         false => error.hint(
             "triggers and foreign keys of the target act on replayed rows, because this role may not set \
-             session_replication_role: grant it (GRANT SET ON PARAMETER), or compare with `towpath verify`",
+             session_replication_role: grant it (GRANT SET ON PARAMETER), or see with `towpath verify --repair` what they did",
         ),
     }
 }

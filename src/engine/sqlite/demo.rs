@@ -33,7 +33,7 @@ fn fill(path: &Path, sql: &str) -> rusqlite::Result<()> {
     let conn = Connection::open_with_flags(path, flags)?;
     // Nothing is lost if the machine stops: the file is made again. Rows may come before parents.
     conn.execute_batch("pragma journal_mode = off; pragma synchronous = off; pragma foreign_keys = off;")?;
-    conn.execute_batch(&format!("begin;\n{sql}\ncommit;\nanalyze; pragma journal_mode = wal;"))?;
+    conn.execute_batch(&format!("begin;\n{sql};\ncommit;\nanalyze; pragma journal_mode = wal;"))?;
     conn.close().map_err(|(_, error)| error)
 }
 

@@ -84,10 +84,13 @@ fn of_table(conn: &Connection, followed: &Followed, found: &mut Vec<Obstacle>) -
     }
     if let Some(stranger) = filter::stranger(conn, followed)? {
         let message = format!(
-            "its rows are chosen by {}, which is not known of a row that was there",
+            "its filter asks for {}: of a row that is changed or deleted, only the key as it was is known",
             quote(&stranger)
         );
-        found.push(blocks(&message, "filter by the key only, or copy the chosen rows without following"));
+        found.push(blocks(
+            &message,
+            "filter by the key only, or write cdc: false for this table: it is copied once",
+        ));
     }
     for index in uniques.odd {
         found.push(Obstacle {

@@ -264,9 +264,7 @@ impl Road {
             RowKind::Delete => "delete",
         };
         let message = format!("{verb} of the row with {}: {what}", self.key_text(taken));
-        EngineError::new(Cause::Diverged, APPLY, message).on(&self.projection.target).hint(
-            "somebody else wrote to the target, or it was not copied from this source: verify, then copy again",
-        )
+        EngineError::new(Cause::Diverged, APPLY, message).on(&self.projection.target)
     }
 
     /// The key and no other cell.
