@@ -13,7 +13,7 @@ use super::error::from_driver;
 use super::facts::Facts;
 use super::quote::{identifier, literal};
 use super::select::{ProofKind, Range, Select, zone_shift};
-use super::snapshot::{Lease, Readers};
+use super::snapshot::Lease;
 use crate::catalog::{Cell, Projection, RowBatch};
 use crate::engine::{Batch, BatchStream, Cause, EngineError, Read};
 
