@@ -118,6 +118,7 @@ fn map_column(
         collation: None,
         storage: basis.storage.clone(),
         compression: basis.compression.clone(),
+        unchecked_text: false,
         inherited: basis.inherited,
         portable: basis.portable,
         comment: basis.comment.clone(),
@@ -367,7 +368,13 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         want.identity = Some(basis.identity.unwrap_or(Identity::ByDefault));
         return;
     }
-    lost(work, basis, None, "it no longer counts up by itself", out, found);
+    let what = match basis.ty {
+        Type::UInt { bits: 64 } => {
+            "it no longer counts up by itself: its type has no integer there; `type: bigint` has"
+        }
+        _ => "it no longer counts up by itself",
+    };
+    lost(work, basis, None, what, out, found);
 }
 
 fn lost(
