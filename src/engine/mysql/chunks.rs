@@ -34,7 +34,9 @@ impl Scale {
         match (column.data_type.as_str(), column.charset.as_deref()) {
             ("tinyint" | "smallint" | "mediumint" | "int" | "bigint", _) => Some(Self::Number),
             ("binary" | "varbinary", _) => Some(Self::Bytes),
-            ("char" | "varchar", Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1")) => Some(Self::Text),
+            ("char" | "varchar", Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1")) => {
+                Some(Self::Text)
+            }
             _ => None,
         }
     }
@@ -213,7 +215,8 @@ impl Cutter<'_> {
             format!("(SELECT {shown} {}{condition} ORDER BY {quoted} {direction} LIMIT 1)", self.from())
         });
         let sql = format!("SELECT {first}, {second}");
-        let row: Option<Row> = conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
+        let row: Option<Row> =
+            conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let value = |at: usize| read_bound(scale, row.as_ref()?.as_ref(at)?);
         Ok(value(0).zip(value(1)).map(|(first, second)| [first, second]))
     }
@@ -221,7 +224,8 @@ impl Cutter<'_> {
     /// How many rows the server believes there are.
     async fn believed(&self, conn: &mut Conn, condition: &str) -> Result<u64, EngineError> {
         let sql = format!("EXPLAIN SELECT 1 {}{condition}", self.from());
-        let row: Option<Row> = conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
+        let row: Option<Row> =
+            conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let rows = row.and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
         Ok(rows.unwrap_or(0))
     }
@@ -243,13 +247,12 @@ fn between(scale: Scale, low: &Bound, high: &Bound) -> Option<Bound> {
         (Scale::Number, Bound::Number(low), Bound::Number(high)) => {
             Some(Bound::Number(low + (high - low + 1) / 2))
         }
-        (Scale::Bytes, Bound::Hex(low), Bound::Hex(high)) => middle(&unhex(low)?, &unhex(high)?, |byte| {
-            Some(u32::from(byte))
-        })
-        .map(|(mut bytes, digit)| {
-            bytes.push(digit as u8);
-            hex(&bytes)
-        }),
+        (Scale::Bytes, Bound::Hex(low), Bound::Hex(high)) => {
+            middle(&unhex(low)?, &unhex(high)?, |byte| Some(u32::from(byte))).map(|(mut bytes, digit)| {
+                bytes.push(digit as u8);
+                hex(&bytes)
+            })
+        }
         (Scale::Text, Bound::Hex(low), Bound::Hex(high)) => {
             let (mut bytes, digit) = middle(&unhex(low)?, &unhex(high)?, rank)?;
             bytes.push(unrank(digit)?);
@@ -305,7 +308,8 @@ mod tests {
 
     #[test]
     fn halves_lie_above_the_low_end_and_not_above_the_high_one() {
-        let number = |low: i128, high: i128| between(Scale::Number, &Bound::Number(low), &Bound::Number(high));
+        let number =
+            |low: i128, high: i128| between(Scale::Number, &Bound::Number(low), &Bound::Number(high));
         assert_eq!(number(1, 2), Some(Bound::Number(2)));
         assert_eq!(number(-5, 5), Some(Bound::Number(0)));
         assert_eq!(number(0, u64::MAX.into()), Some(Bound::Number(1 << 63)));
@@ -334,7 +338,8 @@ mod tests {
             rows: 300,
         };
         let made = chunks(&facts, &key, &[piece(&[], 1, 4), piece(&[5], 1, 9), piece(&[5], 10, 20)]);
-        let ranges: Vec<Range> = made.iter().map(|chunk| Range::of(chunk).expect("ours").expect("a range")).collect();
+        let ranges: Vec<Range> =
+            made.iter().map(|chunk| Range::of(chunk).expect("ours").expect("a range")).collect();
         assert!(ranges[0].from.is_empty() && ranges[2].to.is_empty());
         for pair in ranges.windows(2) {
             assert_eq!(pair[0].to, pair[1].from);

@@ -80,14 +80,17 @@ impl Refused {
         };
         match self {
             Self::ZeroDate => find(format!("MONTH({column}) = 0 OR DAYOFMONTH({column}) = 0")),
-            Self::NoSuchDay => find(format!("DAYOFMONTH({column}) > DAYOFMONTH(LAST_DAY({column} - INTERVAL DAYOFMONTH({column}) - 1 DAY))")),
+            Self::NoSuchDay => find(format!(
+                "DAYOFMONTH({column}) > DAYOFMONTH(LAST_DAY({column} - INTERVAL DAYOFMONTH({column}) - 1 DAY))"
+            )),
             Self::YearZero => find(format!("YEAR({column}) = 0")),
             Self::NoLabel => find(format!("{column} + 0 = 0")),
             Self::NotText => {
                 "mend those rows, or read the column as bytes by a type of its own in the plan".to_string()
             }
             Self::Range | Self::Class => {
-                "map the column to a type that takes such values, or leave those rows out with where:".to_string()
+                "map the column to a type that takes such values, or leave those rows out with where:"
+                    .to_string()
             }
         }
     }
@@ -447,9 +450,8 @@ mod tests {
 
     #[test]
     fn m_14_moments_lose_only_trailing_zeros() {
-        let moment = |zoned, micros| {
-            cell(Decode::Timestamp { zoned }, Value::Date(2038, 1, 19, 3, 14, 7, micros))
-        };
+        let moment =
+            |zoned, micros| cell(Decode::Timestamp { zoned }, Value::Date(2038, 1, 19, 3, 14, 7, micros));
         assert_eq!(moment(false, 0), Ok("2038-01-19 03:14:07".into()));
         assert_eq!(moment(true, 999_999), Ok("2038-01-19 03:14:07.999999+00".into()));
         assert_eq!(moment(true, 500_000), Ok("2038-01-19 03:14:07.5+00".into()));

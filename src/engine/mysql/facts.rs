@@ -1,6 +1,5 @@
-//! What a read must know of one table beyond the plan: whether the snapshot covers it, the
-//! character sets of its columns, and the key by which its rows lie. One lookup per table; never
-//! the rows.
+//! What a read must know of one table beyond the plan: the character sets of its columns, and the
+//! key by which its rows lie and may be cut. One lookup per table; never the rows.
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -16,7 +15,7 @@ const READ: &str = "read";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub columns: Vec<Column>,
-    /// The key that the rows are stored by; none where there is none that could cut them.
+    /// The key that the rows are stored by; none where the table is not to be cut.
     pub key: Option<Key>,
     /// Estimates of the server.
     pub rows: u64,
@@ -61,7 +60,6 @@ impl Facts {
         );
         let found: Option<TableRow> = conn.query_first(sql).await.map_err(fail)?;
         let Some((_, engine, rows, bytes)) = found else { return Err(gone(table)) };
-        check_engine(table, engine.as_deref())?;
         let sql = format!(
             "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS \
              WHERE {here} ORDER BY ORDINAL_POSITION"
@@ -80,7 +78,7 @@ impl Facts {
         let parts: Vec<IndexRow> = conn.query(sql).await.map_err(fail)?;
         Ok(Self {
             columns: columns.into_iter().map(column).collect(),
-            key: key(&parts),
+            key: key(&parts).filter(|_| keeps_still(engine.as_deref())),
             rows: rows.unwrap_or(0),
             bytes: bytes.unwrap_or(0),
         })
@@ -88,7 +86,8 @@ impl Facts {
 
     pub fn column(&self, name: &str) -> Option<&Column> {
         // Names of columns are the same in any case.
-        let same = |column: &&Column| column.name == name || column.name.to_lowercase() == name.to_lowercase();
+        let same =
+            |column: &&Column| column.name == name || column.name.to_lowercase() == name.to_lowercase();
         self.columns.iter().find(same)
     }
 }
@@ -99,16 +98,11 @@ fn gone(table: &Name) -> EngineError {
         .hint("it was dropped or renamed since the plan was made: plan again")
 }
 
-/// A snapshot shows other engines' tables as they are at each moment.
-fn check_engine(table: &Name, engine: Option<&str>) -> Result<(), EngineError> {
-    let name = engine.unwrap_or("none");
-    if TRANSACTIONAL.contains(&name.to_ascii_lowercase().as_str()) {
-        return Ok(());
-    }
-    let why = format!("its storage engine {name} keeps no snapshot: rows would be of many moments");
-    Err(EngineError::new(Cause::NotFound, READ, why)
-        .on(table)
-        .hint("ALTER TABLE ... ENGINE = InnoDB at the source, or leave the table out of the plan"))
+/// A snapshot shows tables of other storage engines as they are at each moment: such a table is read
+/// by one statement, during which it keeps still by itself.
+fn keeps_still(engine: Option<&str>) -> bool {
+    let engine = engine.unwrap_or_default().to_ascii_lowercase();
+    TRANSACTIONAL.contains(&engine.as_str())
 }
 
 /// The primary key, else the first unique index by name that holds whole columns without nulls.
@@ -128,7 +122,13 @@ fn key(parts: &[IndexRow]) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn part(index: &str, not_unique: u8, column: Option<&str>, prefix: Option<u64>, nullable: &str) -> IndexRow {
+    fn part(
+        index: &str,
+        not_unique: u8,
+        column: Option<&str>,
+        prefix: Option<u64>,
+        nullable: &str,
+    ) -> IndexRow {
         (index.into(), not_unique, column.map(str::to_string), prefix, Some(nullable.into()))
     }
 
@@ -148,10 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn g04_a_table_that_no_snapshot_holds_is_refused_by_name() {
-        let table = Name::new("shop", "log");
-        assert!(check_engine(&table, Some("InnoDB")).is_ok());
-        let error = check_engine(&table, Some("MyISAM")).expect_err("refused");
-        assert!(error.to_string().contains("shop.log") && error.to_string().contains("MyISAM"), "{error}");
+    fn g04_a_table_that_no_snapshot_holds_is_not_cut() {
+        assert!(keeps_still(Some("InnoDB")) && keeps_still(Some("ROCKSDB")));
+        assert!(!keeps_still(Some("MyISAM")) && !keeps_still(None));
     }
 }

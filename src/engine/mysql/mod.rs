@@ -1,14 +1,22 @@
 //! MySQL and MariaDB as a source: the door and the reading end. One engine for both; where the two
 //! differ, the server says which it is. Never writes to a server, and cannot be a target yet.
 
+mod chunks;
 mod connect;
+mod decode;
 mod dialect;
 mod error;
+mod facts;
 mod grants;
 mod inspect;
+mod moment;
 mod probe;
 mod quote;
+mod read;
+mod select;
+mod snapshot;
 mod source;
+mod summary;
 mod text;
 mod tls;
 mod types;

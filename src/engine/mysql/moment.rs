@@ -179,8 +179,10 @@ async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError
     let gtid = match flavor {
         Flavor::MariaDb => gtid_at(conn, found.as_ref()).await?,
         Flavor::MySql => {
-            let executed: Option<Option<String>> =
-                conn.query_first("SELECT @@GLOBAL.gtid_executed").await.map_err(|error| from_driver(DOING, error))?;
+            let executed: Option<Option<String>> = conn
+                .query_first("SELECT @@GLOBAL.gtid_executed")
+                .await
+                .map_err(|error| from_driver(DOING, error))?;
             executed.flatten().unwrap_or_default().split_whitespace().collect()
         }
     };

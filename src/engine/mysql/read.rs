@@ -72,14 +72,18 @@ impl RowStream {
 async fn check_zones(lease: &mut Lease, projection: &Projection) -> Result<(), EngineError> {
     for map in &projection.columns {
         let Some(zone) = zone_shift(map) else { continue };
-        let sql = format!("SELECT CONVERT_TZ('2000-01-01 00:00:00', '+00:00', {}) IS NOT NULL", literal(zone));
+        let sql =
+            format!("SELECT CONVERT_TZ('2000-01-01 00:00:00', '+00:00', {}) IS NOT NULL", literal(zone));
         let known: Option<bool> =
             lease.query_first(sql).await.map_err(|error| from_driver(READ, error).on(&projection.source))?;
         if known != Some(true) {
-            let why = format!("the server does not know the time zone {zone} of column {}", identifier(&map.source));
-            return Err(EngineError::new(Cause::NotFound, READ, why)
-                .on(&projection.source)
-                .hint("load its time zone tables (mariadb-tzinfo-to-sql), or write an offset such as +02:00"));
+            let why = format!(
+                "the server does not know the time zone {zone} of column {}",
+                identifier(&map.source)
+            );
+            return Err(EngineError::new(Cause::NotFound, READ, why).on(&projection.source).hint(
+                "load its time zone tables (mariadb-tzinfo-to-sql), or write an offset such as +02:00",
+            ));
         }
     }
     Ok(())
@@ -243,7 +247,9 @@ impl Scan {
             Some(told) if told == rows => Ok(Batch::End { rows }),
             told => {
                 let why = format!("{rows} rows arrived of {} that the server sent", told.unwrap_or(0));
-                Err(EngineError::new(Cause::Connection, READ, why).on(table).hint("run the same command again"))
+                Err(EngineError::new(Cause::Connection, READ, why)
+                    .on(table)
+                    .hint("run the same command again"))
             }
         }
     }

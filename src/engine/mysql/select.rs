@@ -242,7 +242,12 @@ mod tests {
 
     fn column(name: &str, data_type: &str, charset: Option<&str>) -> Column {
         let collation = charset.map(|charset| format!("{charset}_bin"));
-        Column { name: name.into(), data_type: data_type.into(), charset: charset.map(str::to_string), collation }
+        Column {
+            name: name.into(),
+            data_type: data_type.into(),
+            charset: charset.map(str::to_string),
+            collation,
+        }
     }
 
     fn facts(columns: Vec<Column>, key: &[&str]) -> Facts {
@@ -300,7 +305,8 @@ mod tests {
 
     #[test]
     fn s_31_texts_are_compared_in_the_columns_own_order() {
-        let facts = facts(vec![column("k", "varchar", Some("latin1")), column("n", "int", None)], &["k", "n"]);
+        let facts =
+            facts(vec![column("k", "varchar", Some("latin1")), column("n", "int", None)], &["k", "n"]);
         let from = [Bound::Hex("E9".into()), Bound::Number(3)];
         let range = range(&["k", "n"], &from, &[]);
         let sql = from_where(&projection(&[]), &facts, Some(&range));
@@ -322,7 +328,11 @@ mod tests {
         let some = projection(&[("a", Type::Text), ("b", Type::Text), ("c", Type::Text), ("d", Type::Text)]);
         let select = Select::new(&some, &facts, None).expect("known columns");
         assert_eq!(select.proofs, [Proof { column: 2, kind: ProofKind::QuestionMarks }]);
-        assert!(select.sql.starts_with("SELECT `a`, CONVERT(`b` USING binary), `c`, `d`, LENGTH("), "{}", select.sql);
+        assert!(
+            select.sql.starts_with("SELECT `a`, CONVERT(`b` USING binary), `c`, `d`, LENGTH("),
+            "{}",
+            select.sql
+        );
     }
 
     #[test]
@@ -335,7 +345,8 @@ mod tests {
     #[test]
     fn bounds_can_be_read_back() {
         let number = Bound::Number(i128::from(u64::MAX));
-        for (from, to) in [(vec![], vec![number.clone()]), (vec![number, Bound::Hex("00FF".into())], vec![])] {
+        for (from, to) in [(vec![], vec![number.clone()]), (vec![number, Bound::Hex("00FF".into())], vec![])]
+        {
             let range = range(&["a", "b"], &from, &to);
             assert_eq!(Range::of(&chunk(range.text())).expect("readable"), Some(range));
         }

@@ -73,9 +73,10 @@ impl Held {
     async fn number(&self, table: &Name, sql: &str) -> Result<u64, EngineError> {
         let mut lease = self.readers.lease().await?;
         let found = lease.query_first(sql).await.map_err(|error| from_driver("count", error).on(table));
-        lease.done(found).await?.ok_or_else(|| {
-            EngineError::new(Cause::Other, "count", "the server sent no number").on(table)
-        })
+        lease
+            .done(found)
+            .await?
+            .ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number").on(table))
     }
 }
 
@@ -99,9 +100,13 @@ impl Readers {
         if self.closed.load(Ordering::Relaxed) {
             return EngineError::new(Cause::Other, "read", "the snapshot is closed");
         }
-        EngineError::new(Cause::Connection, "read", "the snapshot is gone: all sessions that held it have ended")
-            .on(self.link.shown())
-            .hint("run the same command again: it continues with a fresh snapshot")
+        EngineError::new(
+            Cause::Connection,
+            "read",
+            "the snapshot is gone: all sessions that held it have ended",
+        )
+        .on(self.link.shown())
+        .hint("run the same command again: it continues with a fresh snapshot")
     }
 
     /// What is known of a table; asked once.
@@ -259,4 +264,3 @@ impl Snapshot for Held {
         Ok(())
     }
 }
-

@@ -9,6 +9,7 @@ use mysql_async::{Conn, Row};
 use tokio::sync::Mutex;
 
 use super::connect::{self, Address, Link};
+use super::snapshot::Held;
 use super::{error, grants, inspect, probe, quote};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Name, Place, Probe};
@@ -89,9 +90,7 @@ impl Source for Readable {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
-        let _ = &self.limits;
-        Err(EngineError::new(Cause::Other, "read rows of", "reading rows is not built yet")
-            .on(self.link.shown()))
+        Ok(Box::new(Held::take(Arc::clone(&self.link), &self.limits).await?))
     }
 
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {

@@ -47,9 +47,8 @@ pub(super) async fn bucket_rows(
     let sql = rows_query(projection, facts, (buckets, of), limit)?;
     let rows: Vec<(Option<String>, Option<u64>)> =
         conn.query(sql).await.map_err(|error| fail(projection, error))?;
-    let pair = |(key, hash): (Option<String>, Option<u64>)| {
-        Some((key.unwrap_or_default(), i128::from(hash?)))
-    };
+    let pair =
+        |(key, hash): (Option<String>, Option<u64>)| Some((key.unwrap_or_default(), i128::from(hash?)));
     rows.into_iter().map(|row| pair(row).ok_or_else(|| odd(projection))).collect()
 }
 
@@ -111,7 +110,8 @@ fn hashes(projection: &Projection, facts: &Facts, buckets: u32) -> Result<Hashes
     let shown: Vec<String> = keyed.iter().map(|&at| shown(columns[at])).collect();
     // Another part of the digest than the row's, or the buckets of a table without key would hold
     // rows of like hashes.
-    let bucket = format!("CAST(CONV(RIGHT(MD5({}), 8), 16, 10) AS UNSIGNED) % {}", parts(keyed), buckets.max(1));
+    let bucket =
+        format!("CAST(CONV(RIGHT(MD5({}), 8), 16, 10) AS UNSIGNED) % {}", parts(keyed), buckets.max(1));
     Ok(Hashes {
         bucket: format!("({bucket})"),
         row: format!("CAST(CONV(LEFT(MD5({}), 16), 16, 10) AS UNSIGNED)", parts(&all)),
