@@ -21,6 +21,9 @@ use super::postgres::PASSWORD;
 /// The user with all rights. Its password is the canary: no output may hold it.
 pub const USER: &str = "towpath";
 
+/// Of users that a test makes: a canary too, for it begins as the other one does.
+pub const PASSWORD_OF_OTHERS: &str = PASSWORD;
+
 /// A running server.
 pub struct Server {
     pub port: u16,
@@ -154,7 +157,9 @@ impl Server {
     }
 
     fn options(&self) -> OptsBuilder {
-        OptsBuilder::default().socket(Some(self.directory.join("socket").display().to_string())).user(Some("root"))
+        OptsBuilder::default()
+            .socket(Some(self.directory.join("socket").display().to_string()))
+            .user(Some("root"))
     }
 
     /// Runs statements as root, outside any database.
@@ -341,7 +346,9 @@ impl Meant {
     fn here(&self) -> String {
         let name = format!("`{}`", self.name);
         match self.kind.as_str() {
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => format!("LOWER(HEX({name}))"),
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                format!("LOWER(HEX({name}))")
+            }
             "float" => format!("CAST({name} AS DOUBLE)"),
             "bit" => format!("LPAD(BIN({name} + 0), {}, '0')", self.bits),
             "int" | "year" => format!("{name} + 0"),
@@ -355,7 +362,9 @@ impl Meant {
         match (self.kind.ends_with("blob") || self.kind.ends_with("binary"), sqlite) {
             (true, false) => format!("encode({name}, 'hex')"),
             (true, true) => format!("lower(hex({name}))"),
-            (false, true) if matches!(self.kind.as_str(), "float" | "double") => format!("printf('%!.17g', {name})"),
+            (false, true) if matches!(self.kind.as_str(), "float" | "double") => {
+                format!("printf('%!.17g', {name})")
+            }
             (false, true) => format!("CAST({name} AS TEXT)"),
             (false, false) => format!("{name}::text"),
         }
@@ -388,7 +397,12 @@ fn line(columns: &[Meant], row: &[Option<String>]) -> String {
 
 /// Fails where a table's rows differ from those on PostgreSQL.
 #[track_caller]
-pub fn same_as_postgres(source: &Database, target: &super::postgres::Database, schema: &str, tables: &[&str]) {
+pub fn same_as_postgres(
+    source: &Database,
+    target: &super::postgres::Database,
+    schema: &str,
+    tables: &[&str],
+) {
     for table in tables {
         let (columns, here) = source.lines(table);
         let select: Vec<_> = columns.iter().map(|column| column.there(false)).collect();
