@@ -359,7 +359,7 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
 fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Columns, found: &mut Found) {
     want.default = None;
     want.identity = None;
-    let whole = matches!(want.ty, Type::Int { .. });
+    let whole = matches!(work.road.to.parse_type(&want.native), Type::Int { .. });
     let alone = work.intent.policy.keys.primary
         && work.table.primary_key().is_some_and(|key| {
             key.parts.len() == 1 && key.parts[0].column.as_deref() == Some(basis.name.as_str())
@@ -465,7 +465,7 @@ fn collation(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
         return;
     }
     want.collation = None;
-    if work.road.is_overridden(&work.table.name, basis) {
+    if road.is_overridden(&work.table.name, basis) || road.leaves_collation(collation) {
         return;
     }
     out.differences.push(Difference {

@@ -463,7 +463,8 @@ pub static KINDS: &[Kind] = &[
         "U901",
         Warn,
         "views, routines, triggers and the like are not carried",
-        "Only tables and what they need are carried so far.\n\
+        "Only tables and what they need are carried so far. Where collations are left behind, text compares\n\
+         and sorts by its bytes on the target: upper and lower case differ there.\n\
          \n\
          How it is found: From the source's catalog; each is listed as left behind.\n\
          \n\

@@ -121,19 +121,20 @@ impl Source for Readable {
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
         const DOING: &str = "ask who the user of the session is at";
-        if let Some(role) = duties.role {
-            let (user, host) = role.rsplit_once('@').unwrap_or((role, "%"));
-            return Ok(grants::source(&account(user, host), duties));
-        }
         let mut conn = self.asking().await?;
-        let found: Option<String> = conn
+        let objects =
+            inspect::sequence_objects(&mut conn, &self.link).await.map_err(|error| self.on(error))?;
+        let own: Option<String> = conn
             .query_first("SELECT CURRENT_USER()")
             .await
             .map_err(|error| self.on(error::from_driver(DOING, error)))?;
         self.keep(conn).await;
-        let found = found.unwrap_or_default();
-        let (user, host) = found.rsplit_once('@').unwrap_or((&found, "%"));
-        Ok(grants::source(&account(user, host), duties))
+        let role = duties.role.map(str::to_string).or(own).unwrap_or_default();
+        let (user, host) = role.rsplit_once('@').unwrap_or((&role, "%"));
+        // Counters of columns are read with their tables.
+        let sequences = duties.sequences.iter().filter(|sequence| objects.contains(&sequence.name));
+        let sequences: Vec<_> = sequences.cloned().collect();
+        Ok(grants::source(&account(user, host), self.link.server.flavor, &Duties { sequences: &sequences, ..*duties }))
     }
 }
 

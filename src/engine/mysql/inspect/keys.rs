@@ -1,6 +1,6 @@
 //! Indexes, keys, foreign keys and checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::columns::printed;
 use super::{Asking, Tables};
@@ -110,8 +110,8 @@ fn add_index(table: &mut Table, name: String, found: Parts) {
     });
 }
 
-/// Foreign keys of all tables.
-pub(super) async fn foreign_keys(asking: &mut Asking<'_>, tables: &mut Tables) -> Result<(), EngineError> {
+/// Foreign keys of all tables. Returns the tables whose keys are seen and their rules are not.
+pub(super) async fn foreign_keys(asking: &mut Asking<'_>, tables: &mut Tables) -> Result<Vec<Name>, EngineError> {
     let database = asking.database.clone();
     let sql = format!(
         "SELECT TABLE_NAME, CONSTRAINT_NAME, DELETE_RULE, UPDATE_RULE \
@@ -126,10 +126,15 @@ pub(super) async fn foreign_keys(asking: &mut Asking<'_>, tables: &mut Tables) -
          REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {database} \
          AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION"
     );
+    let mut unruled = BTreeSet::new();
     let mut found: BTreeMap<(String, String), ForeignKey> = BTreeMap::new();
     for mut row in asking.rows(&sql).await? {
         let place = (row.text(0), row.text(1));
-        let (on_delete, on_update) = rules.get(&place).copied().unwrap_or_default();
+        let rule = rules.get(&place).copied();
+        if let (None, Some(table)) = (rule, tables.get(&place.0)) {
+            unruled.insert(table.name.clone());
+        }
+        let (on_delete, on_update) = rule.unwrap_or_default();
         let key = found.entry(place.clone()).or_insert_with(|| ForeignKey {
             name: place.1,
             columns: Vec::new(),
@@ -152,7 +157,7 @@ pub(super) async fn foreign_keys(asking: &mut Asking<'_>, tables: &mut Tables) -
             table.foreign_keys.push(key);
         }
     }
-    Ok(())
+    Ok(unruled.into_iter().collect())
 }
 
 /// InnoDB checks at once: its NO ACTION is RESTRICT, and which of the two was written says nothing.

@@ -5,7 +5,7 @@ mod columns;
 mod keys;
 mod sequences;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -74,13 +74,15 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     };
     let mut found = tables(&mut asking, &database).await?;
     catalog.others = std::mem::take(&mut found.others);
-    let denied = columns::read(&mut asking, &mut found, &mut catalog).await?;
+    let unread = columns::read(&mut asking, &mut found, &mut catalog).await?;
+    catalog.others.extend(collations(&found.tables));
     keys::indexes(&mut asking, &mut found.tables).await?;
-    keys::foreign_keys(&mut asking, &mut found.tables).await?;
+    let unruled = keys::foreign_keys(&mut asking, &mut found.tables).await?;
     keys::checks(&mut asking, &mut found.tables).await?;
     catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
     others(&mut asking, &mut catalog, &database).await?;
-    catalog.denied = deny(&mut asking, denied).await?;
+    unseen(&mut asking, &mut catalog, &database).await?;
+    catalog.denied = deny(&mut asking, &database, unread, unruled).await?;
     catalog.tables = found.tables.into_values().collect();
     for table in &mut catalog.tables {
         table.keys.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -167,7 +169,7 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
             kind: TableKind::Plain,
             outside_snapshot: outside_snapshot(&engine)
                 .then(|| format!("engine {engine} has no consistent snapshot")),
-            options: vec![("engine".into(), engine)],
+            options: if engine == "InnoDB" { Vec::new() } else { vec![("engine".into(), engine)] },
             comment: row.maybe(7).filter(|text| !text.is_empty()),
             rows: row.number(3),
             bytes: row.number(4),
@@ -176,6 +178,21 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
         found.tables.insert(name, table);
     }
     Ok(found)
+}
+
+/// The collations of columns, for they compare in ways of their own.
+fn collations(tables: &Tables) -> Vec<OtherObject> {
+    let columns = tables.values().flat_map(|table| &table.columns);
+    let names: BTreeSet<_> = columns.filter_map(|column| column.collation.as_ref()).collect();
+    let other = |name: &Name| OtherObject { kind: "collation".into(), name: name.clone(), table: None };
+    names.into_iter().map(other).collect()
+}
+
+/// Names of sequence objects.
+pub(super) async fn sequence_objects(conn: &mut Conn, link: &Link) -> Result<Vec<String>, EngineError> {
+    let database = &link.address.database;
+    let mut asking = Asking { conn, flavor: link.server.flavor, database: quote::literal(database) };
+    Ok(tables(&mut asking, database).await?.sequences)
 }
 
 /// Triggers, routines and events: what this user may see of them.
@@ -212,15 +229,51 @@ async fn others(asking: &mut Asking<'_>, catalog: &mut Catalog, database: &str) 
     Ok(())
 }
 
-/// Tables of which this user may not read every column.
-async fn deny(asking: &mut Asking<'_>, tables: Vec<Name>) -> Result<Vec<Denied>, EngineError> {
-    if tables.is_empty() {
+/// Kinds of objects that this user may not see: nobody can say that there are none.
+async fn unseen(asking: &mut Asking<'_>, catalog: &mut Catalog, database: &str) -> Result<(), EngineError> {
+    let sql = format!(
+        "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES UNION SELECT PRIVILEGE_TYPE FROM \
+         information_schema.SCHEMA_PRIVILEGES WHERE {} LIKE TABLE_SCHEMA",
+        asking.database
+    );
+    let held: Vec<_> = asking.rows(&sql).await?.iter_mut().map(|row| row.text(0)).collect();
+    let holds = |one: &str| held.iter().any(|privilege| privilege == one);
+    for (kinds, name, privileges) in [
+        (&["trigger"][..], "triggers", &["TRIGGER"][..]),
+        (&["procedure", "function"], "routines", &["EXECUTE", "CREATE ROUTINE", "SHOW_ROUTINE"]),
+        (&["event"], "events", &["EVENT"]),
+    ] {
+        let seen = catalog.others.iter().any(|other| kinds.contains(&other.kind.as_str()));
+        if !seen && !privileges.iter().any(|privilege| holds(privilege)) {
+            let name = Name::new(database, name);
+            catalog.others.push(OtherObject { kind: "unseen kind".into(), name, table: None });
+        }
+    }
+    Ok(())
+}
+
+/// Tables of which this user may not read every column, or not what its foreign keys do: for that
+/// MariaDB wants a right over the whole database, and takes the one to look at views.
+async fn deny(
+    asking: &mut Asking<'_>,
+    database: &str,
+    unread: Vec<Name>,
+    unruled: Vec<Name>,
+) -> Result<Vec<Denied>, EngineError> {
+    if unread.is_empty() && unruled.is_empty() {
         return Ok(Vec::new());
     }
-    let user =
-        asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
+    let user = asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
     let (user, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
     let account = source::account(user, host);
-    let grant = |object: &Name| format!("GRANT SELECT ON {} TO {account}", quote::name(object));
-    Ok(tables.into_iter().map(|object| Denied { grant: grant(&object), object }).collect())
+    let read = unread.into_iter().map(|object| {
+        let grant = format!("GRANT SELECT ON {} TO {account}", quote::name(&object));
+        Denied { object, grant, what: None }
+    });
+    let look = format!("GRANT SHOW VIEW ON {}.* TO {account}", quote::identifier(database));
+    let ruled = unruled.into_iter().map(|object| {
+        let what = Some("what its foreign keys do on delete and update".to_string());
+        Denied { object, grant: look.clone(), what }
+    });
+    Ok(read.chain(ruled).collect())
 }
