@@ -154,7 +154,9 @@ impl Server {
     }
 
     fn options(&self) -> OptsBuilder {
-        OptsBuilder::default().socket(Some(self.directory.join("socket").display().to_string())).user(Some("root"))
+        OptsBuilder::default()
+            .socket(Some(self.directory.join("socket").display().to_string()))
+            .user(Some("root"))
     }
 
     /// Runs statements as root, outside any database.
@@ -251,6 +253,11 @@ impl Database {
         self.url_of(USER, PASSWORD)
     }
 
+    /// The same one through another port: a proxy.
+    pub fn through(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
     pub fn url_of(&self, user: &str, password: &str) -> String {
         format!("mysql://{user}:{password}@127.0.0.1:{}/{}?sslmode=disable", self.port, self.name)
     }
@@ -263,6 +270,11 @@ impl Database {
             .pass(Some(PASSWORD))
             .db_name(Some(&self.name))
             .prefer_socket(false)
+    }
+
+    /// A session that stays open, for use where a runtime is.
+    pub async fn session(&self) -> Conn {
+        Conn::new(self.options()).await.unwrap()
     }
 
     /// Runs statements, one after the other.
@@ -341,7 +353,9 @@ impl Meant {
     fn here(&self) -> String {
         let name = format!("`{}`", self.name);
         match self.kind.as_str() {
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => format!("LOWER(HEX({name}))"),
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                format!("LOWER(HEX({name}))")
+            }
             "float" => format!("CAST({name} AS DOUBLE)"),
             "bit" => format!("LPAD(BIN({name} + 0), {}, '0')", self.bits),
             "int" | "year" => format!("{name} + 0"),
@@ -355,7 +369,9 @@ impl Meant {
         match (self.kind.ends_with("blob") || self.kind.ends_with("binary"), sqlite) {
             (true, false) => format!("encode({name}, 'hex')"),
             (true, true) => format!("lower(hex({name}))"),
-            (false, true) if matches!(self.kind.as_str(), "float" | "double") => format!("printf('%!.17g', {name})"),
+            (false, true) if matches!(self.kind.as_str(), "float" | "double") => {
+                format!("printf('%!.17g', {name})")
+            }
             (false, true) => format!("CAST({name} AS TEXT)"),
             (false, false) => format!("{name}::text"),
         }
@@ -388,7 +404,12 @@ fn line(columns: &[Meant], row: &[Option<String>]) -> String {
 
 /// Fails where a table's rows differ from those on PostgreSQL.
 #[track_caller]
-pub fn same_as_postgres(source: &Database, target: &super::postgres::Database, schema: &str, tables: &[&str]) {
+pub fn same_as_postgres(
+    source: &Database,
+    target: &super::postgres::Database,
+    schema: &str,
+    tables: &[&str],
+) {
     for table in tables {
         let (columns, here) = source.lines(table);
         let select: Vec<_> = columns.iter().map(|column| column.there(false)).collect();

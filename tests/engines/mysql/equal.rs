@@ -10,8 +10,9 @@ use towpath::checkpoint::Goal;
 use towpath::engine::{self, Limits, Load, Read, Source, Target, Url};
 use towpath::runtime::{Event, Reporter, VerifyLevel, verify};
 
-use super::{need_mysql, outside, projection, run, source_with};
-use crate::support::mysql::Database;
+use super::{outside, projection, run, source_with};
+use crate::need_mariadb;
+use crate::support::mariadb::Database;
 use crate::support::{postgres, sqlite};
 
 /// Column, type here, in PostgreSQL, in SQLite.
@@ -183,7 +184,8 @@ async fn copied_and_compared(
 
 #[test]
 fn p_07_what_is_copied_to_postgresql_is_equal() {
-    let (database, target) = (need_mysql!().database("equal"), postgres::server().unwrap().database("equal"));
+    let (database, target) =
+        (need_mariadb!().database("equal"), postgres::server().unwrap().database("equal"));
     fill(&database, "t", 1500);
     let defined: Vec<String> =
         COLUMNS.iter().map(|(name, _, native, _)| format!("\"{name}\" {native}")).collect();
@@ -196,7 +198,7 @@ fn p_07_what_is_copied_to_postgresql_is_equal() {
 
 #[test]
 fn p_08_what_is_copied_to_sqlite_is_equal() {
-    let database = need_mysql!().database("equal");
+    let database = need_mariadb!().database("equal");
     let folder = TempDir::new().unwrap();
     let target = sqlite::File::new(folder.path(), "equal.db");
     fill(&database, "t", 1500);
@@ -210,7 +212,7 @@ fn p_08_what_is_copied_to_sqlite_is_equal() {
 
 #[test]
 fn p_09_the_servers_own_sums_find_one_row_that_differs() {
-    let database = need_mysql!().database("sums");
+    let database = need_mariadb!().database("sums");
     fill(&database, "t", 1500);
     database.execute("CREATE TABLE u LIKE t; INSERT INTO u SELECT * FROM t ORDER BY id DESC");
     let columns: Vec<(&str, &str)> = COLUMNS.iter().map(|(name, native, ..)| (*name, *native)).collect();

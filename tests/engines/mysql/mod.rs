@@ -8,18 +8,7 @@ mod values;
 use towpath::catalog::{Cell, ColumnMap, Form, Name, Projection, RowBatch};
 use towpath::engine::{self, Batch, Chunk, EngineError, Limits, Read, Snapshot, Source, Url};
 
-use crate::support::mysql::Database;
-
-/// Leaves the test where there is no server and that is allowed.
-macro_rules! need_mysql {
-    () => {
-        match $crate::support::mysql::server() {
-            Some(server) => server,
-            None => return,
-        }
-    };
-}
-pub(crate) use need_mysql;
+use crate::support::mariadb::Database;
 
 async fn source_with(text: &str, readers: usize) -> Result<Box<dyn Source>, EngineError> {
     let url = Url::parse(text).unwrap();

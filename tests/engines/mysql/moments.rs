@@ -4,11 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use towpath::catalog::Projection;
 use towpath::engine::{Cause, Chunk, Read, Snapshot};
 
-use super::{need_mysql, outside, projection, read, read_all, run, source_with};
-use crate::support::mysql::Database;
+use super::{outside, projection, read, read_all, run, source_with};
+use crate::need_mariadb;
+use crate::support::mariadb::Database;
 use crate::support::proxy::{Fault, Proxy, Way};
 use crate::support::wait_until;
 
@@ -37,32 +39,39 @@ async fn sum(snapshot: &dyn Snapshot, projection: &Projection, chunks: &[Chunk])
 
 #[test]
 fn g04_all_readers_see_one_moment_while_others_write() {
-    let database = need_mysql!().database("moment");
+    let database = need_mariadb!().database("moment");
     let projection = accounts(&database);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for worker in 0..2usize {
             let (database, stop) = (database.clone(), &stop);
             scope.spawn(move || {
-                let mut session = database.session();
-                let mut at = worker * 7 + 1;
-                while !stop.load(Ordering::Relaxed) {
-                    let (from, to) = (at % ROWS + 1, (at * 31) % ROWS + 1);
-                    session.execute(&format!(
-                        "START TRANSACTION; UPDATE a SET balance = balance - 3 WHERE id = {from}; \
-                         UPDATE a SET balance = balance + 3 WHERE id = {to}; COMMIT"
-                    ));
-                    at += 104_729;
-                }
+                run(async {
+                    let mut session = database.session().await;
+                    let mut at = worker * 7 + 1;
+                    while !stop.load(Ordering::Relaxed) {
+                        let (from, to) = (at % ROWS + 1, (at * 31) % ROWS + 1);
+                        let transfer = format!(
+                            "START TRANSACTION; UPDATE a SET balance = balance - 3 WHERE id = {from}; \
+                             UPDATE a SET balance = balance + 3 WHERE id = {to}; COMMIT"
+                        );
+                        // Two writers may wait for each other; one of them is then told so.
+                        let _ = session.query_drop(transfer).await;
+                        at += 104_729;
+                    }
+                });
             });
         }
         let url = database.url();
         let result = std::panic::catch_unwind(|| {
             run(async {
                 let source = source_with(&url, 4).await.unwrap();
+                let mut seen = String::new();
                 for _ in 0..5 {
                     let snapshot = source.snapshot().await.unwrap();
                     let position = snapshot.position().0.clone();
+                    assert_ne!(position, seen, "nobody wrote");
+                    seen.clone_from(&position);
                     assert!(position.contains("binlog.") && position.contains("/0-"), "{position}");
                     let chunks = snapshot.chunks(&projection, 1 << 20).await.unwrap();
                     assert!(chunks.len() > 4, "{}", chunks.len());
@@ -103,7 +112,7 @@ async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: 
 
 #[test]
 fn p_06_chunks_cover_tables_of_any_key() {
-    let database = need_mysql!().database("cut");
+    let database = need_mariadb!().database("cut");
     outside(|| {
         database.execute(
             "CREATE TABLE gaps (id bigint unsigned PRIMARY KEY, v char(50)); \
@@ -154,11 +163,11 @@ fn p_06_chunks_cover_tables_of_any_key() {
 
 #[test]
 fn f_26_a_cut_stream_is_an_error_and_never_an_end() {
-    let database = need_mysql!().database("cut_stream");
+    let database = need_mariadb!().database("cut_stream");
     let projection = accounts(&database);
     for after in [100_000, 1_000_003, 3_000_000] {
         let proxy = outside(|| Proxy::before_foreign(database.port));
-        let url = database.url_at(proxy.port);
+        let url = database.through(proxy.port).url();
         run(async {
             let source = source_with(&url, 1).await.unwrap();
             let snapshot = source.snapshot().await.unwrap();
@@ -175,7 +184,7 @@ fn f_26_a_cut_stream_is_an_error_and_never_an_end() {
 
 #[test]
 fn a_stream_that_nobody_reads_to_its_end_gives_its_session_back() {
-    let database = need_mysql!().database("abandoned");
+    let database = need_mariadb!().database("abandoned");
     let projection = accounts(&database);
     run(async {
         let source = source_with(&database.url(), 1).await.unwrap();
@@ -196,7 +205,7 @@ fn a_stream_that_nobody_reads_to_its_end_gives_its_session_back() {
 
 #[test]
 fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
-    let database = need_mysql!().database("stale");
+    let database = need_mariadb!().database("stale");
     for change in [
         "TRUNCATE t",
         "ALTER TABLE t ADD w int, ALGORITHM = COPY",
@@ -223,7 +232,7 @@ fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
 
 #[test]
 fn f_21_a_snapshot_lives_as_long_as_one_of_its_sessions() {
-    let database = need_mysql!().database("killed");
+    let database = need_mariadb!().database("killed");
     let projection = accounts(&database);
     let ids = |session: &str| outside(|| database.value(session));
     run(async {

@@ -3,8 +3,9 @@
 use towpath::catalog::{Cast, Type};
 use towpath::engine::{Cause, EngineError};
 
-use super::{need_mysql, outside, projection, read_all, run, source_with};
-use crate::support::mysql::Database;
+use super::{outside, projection, read_all, run, source_with};
+use crate::need_mariadb;
+use crate::support::mariadb::Database;
 
 /// Reads one column of a table `t (id, v)` in the order of the key.
 async fn column(database: &Database, native: &str) -> Result<Vec<String>, EngineError> {
@@ -48,7 +49,7 @@ fn refused(database: &Database, native: &str, values: &[&str], row: usize, word:
 
 #[test]
 fn m_01_and_m_17_whole_numbers() {
-    let database = need_mysql!().database("numbers");
+    let database = need_mariadb!().database("numbers");
     let extremes: [(&str, i128, i128); 6] = [
         ("tinyint(4)", -128, 127),
         ("smallint(6)", -32_768, 32_767),
@@ -78,7 +79,7 @@ fn m_01_and_m_17_whole_numbers() {
 
 #[test]
 fn m_03_and_m_04_numbers_with_fractions() {
-    let database = need_mysql!().database("fractions");
+    let database = need_mariadb!().database("fractions");
     let (nines, small) = ("9".repeat(35), "0".repeat(29));
     let large = format!("-{nines}.{}", "9".repeat(30));
     let tiny = format!("0.{small}1");
@@ -116,7 +117,7 @@ fn m_03_and_m_04_numbers_with_fractions() {
 
 #[test]
 fn m_05_bits() {
-    let database = need_mysql!().database("bits");
+    let database = need_mariadb!().database("bits");
     expect(&database, "bit(1)", &[("b'0'", "text 0"), ("b'1'", "text 1")]);
     expect(&database, "bit(9)", &[("b'100000001'", "text 100000001"), ("b'1'", "text 000000001")]);
     let ones = format!("text {}", "1".repeat(64));
@@ -125,7 +126,7 @@ fn m_05_bits() {
 
 #[test]
 fn m_06_and_m_08_texts_of_every_character_set() {
-    let database = need_mysql!().database("texts");
+    let database = need_mariadb!().database("texts");
     expect(&database, "char(5)", &[("'ab '", "text ab"), ("''", "text ")]);
     expect(
         &database,
@@ -158,7 +159,7 @@ fn m_06_and_m_08_texts_of_every_character_set() {
 
 #[test]
 fn m_08_bytes_that_are_no_text_are_refused() {
-    let database = need_mysql!().database("no_texts");
+    let database = need_mariadb!().database("no_texts");
     // A lone surrogate has a place in UCS-2 and none in UTF-8.
     refused(&database, "varchar(5) CHARACTER SET ucs2", &["X'0041'", "X'D83D'"], 2, "not valid");
     // No check is made of what an index-less change of type brings in.
@@ -178,7 +179,7 @@ fn m_08_bytes_that_are_no_text_are_refused() {
 
 #[test]
 fn m_10_bytes() {
-    let database = need_mysql!().database("bytes");
+    let database = need_mariadb!().database("bytes");
     expect(&database, "binary(4)", &[("X'0100'", "bytes 01000000"), ("''", "bytes 00000000")]);
     expect(&database, "varbinary(20)", &[("X'00FF00'", "bytes 00ff00"), ("''", "bytes ")]);
     let big = "ab".repeat(3_000_000);
@@ -187,7 +188,7 @@ fn m_10_bytes() {
 
 #[test]
 fn m_11_and_m_12_labels() {
-    let database = need_mysql!().database("labels");
+    let database = need_mariadb!().database("labels");
     expect(
         &database,
         "enum('a','2','it''s')",
@@ -202,7 +203,7 @@ fn m_11_and_m_12_labels() {
 
 #[test]
 fn m_13_to_m_16_dates_and_times() {
-    let database = need_mysql!().database("times");
+    let database = need_mariadb!().database("times");
     expect(
         &database,
         "date",
@@ -248,7 +249,7 @@ fn m_13_to_m_16_dates_and_times() {
 
 #[test]
 fn m_15_a_moment_is_moved_by_a_zone_that_the_server_knows() {
-    let database = need_mysql!().database("zones");
+    let database = need_mariadb!().database("zones");
     database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v timestamp(6) NULL); INSERT INTO t VALUES (1, '2024-03-31 01:00:00.25'), (2, NULL)",
     );
@@ -270,7 +271,7 @@ fn m_15_a_moment_is_moved_by_a_zone_that_the_server_knows() {
 
 #[test]
 fn m_19_to_m_22_json_shapes_and_addresses() {
-    let database = need_mysql!().database("others");
+    let database = need_mariadb!().database("others");
     expect(&database, "json", &[(r#"'{"b": 1,  "a": [1.0e400]}'"#, r#"text {"b": 1,  "a": [1.0e400]}"#)]);
     expect(
         &database,
@@ -292,7 +293,7 @@ fn m_19_to_m_22_json_shapes_and_addresses() {
 
 #[test]
 fn m_28_rows_of_many_columns() {
-    let database = need_mysql!().database("wide");
+    let database = need_mariadb!().database("wide");
     for count in [8usize, 9, 16, 17, 600] {
         let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
         let defined: Vec<String> = names.iter().map(|name| format!("{name} int")).collect();
@@ -320,7 +321,7 @@ fn m_28_rows_of_many_columns() {
 
 #[test]
 fn a_filter_and_odd_names() {
-    let database = need_mysql!().database("odd");
+    let database = need_mariadb!().database("odd");
     outside(|| {
         database.execute(
             "CREATE TABLE `a``b \"x` (`i.d` int PRIMARY KEY, `sel``ect` varchar(9)); \
