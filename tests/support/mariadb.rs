@@ -234,6 +234,11 @@ impl Database {
         self.url_of(USER, PASSWORD)
     }
 
+    /// The same one through another port: a proxy.
+    pub fn through(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
     pub fn url_of(&self, user: &str, password: &str) -> String {
         format!("mysql://{user}:{password}@127.0.0.1:{}/{}?sslmode=disable", self.port, self.name)
     }
@@ -246,6 +251,11 @@ impl Database {
             .pass(Some(PASSWORD))
             .db_name(Some(&self.name))
             .prefer_socket(false)
+    }
+
+    /// A session that stays open, for use where a runtime is.
+    pub async fn session(&self) -> Conn {
+        Conn::new(self.options()).await.unwrap()
     }
 
     /// Runs statements, one after the other.
