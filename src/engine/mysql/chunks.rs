@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn p_06_chunks_join_and_are_open_at_both_ends() {
         let key = Key { index: "PRIMARY".into(), columns: vec!["a".into(), "b".into()] };
-        let facts = Facts { columns: vec![], key: Some(key.clone()), rows: 900, bytes: 9_000 };
+        let facts = Facts { columns: vec![], key: Some(key.clone()), innodb: true, rows: 900, bytes: 9_000 };
         let piece = |prefix: &[i128], low: i128, high: i128| Piece {
             prefix: prefix.iter().copied().map(Bound::Number).collect(),
             low: Bound::Number(low),

@@ -263,7 +263,8 @@ async fn deny(
     if unread.is_empty() && unruled.is_empty() {
         return Ok(Vec::new());
     }
-    let user = asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
+    let user =
+        asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
     let (user, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
     let account = source::account(user, host);
     let read = unread.into_iter().map(|object| {
