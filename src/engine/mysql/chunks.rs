@@ -223,7 +223,7 @@ impl Cutter<'_> {
 
     /// How many rows the server believes there are.
     async fn believed(&self, conn: &mut Conn, condition: &str) -> Result<u64, EngineError> {
-        let sql = format!("EXPLAIN SELECT 1 {}{condition}", self.from());
+        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT 1 {}{condition}", self.from());
         let row: Option<Row> =
             conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let rows = row.and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
