@@ -276,6 +276,7 @@ fn refused(error: Error, address: &Address) -> EngineError {
         .hint("check host and port")
     };
     match &error {
+        Error::Io(IoError::Io(io)) if error::tls_error(io).is_some() => error::from_driver(DOING, error),
         Error::Io(IoError::Io(io)) => match io.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
                 let made = EngineError::new(Cause::Connection, DOING, "connection refused").contract("E311");
@@ -328,7 +329,7 @@ async fn greet(conn: &mut Conn, address: &Address) -> Result<Server, EngineError
     let (identity, facts) = identity(conn).await?;
     let fact = |name: &str| facts.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     let (flavor, version) = check_product(&reported, fact("version_comment"))?;
-    if fact("tidb_config") != "" {
+    if !fact("tidb_config").is_empty() {
         return Err(look_alike("TiDB"));
     }
     let sql = format!(
