@@ -135,7 +135,7 @@ fn g04_without_a_log_there_are_as_many_readers_as_one_moment_can_be_had_for() {
 }
 
 #[test]
-fn f_17_rows_are_unchanged_only_where_both_snapshots_show_the_same() {
+fn rows_are_unchanged_only_where_both_snapshots_show_the_same() {
     let Some(server) = quiet_server() else { return };
     let database = server.database("unchanged");
     outside(|| {
