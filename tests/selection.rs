@@ -20,6 +20,7 @@ fn column(name: &str) -> Column {
         collation: None,
         storage: None,
         compression: None,
+        unchecked_text: false,
         inherited: false,
         portable: true,
         comment: None,

@@ -70,6 +70,12 @@ pub struct Holds {
     pub loose_values: bool,
     /// Rows that break a declared foreign key.
     pub orphans: bool,
+    /// Dates that no calendar has: without a year, month or day, or with a day too many.
+    pub zero_dates: bool,
+    /// Values of an enumeration that are none of its labels.
+    pub loose_labels: bool,
+    /// Times of day that are negative, or of 24 hours and more.
+    pub long_times: bool,
 }
 
 /// Why an object cannot be written in a dialect.

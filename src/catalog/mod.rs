@@ -69,6 +69,9 @@ pub struct Denied {
     pub object: Name,
     /// The statement that grants it, ready to be run by the object's owner.
     pub grant: String,
+    /// What may not be read, where it is not the rows or the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
 }
 
 /// The identity of a database, equal for two URLs that reach the same one.

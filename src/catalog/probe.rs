@@ -52,6 +52,10 @@ pub enum Question {
     NotFinite { nan_only: bool },
     /// The date or timestamp is infinite, BC, or beyond year 9999.
     DateBeyond,
+    /// The date is none of the calendar: year, month or day is zero, or the month has no such day.
+    ZeroDate,
+    /// The time of day is negative, or 24 hours and more.
+    TimeBeyond,
     /// The decimal does not fit `(precision, scale)`.
     DecimalBeyond { precision: u32, scale: i32 },
     /// The value is not one of these.

@@ -36,6 +36,9 @@ pub struct Table {
     /// By what the change log tells a row of this table from the others.
     #[serde(default, skip_serializing_if = "ReplicaIdentity::is_primary")]
     pub replica_identity: ReplicaIdentity,
+    /// Why a snapshot does not cover its rows (an engine without transactions), if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_snapshot: Option<String>,
     /// Why this role may not see all its rows (row-level security), if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_rows: Option<String>,
@@ -116,6 +119,9 @@ pub struct Column {
     pub storage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// Its character set has characters without a counterpart in Unicode.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unchecked_text: bool,
     /// Inherited from a parent and not declared here.
     #[serde(default, skip_serializing_if = "is_false")]
     pub inherited: bool,

@@ -60,6 +60,7 @@ mod tests {
             collation: None,
             storage: None,
             compression: None,
+            unchecked_text: false,
             inherited: false,
             portable: true,
             comment: Some("yes: \"no\" # 0123".into()),

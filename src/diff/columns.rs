@@ -118,6 +118,7 @@ fn map_column(
         collation: None,
         storage: basis.storage.clone(),
         compression: basis.compression.clone(),
+        unchecked_text: false,
         inherited: basis.inherited,
         portable: basis.portable,
         comment: basis.comment.clone(),
@@ -358,7 +359,7 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
 fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Columns, found: &mut Found) {
     want.default = None;
     want.identity = None;
-    let whole = matches!(want.ty, Type::Int { .. });
+    let whole = matches!(work.road.to.parse_type(&want.native), Type::Int { .. });
     let alone = work.intent.policy.keys.primary
         && work.table.primary_key().is_some_and(|key| {
             key.parts.len() == 1 && key.parts[0].column.as_deref() == Some(basis.name.as_str())
@@ -367,7 +368,15 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         want.identity = Some(basis.identity.unwrap_or(Identity::ByDefault));
         return;
     }
-    lost(work, basis, None, "it no longer counts up by itself", out, found);
+    let what = "it no longer counts up by itself";
+    match basis.ty {
+        // Columns that point here must be of the same type, so the way out is one for all.
+        Type::UInt { bits: 64 } => {
+            let way = format!("types: [{{ from: {}, to: bigint }}] lets it", basis.native);
+            lost(work, basis, None, &format!("{what}; {way}"), out, found);
+        }
+        _ => lost(work, basis, None, what, out, found),
+    }
 }
 
 fn lost(
@@ -458,7 +467,7 @@ fn collation(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
         return;
     }
     want.collation = None;
-    if work.road.is_overridden(&work.table.name, basis) {
+    if road.is_overridden(&work.table.name, basis) || road.leaves_collation(collation) {
         return;
     }
     out.differences.push(Difference {

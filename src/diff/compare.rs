@@ -71,7 +71,8 @@ fn look_at_grants(road: &Road<'_>, sequences: &[SequencePair], found: &mut Found
         if drawn || road.intent(&denied.object).is_some() {
             let at = road.spot(&denied.object, None).at;
             let way = format!("on the source, as its owner: {};", denied.grant.trim_end_matches(';'));
-            found.hazard("P802", at, "this role may not read it", &[way.as_str()]);
+            let what = denied.what.as_deref().unwrap_or("it");
+            found.hazard("P802", at, format!("this role may not read {what}"), &[way.as_str()]);
             // A question that cannot be answered would hide the grant behind its error.
             found.asked.retain(|asked| asked.probe.table != denied.object);
         }

@@ -324,6 +324,9 @@ fn map_index(work: &Work<'_, '_>, want: &Table, index: &Index, columns: &Columns
         if to.method == "btree" {
             to.method.clear();
         }
+        if !to.method.is_empty() {
+            return Err(Why::Unspeakable(format!("index method {}", to.method)));
+        }
     }
     match road.to.refuse_index(want, &to) {
         Some(unspeakable) => Err(Why::Unspeakable(unspeakable.what)),

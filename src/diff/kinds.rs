@@ -13,7 +13,18 @@ const fn kind(code: &'static str, level: Level, title: &'static str, page: &'sta
 
 /// All hazards there are, sorted by code. Those whose page says so are not raised by this version.
 pub static KINDS: &[Kind] = &[
-    kind("C501", Block, "no single snapshot over all tables or readers", ABSENT),
+    kind(
+        "C501",
+        Block,
+        "no single snapshot over all tables or readers",
+        "The table's engine has no transactions: rows that are written while it is read may be seen or not,\n\
+         and the table is not of the same moment as the others.\n\
+         \n\
+         How it is found: From the source's catalog (MyISAM, Aria, MEMORY and their kind).\n\
+         \n\
+         Ways out: Accept it where nobody writes to the table meanwhile; or give it an engine with\n\
+         transactions: ALTER TABLE ... ENGINE = InnoDB.",
+    ),
     kind(
         "C502",
         Stop,
@@ -489,7 +500,8 @@ pub static KINDS: &[Kind] = &[
         "U901",
         Warn,
         "views, routines, triggers and the like are not carried",
-        "Only tables and what they need are carried so far.\n\
+        "Only tables and what they need are carried so far. Where collations are left behind, text compares\n\
+         and sorts by its bytes on the target: upper and lower case differ there.\n\
          \n\
          How it is found: From the source's catalog; each is listed as left behind.\n\
          \n\
@@ -539,7 +551,18 @@ pub static KINDS: &[Kind] = &[
          \n\
          Ways out: Choose a wider type.",
     ),
-    kind("V202", Block, "zero or impossible dates", ABSENT),
+    kind(
+        "V202",
+        Block,
+        "zero or impossible dates",
+        "MySQL and MariaDB store 0000-00-00, dates without a month or day, and in some modes the 31st of\n\
+         February. No other engine does.\n\
+         \n\
+         How it is found: A probe counts the rows.\n\
+         \n\
+         Ways out: Mend the rows on the source (most often such a date means null), or leave them behind\n\
+         with `where:`.",
+    ),
     kind(
         "V203",
         Block,
@@ -601,7 +624,16 @@ pub static KINDS: &[Kind] = &[
          \n\
          Ways out: Choose a type with more digits.",
     ),
-    kind("V209", Block, "time of day beyond 24 h or negative", ABSENT),
+    kind(
+        "V209",
+        Block,
+        "time of day beyond 24 h or negative",
+        "A time of MySQL and MariaDB is a span from -838:59:59 to 838:59:59. A time of day elsewhere is not.\n\
+         \n\
+         How it is found: A probe counts the rows.\n\
+         \n\
+         Ways out: Carry the column as text: `type: text`; or mend the rows.",
+    ),
     kind(
         "V210",
         Block,

@@ -33,6 +33,8 @@ pub(super) struct Road<'a> {
     tables: HashMap<&'a Name, &'a Table>,
     types: HashMap<&'a Name, &'a UserType>,
     collations: HashSet<&'a Name>,
+    /// Collations that the source lists as left behind.
+    left_collations: HashSet<&'a Name>,
     /// Types that an override may name: the target's, and those that come.
     known: Catalog,
     /// `types:` with its left sides in the source's own spelling, and how often each was used.
@@ -61,6 +63,7 @@ impl<'a> Road<'a> {
             tables: source.tables.iter().map(|table| (&table.name, table)).collect(),
             types: source.types.iter().map(|user_type| (&user_type.name, user_type)).collect(),
             collations: target.collations.iter().collect(),
+            left_collations: left_collations(source),
             known: Catalog {
                 engine: target.engine.clone(),
                 default_schema: target.default_schema.clone(),
@@ -117,6 +120,11 @@ impl<'a> Road<'a> {
     /// Whether the target has a collation; those of the engine itself are taken as given.
     pub fn has_collation(&self, source: &Name, moved: &Name) -> bool {
         self.from.system_schema(&source.schema) || self.collations.contains(moved)
+    }
+
+    /// Whether the source lists a collation as left behind: that is said once, not for each column.
+    pub fn leaves_collation(&self, name: &Name) -> bool {
+        self.left_collations.contains(name)
     }
 
     /// What `types:` says about a column: the target's type, and where it says so.
@@ -298,6 +306,11 @@ impl<'a> Road<'a> {
             Err(_) => columns.iter().find(|name| native.contains(name.as_str())).cloned(),
         }
     }
+}
+
+fn left_collations(source: &Catalog) -> HashSet<&Name> {
+    let others = source.others.iter().filter(|other| other.kind == "collation");
+    others.map(|other| &other.name).collect()
 }
 
 /// A table of a source in the plan file's spelling.

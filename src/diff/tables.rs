@@ -241,6 +241,10 @@ fn look(
     if work.intent.policy.load == Load::None || !want.holds_rows() {
         return;
     }
+    if let Some(why) = &work.table.outside_snapshot {
+        let ways = ["accept it where nobody writes to it meanwhile", "on the source: ENGINE = InnoDB"];
+        found.hazard("C501", &spot.at, why.clone(), &ways);
+    }
     if projection.key.is_empty() && *identity != Some(Identity::Whole) {
         let what = "no key: copied as one piece, and again as a whole if interrupted";
         found.hazard_as("K302", Level::Warn, &spot.at, what, &[]);

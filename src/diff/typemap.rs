@@ -37,7 +37,10 @@ fn wider(ty: &Type) -> Option<(Type, &'static str)> {
         Type::Int { bits } if *bits < 64 => (Type::Int { bits: wider_bits(*bits) }, ""),
         Type::Int { .. } => (Type::Decimal { precision: Some(19), scale: Some(0) }, ""),
         Type::UInt { bits: 64 } => (Type::Decimal { precision: Some(20), scale: Some(0) }, ""),
-        Type::UInt { bits } => (Type::Int { bits: if *bits < 16 { 16 } else { 2 * bits.min(&32) } }, ""),
+        // The next wider one that is signed; three bytes fit in four.
+        Type::UInt { bits } => {
+            (Type::Int { bits: if *bits == 24 { 32 } else { (2 * bits).clamp(16, 64) } }, "")
+        }
         Type::Decimal { precision: Some(_), .. } => {
             (Type::Decimal { precision: None, scale: None }, "no limit on digits")
         }
@@ -59,6 +62,7 @@ fn wider(ty: &Type) -> Option<(Type, &'static str)> {
         | Type::Uuid
         | Type::Network { .. } => (Type::Text, "kept as text"),
         Type::Enum { .. } => (Type::Text, "kept as text, labels by a check"),
+        Type::Set { .. } => (Type::Text, "kept as text, members by commas"),
         _ => return None,
     })
 }

@@ -109,6 +109,39 @@ fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, foun
         let what = "text that is not valid in its encoding";
         found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
     }
+    if column.unchecked_text && is_textual(to) {
+        let what = "characters that have no counterpart in Unicode";
+        found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
+    }
+    if let Type::Enum { labels, .. } = &column.ty
+        && from.loose_labels
+        && !holds.loose_labels
+    {
+        let question = Question::NotIn { values: labels.clone() };
+        let ways = ["mend the rows on the source", "leave the rows out: where:"];
+        found.ask("V210", &spot, question, "values that are none of the labels", &ways);
+    }
+    // Its largest values have no place in an integer that is signed.
+    if column.ty == (Type::UInt { bits: 64 })
+        && matches!(to, Type::UInt { bits: 64 } | Type::Int { bits: 64 })
+    {
+        let question = Question::OutsideRange { min: "0".into(), max: i64::MAX.to_string() };
+        let (what, ways) = ("integers outside the target's range", ["type: text"]);
+        found.ask_as("V201", &spot, question, what, &ways, Verdict::RangeOrNote, Some(Level::Warn));
+    }
+    let is_date = |ty: &Type| matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
+    if from.zero_dates && !holds.zero_dates && is_date(&column.ty) {
+        let what = "zero or impossible dates";
+        let ways = ["mend the rows on the source", "leave the rows out: where:"];
+        found.ask("V202", &spot, Question::ZeroDate, what, &ways);
+    }
+    if from.long_times
+        && !holds.long_times
+        && matches!((&column.ty, to), (Type::Time { .. }, Type::Time { .. }))
+    {
+        let what = "times that are negative, or of 24 hours and more";
+        found.ask("V209", &spot, Question::TimeBeyond, what, &["type: text"]);
+    }
     let number = matches!(column.ty, Type::Float { .. } | Type::Decimal { .. });
     let (nan, infinity) = (from.nan && !holds.nan, from.infinity && !holds.infinity);
     let decimal = matches!(column.ty, Type::Decimal { .. });

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod crash;
 pub mod error;
 pub mod fence;
+pub mod mysql;
 pub mod postgres;
 pub mod source;
 pub mod sqlite;
@@ -24,7 +25,7 @@ pub use url::{Url, UrlError};
 use crate::catalog::{Dialect, Name};
 
 /// All engines there are.
-pub static ENGINES: &[&dyn Engine] = &[&postgres::Postgres, &sqlite::Sqlite];
+pub static ENGINES: &[&dyn Engine] = &[&postgres::Postgres, &mysql::Mysql, &sqlite::Sqlite];
 
 /// A database product: the door to its two ends.
 #[async_trait]
@@ -33,6 +34,14 @@ pub trait Engine: Send + Sync {
     fn name(&self) -> &'static str;
     /// URL schemes it answers to.
     fn schemes(&self) -> &'static [&'static str];
+    /// Its databases are files: a URL is a scheme and a literal path.
+    fn is_file(&self) -> bool {
+        false
+    }
+    /// The environment variable that a password may come from which the URL leaves out.
+    fn password_variable(&self) -> Option<&'static str> {
+        None
+    }
     fn dialect(&self) -> &'static dyn Dialect;
     /// Checks everything about a URL that can be checked without connecting, and returns it in
     /// the engine's terms. Errors are `E3xx` of the contract's section 4.2 and never show a secret.

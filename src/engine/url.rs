@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use super::ENGINES;
 use crate::catalog::name::{is_hidden, show};
 
 /// A parsed URL. Its `Debug` and `Display` hold no password.
@@ -46,10 +47,10 @@ impl UrlError {
 
     /// No engine answers to the scheme.
     pub fn scheme(scheme: &str) -> Self {
-        let accepted = "accepted schemes are postgres://, postgresql:// and sqlite:";
+        let accepted = format!("accepted schemes are {}", accepted());
         let family = scheme.split(['+', ':']).next().unwrap_or_default();
         match family {
-            "mysql" | "mariadb" | "sqlserver" | "mssql" | "oracle" | "mongodb" => {
+            "sqlserver" | "mssql" | "oracle" | "mongodb" => {
                 Self::new("E301", format!("{family} is not built yet")).help(accepted)
             }
             _ => Self::new("E301", format!("no engine for URL scheme {}", show(scheme))).help(accepted),
@@ -73,9 +74,11 @@ impl Url {
             // What stands there may be a user and a password: it is not repeated.
             return Err(no_scheme("a connection URL starts with a scheme"));
         }
-        match scheme.to_ascii_lowercase().as_str() {
-            "sqlite" => parse_sqlite(rest),
-            scheme @ ("postgres" | "postgresql") => parse_server(scheme, rest),
+        let scheme = scheme.to_ascii_lowercase();
+        if let Some(engine) = ENGINES.iter().find(|engine| engine.schemes().contains(&scheme.as_str())) {
+            return if engine.is_file() { parse_sqlite(rest) } else { parse_server(&scheme, rest) };
+        }
+        match scheme.as_str() {
             scheme if rest.starts_with("//") || scheme == "jdbc" || scheme == "file" => {
                 Err(UrlError::scheme(scheme))
             }
@@ -89,8 +92,11 @@ impl Url {
     pub fn parse_argument(text: &str) -> Result<Self, UrlError> {
         let url = Self::parse(text)?;
         if url.password.is_some() {
+            let engine = ENGINES.iter().find(|engine| engine.schemes().contains(&url.scheme.as_str()));
+            let variable = engine.and_then(|engine| engine.password_variable());
+            let or = variable.map(|name| format!("; or set {name}")).unwrap_or_default();
             return Err(UrlError::new("E309", "a password on the command line can be read by others").help(
-                "put the URL into a variable and name it in the plan: url: \"${SOURCE_URL}\"; or set PGPASSWORD",
+                format!("put the URL into a variable and name it in the plan: url: \"${{SOURCE_URL}}\"{or}"),
             ));
         }
         Ok(url)
@@ -113,6 +119,19 @@ impl Url {
         let socket = self.host.as_deref().is_some_and(|host| host.starts_with('/'));
         let weak = |mode: &&str| matches!(*mode, "disable" | "allow" | "prefer" | "require");
         self.option("sslmode").filter(weak).filter(|_| !socket)
+    }
+}
+
+/// How the URLs of all engines start, in a sentence.
+fn accepted() -> String {
+    let starts = ENGINES.iter().flat_map(|engine| {
+        let slashes = if engine.is_file() { "" } else { "//" };
+        engine.schemes().iter().map(move |scheme| format!("{scheme}:{slashes}"))
+    });
+    let starts: Vec<_> = starts.collect();
+    match starts.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => starts.concat(),
     }
 }
 
@@ -187,8 +206,7 @@ fn raw(what: &str) -> UrlError {
 
 fn parse_user(user_info: Option<&str>) -> Result<(String, Option<String>), UrlError> {
     let nobody = || {
-        UrlError::new("E305", "the URL names no user")
-            .help("write postgres://USER@host/database; no user is guessed")
+        UrlError::new("E305", "the URL names no user").help("write //USER@host/database; no user is guessed")
     };
     let user_info = user_info.ok_or_else(nobody)?;
     let (user, password) = match user_info.split_once(':') {
@@ -240,7 +258,7 @@ fn parse_place(place: &str, options: &mut Vec<(String, String)>) -> Result<(Stri
         (false, None) => parse_host(host)?,
         (true, Some(host)) if host.starts_with('/') => host,
         (true, Some(_)) => {
-            let what = "the option host takes a socket directory, which begins with /";
+            let what = "the option host takes the path of a socket, which begins with /";
             return Err(
                 UrlError::new("E304", what).help("put a host name before the database: //user@HOST/database")
             );
@@ -273,7 +291,7 @@ fn split_port(place: &str) -> Result<(&str, Option<&str>), UrlError> {
         0 => Ok((place, None)),
         1 => Ok(place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)))),
         _ => Err(UrlError::new("E304", "an IPv6 address stands in brackets")
-            .help("write postgres://user@[::1]:5432/db")),
+            .help("write //user@[::1]:PORT/database")),
     }
 }
 
@@ -309,7 +327,7 @@ fn parse_database(path: &str) -> Result<String, UrlError> {
     let database = decode(database, "database")?;
     if database.is_empty() {
         return Err(UrlError::new("E305", "the URL names no database")
-            .help("write postgres://user@host/DATABASE; no database is guessed"));
+            .help("write //user@host/DATABASE; no database is guessed"));
     }
     Ok(database)
 }

@@ -7,6 +7,7 @@ pub mod follow_stops;
 mod followed;
 mod full_disk;
 mod lag;
+mod mariadb;
 mod page;
 mod pairs;
 mod pg_probe;

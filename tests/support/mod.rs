@@ -5,6 +5,7 @@ pub mod browser;
 pub mod command;
 pub mod compare;
 pub mod fixture;
+pub mod mariadb;
 pub mod pooler;
 pub mod postgres;
 pub mod proxy;

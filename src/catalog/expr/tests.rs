@@ -101,6 +101,7 @@ fn table() -> Table {
         collation: None,
         storage: None,
         compression: None,
+        unchecked_text: false,
         inherited: false,
         portable: false,
         comment: None,

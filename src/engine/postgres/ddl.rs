@@ -297,6 +297,7 @@ mod tests {
             collation: None,
             storage: None,
             compression: None,
+            unchecked_text: false,
             inherited: false,
             portable: true,
             comment: None,

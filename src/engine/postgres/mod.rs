@@ -88,6 +88,10 @@ impl Engine for Postgres {
         &["postgres", "postgresql"]
     }
 
+    fn password_variable(&self) -> Option<&'static str> {
+        Some("PGPASSWORD")
+    }
+
     fn dialect(&self) -> &'static dyn Dialect {
         &dialect::DIALECT
     }

@@ -112,6 +112,7 @@ impl Dialect for Sqlite {
             far_dates: false,
             loose_values: true,
             orphans: true,
+            ..Holds::default()
         }
     }
 

@@ -267,6 +267,7 @@ fn column(info: &Info, text: &parse::ColumnText) -> Column {
         collation: collation.map(|name| Name::new(SCHEMA, name.to_ascii_uppercase())),
         storage: None,
         compression: None,
+        unchecked_text: false,
         inherited: false,
         portable: true,
         comment: None,

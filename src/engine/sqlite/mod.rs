@@ -59,6 +59,10 @@ impl Engine for Sqlite {
         &["sqlite"]
     }
 
+    fn is_file(&self) -> bool {
+        true
+    }
+
     fn dialect(&self) -> &'static dyn Dialect {
         &dialect::DIALECT
     }

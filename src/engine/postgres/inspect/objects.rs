@@ -141,7 +141,7 @@ pub async fn denied(reader: &mut Reader<'_>) -> Result<Vec<Denied>, EngineError>
     let mut found = Vec::new();
     for row in &rows {
         let object = Name::new(row.text("schema")?, row.text("name")?);
-        let mut push = |grant| found.push(Denied { object: object.clone(), grant });
+        let mut push = |grant| found.push(Denied { object: object.clone(), grant, what: None });
         if !row.truth("usage")? {
             push(format!("GRANT USAGE ON SCHEMA {} TO {to}", quote::identifier(&object.schema)));
         }

@@ -1,0 +1,24 @@
+//! What a user needs to read for a plan, as the statements that give exactly that. Grants nothing
+//! itself.
+
+use std::collections::BTreeSet;
+
+use super::connect::Flavor;
+use super::quote::{identifier, name};
+use crate::engine::Duties;
+
+/// For the user that reads: the right to read each table. The position of a snapshot needs no right
+/// of its own; what foreign keys do on delete is told by MariaDB to who may look at all views.
+pub(super) fn source(user: &str, flavor: Flavor, duties: &Duties<'_>) -> Vec<String> {
+    if !duties.load && !duties.cutover {
+        return Vec::new();
+    }
+    let mut objects: Vec<_> = duties.tables.iter().chain(duties.sequences).collect();
+    objects.sort();
+    objects.dedup();
+    let schemas: BTreeSet<_> = objects.iter().map(|object| &object.schema).collect();
+    let look = schemas.into_iter().filter(|_| flavor == Flavor::MariaDb);
+    let look = look.map(|schema| format!("GRANT SHOW VIEW ON {}.* TO {user}", identifier(schema)));
+    let read = objects.iter().map(|object| format!("GRANT SELECT ON {} TO {user}", name(object)));
+    look.chain(read).collect()
+}

@@ -1,0 +1,280 @@
+//! One moment for several sessions. A snapshot cannot be handed from one session to another here,
+//! so all sessions begin at once, and what the server says of each must prove that they see the
+//! same. In this order:
+//!
+//! 1. The status `Binlog_snapshot_*` (MariaDB, Percona) tells where in the log each snapshot stands,
+//!    without any lock: begin again until all stand at one place.
+//! 2. InnoDB's monitor tells what each snapshot sees (see `view`): begin again a few times, for that
+//!    needs a moment at which no transaction is half way.
+//! 3. `FLUSH TABLES WITH READ LOCK` for the time of beginning: no commit falls in between.
+//! 4. Where none is to be had, one session alone: one snapshot is of one moment by itself.
+//!
+//! Never several sessions on a guess: a log position read before and after proves nothing, for a
+//! commit is in the log before other sessions see its rows.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use sha2::{Digest, Sha256};
+
+use super::connect::{Flavor, Link, close};
+use super::error::from_driver;
+use super::view::View;
+use crate::change::Position;
+use crate::engine::{Cause, EngineError};
+
+pub(super) const DOING: &str = "take a snapshot of";
+
+/// Attempts to begin all sessions between two commits.
+const ATTEMPTS: u32 = 100;
+
+/// Attempts to begin all sessions while no transaction is half way.
+const QUIET_ATTEMPTS: u32 = 5;
+
+/// Where all sessions return to after each read: it lets go of the locks on the table's structure.
+pub(super) const SAVEPOINT: &str = "towpath";
+
+/// Sessions that see one moment.
+pub(super) struct Together {
+    pub conns: Vec<Conn>,
+    pub position: Position,
+}
+
+/// A place in the binary log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// File and byte; none where there is no log or where its place is not known exactly.
+    pub log: Option<(String, u64)>,
+    /// All transactions up to here, in the server's own form; empty where there are none.
+    pub gtid: String,
+    pub view: Option<View>,
+}
+
+/// Opens up to `readers` sessions that see one moment; fewer where that cannot be had for all.
+pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, EngineError> {
+    let mut conns = try_join_all((0..readers.max(1)).map(|_| reader(link))).await?;
+    let at = |error: EngineError| error.on(link.shown());
+    let place = match by_log(&mut conns).await.map_err(at)? {
+        Some(place) => place,
+        None if conns.len() > 1 => without_log(link, &mut conns).await.map_err(at)?,
+        None => alone(&mut conns).await.map_err(at)?,
+    };
+    for conn in &mut conns {
+        let savepoint = conn.query_drop(format!("SAVEPOINT {SAVEPOINT}")).await;
+        savepoint.map_err(|error| from_driver(DOING, error).on(link.shown()))?;
+    }
+    Ok(Together { conns, position: position(&link.server.identity, &place) })
+}
+
+/// The ways without the log's help; where none is to be had, all sessions but one are closed.
+async fn without_log(link: &Link, conns: &mut Vec<Conn>) -> Result<Place, EngineError> {
+    if let Some(place) = by_view(conns).await? {
+        return Ok(place);
+    }
+    if let Some(place) = by_lock(link, conns).await? {
+        return Ok(place);
+    }
+    for spare in conns.drain(1..) {
+        close(spare).await;
+    }
+    alone(conns).await
+}
+
+async fn alone(conns: &mut [Conn]) -> Result<Place, EngineError> {
+    begin_all(conns).await?;
+    Ok(Place { view: view(conns).await, ..Place::default() })
+}
+
+async fn view(conns: &mut [Conn]) -> Option<View> {
+    let sessions: Vec<u32> = conns.iter().map(Conn::id).collect();
+    View::of(conns.first_mut()?, &sessions).await
+}
+
+async fn by_view(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
+    for _ in 0..QUIET_ATTEMPTS {
+        begin_all(conns).await?;
+        if let Some(view) = view(conns).await {
+            return Ok(Some(Place { view: Some(view), ..Place::default() }));
+        }
+        end_all(conns).await?;
+    }
+    Ok(None)
+}
+
+/// A session that reads. Only without the binary log does a return to the savepoint let go of the
+/// locks on structure (seen on MariaDB 10.11); who may not go without keeps them until the end.
+async fn reader(link: &Link) -> Result<Conn, EngineError> {
+    let mut conn = link.session().await?;
+    match conn.query_drop("SET SESSION sql_log_bin = 0").await {
+        Ok(()) | Err(Error::Server(_)) => Ok(conn),
+        Err(error) => Err(from_driver(DOING, error).on(link.shown())),
+    }
+}
+
+/// Begins in all sessions at once.
+async fn begin_all(conns: &mut [Conn]) -> Result<(), EngineError> {
+    let begin = |conn| Queryable::query_drop::<&str>(conn, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    try_join_all(conns.iter_mut().map(begin)).await.map_err(|error| from_driver(DOING, error))?;
+    Ok(())
+}
+
+async fn end_all(conns: &mut [Conn]) -> Result<(), EngineError> {
+    let end = |conn| Queryable::query_drop::<&str>(conn, "ROLLBACK");
+    try_join_all(conns.iter_mut().map(end)).await.map_err(|error| from_driver(DOING, error))?;
+    Ok(())
+}
+
+/// The way without a lock; none where the server does not say where a snapshot stands, or where
+/// it is written to without any pause.
+async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
+    for attempt in 0..ATTEMPTS {
+        begin_all(conns).await?;
+        let places = try_join_all(conns.iter_mut().map(snapshot_place)).await?;
+        match &places[0] {
+            None => {
+                end_all(conns).await?;
+                return Ok(None);
+            }
+            first if places.iter().all(|place| place == first) => {
+                let log = places.into_iter().next().flatten();
+                let gtid = gtid_at(&mut conns[0], log.as_ref()).await?;
+                return Ok(Some(Place { gtid, log, view: view(conns).await }));
+            }
+            _ => {}
+        }
+        end_all(conns).await?;
+        // Writers that commit without pause need us to fall between two of their commits.
+        tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(20)))).await;
+    }
+    Ok(None)
+}
+
+/// Where the session's snapshot stands in the log.
+async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
+    let status: Vec<(String, String)> = conn
+        .query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")
+        .await
+        .map_err(|error| from_driver(DOING, error))?;
+    let value = |wanted: &str| {
+        let found = status.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    };
+    let (file, at) = (value("binlog_snapshot_file"), value("binlog_snapshot_position"));
+    Ok(file.zip(at.and_then(|at| at.parse().ok())))
+}
+
+/// The GTID of a place, where the server has such; what it does not tell is left empty.
+async fn gtid_at(conn: &mut Conn, log: Option<&(String, u64)>) -> Result<String, EngineError> {
+    let Some((file, at)) = log else { return Ok(String::new()) };
+    let sql = format!("SELECT BINLOG_GTID_POS({}, {at})", super::quote::literal(file));
+    match conn.query_first::<Option<String>, _>(sql).await {
+        Ok(found) => Ok(found.flatten().unwrap_or_default()),
+        // Percona Server has the status but not the function.
+        Err(Error::Server(_)) => Ok(String::new()),
+        Err(error) => Err(from_driver(DOING, error)),
+    }
+}
+
+/// Under the lock of all tables; none where this user may not take it, or where it is not to be
+/// had in time, because a statement runs that is longer than we may let others wait.
+async fn by_lock(link: &Link, conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
+    let mut locker = link.session().await?;
+    let fail = |error| from_driver(DOING, error);
+    locker.query_drop("SET SESSION TRANSACTION READ WRITE").await.map_err(fail)?;
+    match locker.query_drop("FLUSH TABLES WITH READ LOCK").await.map_err(fail) {
+        Ok(()) => {}
+        Err(error) if matches!(error.cause, Cause::Privilege | Cause::Busy) => {
+            close(locker).await;
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    let begun = match begin_all(conns).await {
+        Ok(()) => place_now(link.server.flavor, &mut locker).await,
+        Err(error) => Err(error),
+    };
+    // Its end is the end of the lock, however this went.
+    let unlocked = locker.query_drop("UNLOCK TABLES").await.map_err(fail);
+    close(locker).await;
+    unlocked?;
+    Ok(Some(Place { view: view(conns).await, ..begun? }))
+}
+
+/// Where the log stands now. Who may not see that still gets the snapshot.
+async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError> {
+    type Row = (String, u64);
+    let mut found = None;
+    for sql in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
+        match conn.query_first::<mysql_async::Row, _>(sql).await {
+            Ok(row) => {
+                let pair = row.and_then(|row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?)));
+                found = pair.map(|(file, at): Row| (file, at));
+                break;
+            }
+            Err(Error::Server(_)) => {}
+            Err(error) => return Err(from_driver(DOING, error)),
+        }
+    }
+    let gtid = match flavor {
+        Flavor::MariaDb => gtid_at(conn, found.as_ref()).await?,
+        Flavor::MySql => {
+            let executed: Option<Option<String>> = conn
+                .query_first("SELECT @@GLOBAL.gtid_executed")
+                .await
+                .map_err(|error| from_driver(DOING, error))?;
+            executed.flatten().unwrap_or_default().split_whitespace().collect()
+        }
+    };
+    Ok(Place { log: found, gtid, view: None })
+}
+
+/// `my1/SERVER/FILE:BYTE/VIEW/GTID`, with a digest for the server.
+fn position(identity: &str, place: &Place) -> Position {
+    let digest = Sha256::digest(identity.as_bytes());
+    let server: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let log = place.log.as_ref().map(|(file, at)| format!("{file}:{at}")).unwrap_or_default();
+    let view = place.view.map(|view| view.to_string()).unwrap_or_default();
+    Position(format!("my1/{server}/{log}/{view}/{}", place.gtid))
+}
+
+/// True where snapshots of these positions are sure to show the same rows of InnoDB's tables.
+pub(super) fn shows_the_same(one: &Position, other: &Position) -> bool {
+    let parts = |position: &Position| {
+        let parts: Vec<String> = position.0.split('/').map(str::to_string).collect();
+        (parts.len() == 5 && parts[0] == "my1").then(|| Some((parts[1].clone(), View::parse(&parts[3])?)))?
+    };
+    match (parts(one), parts(other)) {
+        (Some((server, view)), Some((same, other))) => server == same && view.shows_the_same(&other),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_names_server_place_and_gtid() {
+        let view = Some(View { below: 7, started: 99 });
+        let place = Place { log: Some(("binlog.000003".into(), 1234)), gtid: "0-1-15".into(), view };
+        let Position(text) = position("uuid host", &place);
+        assert!(text.starts_with("my1/") && text.ends_with("/binlog.000003:1234/7@99/0-1-15"), "{text}");
+        assert_ne!(position("other", &place), position("uuid host", &place));
+        assert!(position("uuid", &Place::default()).0.ends_with("///"));
+    }
+
+    #[test]
+    fn only_a_view_of_the_same_server_proves_that_nothing_changed() {
+        let at = |server: &str, below: Option<u64>, byte: u64| {
+            let view = below.map(|below| View { below, started: 99 });
+            position(server, &Place { log: Some(("b".into(), byte)), gtid: String::new(), view })
+        };
+        assert!(shows_the_same(&at("a", Some(7), 1), &at("a", Some(7), 2)));
+        assert!(!shows_the_same(&at("a", Some(7), 1), &at("a", Some(8), 1)));
+        assert!(!shows_the_same(&at("a", Some(7), 1), &at("b", Some(7), 1)));
+        assert!(!shows_the_same(&at("a", None, 1), &at("a", None, 1)));
+        assert!(!shows_the_same(&Position("pg1/x".into()), &at("a", Some(7), 1)));
+    }
+}
