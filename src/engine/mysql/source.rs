@@ -105,11 +105,15 @@ impl Source for Readable {
         count.ok_or_else(|| self.on(EngineError::new(Cause::Other, DOING, "the server sent no number")))
     }
 
-    async fn fence(&self, _tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+    async fn fence(&self, _plan: &str, _tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
         Err(self.on(no_cutover()))
     }
 
-    async fn unfence(&self, _tables: &[Name]) -> Result<Vec<String>, EngineError> {
+    async fn fenced(&self, _plan: &str) -> Result<Vec<Name>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn unfence(&self, _plan: &str) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
     }
 
