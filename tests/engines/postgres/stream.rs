@@ -269,6 +269,48 @@ fn h_02_no_position_runs_ahead_of_what_was_told() {
     });
 }
 
+/// What was told is confirmed only once the caller says that it is safe.
+#[test]
+fn r3_g_09_only_what_is_safe_is_confirmed() {
+    let server = need_server!();
+    let database = server.database("confirmed");
+    let tables = vec![numbers("t")];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await;
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        outside(|| database.execute("INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (2, 2)"));
+        let mut stream = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        let mut changes = Changes::default();
+        while replica.commits == 0 {
+            changes.clear();
+            stream.next(&mut changes, 1 << 20).await.unwrap();
+            replica.take(&changes);
+        }
+        let confirmed = || {
+            let sql =
+                "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE database = current_database()";
+            Position(outside(|| database.value(sql)))
+        };
+        for (safe, goes_on) in [(&start, false), (&replica.position, true)] {
+            stream.acknowledge(safe).await.unwrap();
+            // The server has taken it once the slot moves; where it must not, it has had time to.
+            for _ in 0..40 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if capture(source.as_ref()).reached(&confirmed(), &replica.position) {
+                    break;
+                }
+            }
+            assert!(
+                capture(source.as_ref()).reached(safe, &confirmed()),
+                "{safe} is safe, and {}",
+                confirmed()
+            );
+            assert_eq!(capture(source.as_ref()).reached(&confirmed(), &replica.position), goes_on);
+        }
+    });
+}
+
 #[test]
 fn h_18_rows_that_share_a_place_in_the_log_are_all_told() {
     let server = need_server!();
