@@ -181,6 +181,46 @@ fn h_01_transactions_come_in_the_order_of_their_commits() {
     });
 }
 
+/// A commit may stand exactly where the one before it ended, with nothing between them.
+#[test]
+fn h_01_r4_a_transaction_that_commits_where_another_ended_is_told() {
+    let server = need_server!();
+    let database = server.database("adjacent");
+    let tables = vec![numbers("t")];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await;
+        let replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        // Others write to this server, too: one pair without anything between is enough.
+        outside(|| {
+            let (mut slow, mut fast) = (database.session(), database.session());
+            for id in 1..=20 {
+                slow.execute(&format!("BEGIN; INSERT INTO t VALUES ({id}, 1)"));
+                fast.execute(&format!("BEGIN; INSERT INTO t VALUES ({}, 2)", id + 100));
+                fast.execute("COMMIT");
+                slow.execute("COMMIT");
+            }
+        });
+        let mut stream = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        let (mut changes, mut begins, mut ends) = (Changes::default(), Vec::new(), Vec::new());
+        while ends.len() < 40 {
+            changes.clear();
+            stream.next(&mut changes, 1 << 20).await.unwrap();
+            for record in changes.records() {
+                match record {
+                    Record::Begin { position } => begins.push(Position(position.into())),
+                    Record::Commit { position, .. } => ends.push(Position(position.into())),
+                    _ => {}
+                }
+            }
+        }
+        drop(stream);
+        let next = (1..40).find(|at| begins[*at] == ends[at - 1]).expect("two commits side by side");
+        let again = told(source.as_ref(), "p", &ends[next - 1], &tables).await;
+        assert_eq!(again.rows().len(), 40 - next, "{:?}", again.words);
+    });
+}
+
 /// What an open transaction wrote is not on the disk, and nothing else brings it there: an idle
 /// server would have the drain wait for its next checkpoint.
 #[test]
