@@ -264,6 +264,29 @@ fn h_03_f_66_a_spool_that_is_lost_is_a_gap() {
     piled.followed.cuts_over();
 }
 
+/// What the source was allowed to forget is damaged on the disk: none of it is applied.
+#[test]
+fn f_67_a_spool_that_was_damaged_is_told_and_not_applied() {
+    let Some(mut piled) = Piled::new("spooled", None) else { return };
+    piled.dies_with_a_backlog();
+    let folders = std::fs::read_dir(piled.directory.path().join("spool")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let damaged = files.map(|file| file.unwrap().path()).find(|file| {
+        let mut bytes = std::fs::read(file).unwrap();
+        // In a value: the record is as whole as before.
+        let Some(at) = bytes.windows(8).position(|some| some == b"10101010") else { return false };
+        bytes[at] = b'x';
+        std::fs::write(file, bytes).unwrap();
+        true
+    });
+    assert!(damaged.is_some(), "the backlog is not in the spool");
+    piled.holder.execute("ROLLBACK");
+    let stopped = piled.followed.job.run(&["follow", "--until-lag", "0s"]);
+    assert_ne!(stopped.code, Some(0), "{stopped}");
+    assert!(stopped.both().contains("spool"), "it does not say where\n{stopped}");
+    assert_eq!(piled.followed.target.value("SELECT count(*)::text FROM items WHERE body LIKE '%x%'"), "0");
+}
+
 /// Without a spool that counts, all of it comes again from the source.
 #[test]
 fn f_66_another_machine_follows_on_without_the_spill() {

@@ -221,6 +221,39 @@ fn h_01_r4_a_transaction_that_commits_where_another_ended_is_told() {
     });
 }
 
+/// The log is told as text, which the settings of its session make: a setting of the database would
+/// cut floats off, and shift or turn moments around.
+#[test]
+fn f_64_r8_settings_of_the_database_do_not_reach_the_stream() {
+    let server = need_server!();
+    let database = server.database("settings");
+    for setting in [
+        "extra_float_digits = 0",
+        "DateStyle = 'SQL, DMY'",
+        "TimeZone = 'Asia/Kolkata'",
+        "bytea_output = 'escape'",
+    ] {
+        database.execute(&format!("ALTER DATABASE {database} SET {setting}"));
+    }
+    let columns = [
+        ("id", bigint(), "bigint"),
+        ("d", Type::Float { bits: 64 }, "double precision"),
+        ("m", Type::TimestampTz { precision: 6 }, "timestamp with time zone"),
+        ("b", Type::Blob, "bytea"),
+    ];
+    let tables = vec![native(followed("t", &columns))];
+    run(async {
+        let sql = "CREATE TABLE t (id bigint PRIMARY KEY, d double precision, m timestamptz, b bytea)";
+        let source = made(&database, sql).await;
+        let start = open(source.as_ref(), "p", &tables).await;
+        let insert =
+            "INSERT INTO t VALUES (1, 0.1::float8 + 0.2::float8, '2024-02-03 21:59:59.5+00', '\\x00ff')";
+        outside(|| database.execute(insert));
+        let told = told(source.as_ref(), "p", &start, &tables).await;
+        assert_eq!(told.rows(), ["insert 0 [] ['1,'0.30000000000000004,'2024-02-03 21:59:59.5+00,'\\x00ff]"]);
+    });
+}
+
 /// What an open transaction wrote is not on the disk, and nothing else brings it there: an idle
 /// server would have the drain wait for its next checkpoint.
 #[test]
