@@ -269,17 +269,22 @@ fn h_03_f_66_a_spool_that_is_lost_is_a_gap() {
 fn f_67_a_spool_that_was_damaged_is_told_and_not_applied() {
     let Some(mut piled) = Piled::new("spooled", None) else { return };
     piled.dies_with_a_backlog();
-    let folders = std::fs::read_dir(piled.directory.path().join("spool")).unwrap();
-    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
-    let damaged = files.map(|file| file.unwrap().path()).find(|file| {
-        let mut bytes = std::fs::read(file).unwrap();
+    let mut places = vec![piled.directory.path().join("spool")];
+    let mut damaged = false;
+    while let Some(place) = places.pop().filter(|_| !damaged) {
+        if place.is_dir() {
+            places.extend(std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let mut bytes = std::fs::read(&place).unwrap();
         // In a value: the record is as whole as before.
-        let Some(at) = bytes.windows(8).position(|some| some == b"10101010") else { return false };
-        bytes[at] = b'x';
-        std::fs::write(file, bytes).unwrap();
-        true
-    });
-    assert!(damaged.is_some(), "the backlog is not in the spool");
+        if let Some(at) = bytes.windows(8).position(|some| some == b"10101010") {
+            bytes[at] = b'x';
+            std::fs::write(place, bytes).unwrap();
+            damaged = true;
+        }
+    }
+    assert!(damaged, "the backlog is not in the spool");
     piled.holder.execute("ROLLBACK");
     let stopped = piled.followed.job.run(&["follow", "--until-lag", "0s"]);
     assert_ne!(stopped.code, Some(0), "{stopped}");
