@@ -13,6 +13,7 @@ mod contract;
 mod engines;
 mod golden;
 mod oracle;
+mod planted;
 mod reverse;
 mod scenario;
 mod selection;

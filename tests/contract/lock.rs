@@ -90,13 +90,15 @@ fn f_73_a_sequence_is_never_set_backwards() {
     let Some(target) = postgres("target") else { return };
     target.sql.execute(
         "CREATE SEQUENCE up; CREATE SEQUENCE down INCREMENT -2 MINVALUE -100 MAXVALUE 100 START 50;
-         SELECT setval('up', 500), setval('down', -50)",
+         SELECT setval('up', 500), setval('down', -50);
+         CREATE SEQUENCE ahead; CREATE SEQUENCE below INCREMENT -2 MINVALUE -100 MAXVALUE 100 START 50;
+         SELECT setval('ahead', 500), setval('below', -50)",
     );
     let next = |name: &str| target.sql.rows(&format!("SELECT nextval('{name}')"))[0].clone();
     block_on(async {
         let lock = target.lock().await;
         let mut session = lock.session().await.unwrap();
-        let cases = [("up", 1, 400, 0), ("down", -2, -40, 0), ("up", 1, 900, 10), ("down", -2, -60, 3)];
+        let cases = [("ahead", 1, 400, 0), ("below", -2, -40, 0), ("up", 1, 900, 10), ("down", -2, -60, 3)];
         for (name, increment, last, margin) in cases {
             let sequence = Sequence {
                 name: target.table(name),
@@ -120,6 +122,10 @@ fn f_73_a_sequence_is_never_set_backwards() {
     });
     let (up, down): (i64, i64) =
         (next("up").trim_matches('\'').parse().unwrap(), next("down").trim_matches('\'').parse().unwrap());
+    assert_eq!(
+        [next("ahead"), next("below")].map(|cell| cell.trim_matches('\'').to_string()),
+        ["501", "-52"]
+    );
     assert!((901..=911).contains(&up), "{up}");
     assert!((-68..=-62).contains(&down), "{down}");
 }

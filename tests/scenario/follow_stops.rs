@@ -264,6 +264,33 @@ fn h_03_f_66_a_spool_that_is_lost_is_a_gap() {
     piled.followed.cuts_over();
 }
 
+/// What the source was allowed to forget is damaged on the disk: none of it is applied.
+#[test]
+fn f_67_a_spool_that_was_damaged_is_told_and_not_applied() {
+    let Some(mut piled) = Piled::new("spooled", None) else { return };
+    piled.dies_with_a_backlog();
+    let mut places = vec![piled.directory.path().join("spool")];
+    let mut damaged = false;
+    while let Some(place) = places.pop().filter(|_| !damaged) {
+        if place.is_dir() {
+            places.extend(std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let mut bytes = std::fs::read(&place).unwrap();
+        // In a value: the record is as whole as before.
+        if let Some(at) = bytes.windows(8).position(|some| some == b"10101010") {
+            bytes[at] = b'x';
+            std::fs::write(place, bytes).unwrap();
+            damaged = true;
+        }
+    }
+    assert!(damaged, "the backlog is not in the spool");
+    piled.holder.execute("ROLLBACK");
+    let stopped = piled.followed.job.run(&["follow", "--until-lag", "0s"]);
+    assert_eq!(stopped.code, Some(4), "{stopped}");
+    assert_eq!(piled.followed.target.value("SELECT count(*)::text FROM items WHERE body LIKE '%x%'"), "0");
+}
+
 /// Without a spool that counts, all of it comes again from the source.
 #[test]
 fn f_66_another_machine_follows_on_without_the_spill() {

@@ -6,6 +6,7 @@ mod follow_faults;
 pub mod follow_stops;
 mod followed;
 mod full_disk;
+mod handing_over;
 mod lag;
 mod mariadb;
 mod page;

@@ -93,6 +93,15 @@ fn write(database: &Database, seed: u64, stop: &AtomicBool) {
     }
 }
 
+/// Lets the writers end where a test fails, which would wait for them.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn g_05_snapshot_and_stream_are_everything_exactly_once() {
     let server = need_server!();
@@ -106,6 +115,7 @@ fn g_05_snapshot_and_stream_are_everything_exactly_once() {
             let (database, stop) = (&database, &stop);
             scope.spawn(move || write(database, seed, stop));
         }
+        let _stops = Stops(&stop);
         run(async {
             let source = source(&database.url_at(proxy.port)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -164,6 +174,7 @@ fn g_05_tables_that_are_copied_later_have_their_own_start() {
     std::thread::scope(|scope| {
         let (writer, stop) = (&database, &stop);
         scope.spawn(move || write(writer, 9, stop));
+        let _stops = Stops(stop);
         run(async {
             let source = source(&database.url()).await.unwrap();
             let first = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap();

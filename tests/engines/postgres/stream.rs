@@ -181,6 +181,79 @@ fn h_01_transactions_come_in_the_order_of_their_commits() {
     });
 }
 
+/// A commit may stand exactly where the one before it ended, with nothing between them.
+#[test]
+fn h_01_r4_a_transaction_that_commits_where_another_ended_is_told() {
+    let server = need_server!();
+    let database = server.database("adjacent");
+    let tables = vec![numbers("t")];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await;
+        let replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        // Others write to this server, too: one pair without anything between is enough.
+        outside(|| {
+            let (mut slow, mut fast) = (database.session(), database.session());
+            for id in 1..=20 {
+                slow.execute(&format!("BEGIN; INSERT INTO t VALUES ({id}, 1)"));
+                fast.execute(&format!("BEGIN; INSERT INTO t VALUES ({}, 2)", id + 100));
+                fast.execute("COMMIT");
+                slow.execute("COMMIT");
+            }
+        });
+        let mut stream = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        let (mut changes, mut begins, mut ends) = (Changes::default(), Vec::new(), Vec::new());
+        while ends.len() < 40 {
+            changes.clear();
+            stream.next(&mut changes, 1 << 20).await.unwrap();
+            for record in changes.records() {
+                match record {
+                    Record::Begin { position } => begins.push(Position(position.into())),
+                    Record::Commit { position, .. } => ends.push(Position(position.into())),
+                    _ => {}
+                }
+            }
+        }
+        drop(stream);
+        let next = (1..40).find(|at| begins[*at] == ends[at - 1]).expect("two commits side by side");
+        let again = told(source.as_ref(), "p", &ends[next - 1], &tables).await;
+        assert_eq!(again.rows().len(), 40 - next, "{:?}", again.words);
+    });
+}
+
+/// The log is told as text, which the settings of its session make: a setting of the database would
+/// cut floats off, and shift or turn moments around.
+#[test]
+fn f_64_r8_settings_of_the_database_do_not_reach_the_stream() {
+    let server = need_server!();
+    let database = server.database("settings");
+    for setting in [
+        "extra_float_digits = 0",
+        "DateStyle = 'SQL, DMY'",
+        "TimeZone = 'Asia/Kolkata'",
+        "bytea_output = 'escape'",
+    ] {
+        database.execute(&format!("ALTER DATABASE {database} SET {setting}"));
+    }
+    let columns = [
+        ("id", bigint(), "bigint"),
+        ("d", Type::Float { bits: 64 }, "double precision"),
+        ("m", Type::TimestampTz { precision: 6 }, "timestamp with time zone"),
+        ("b", Type::Blob, "bytea"),
+    ];
+    let tables = vec![native(followed("t", &columns))];
+    run(async {
+        let sql = "CREATE TABLE t (id bigint PRIMARY KEY, d double precision, m timestamptz, b bytea)";
+        let source = made(&database, sql).await;
+        let start = open(source.as_ref(), "p", &tables).await;
+        let insert =
+            "INSERT INTO t VALUES (1, 0.1::float8 + 0.2::float8, '2024-02-03 21:59:59.5+00', '\\x00ff')";
+        outside(|| database.execute(insert));
+        let told = told(source.as_ref(), "p", &start, &tables).await;
+        assert_eq!(told.rows(), ["insert 0 [] ['1,'0.30000000000000004,'2024-02-03 21:59:59.5+00,'\\x00ff]"]);
+    });
+}
+
 /// What an open transaction wrote is not on the disk, and nothing else brings it there: an idle
 /// server would have the drain wait for its next checkpoint.
 #[test]
@@ -265,6 +338,48 @@ fn h_02_no_position_runs_ahead_of_what_was_told() {
                 capture(source.as_ref()).reached(&position, &end)
             });
             assert!(committed.count() <= rows, "{position} was told after {rows} rows");
+        }
+    });
+}
+
+/// What was told is confirmed only once the caller says that it is safe.
+#[test]
+fn r3_g_09_only_what_is_safe_is_confirmed() {
+    let server = need_server!();
+    let database = server.database("confirmed");
+    let tables = vec![numbers("t")];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await;
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        outside(|| database.execute("INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (2, 2)"));
+        let mut stream = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        let mut changes = Changes::default();
+        while replica.commits == 0 {
+            changes.clear();
+            stream.next(&mut changes, 1 << 20).await.unwrap();
+            replica.take(&changes);
+        }
+        let confirmed = || {
+            let sql =
+                "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE database = current_database()";
+            Position(outside(|| database.value(sql)))
+        };
+        for (safe, goes_on) in [(&start, false), (&replica.position, true)] {
+            stream.acknowledge(safe).await.unwrap();
+            // The server has taken it once the slot moves; where it must not, it has had time to.
+            for _ in 0..40 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if capture(source.as_ref()).reached(&confirmed(), &replica.position) {
+                    break;
+                }
+            }
+            assert!(
+                capture(source.as_ref()).reached(safe, &confirmed()),
+                "{safe} is safe, and {}",
+                confirmed()
+            );
+            assert_eq!(capture(source.as_ref()).reached(&confirmed(), &replica.position), goes_on);
         }
     });
 }
