@@ -18,7 +18,7 @@ fn u_01_a_url_without_a_known_scheme_is_e301() {
         "shop",
         "localhost:5432",
         "mysql2://u@h/d",
-        "mysql://u@h/d",
+        "mssql://u@h/d",
         "postgresql+psycopg://u@h/d",
         "jdbc:postgresql://h/d",
         "://x",

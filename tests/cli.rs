@@ -188,7 +188,7 @@ fn the_demo_moves_a_shop_that_goes_on_selling_and_leaves_nothing_behind() {
     let moved = towpath.run(&["demo"]).expect(0);
     let moved = moved.says("D105 accepted").says("Caught up").says("Equal: 24 tables").says("Cut over:");
     let moved = moved.says("then it was refused: table ").says("Moved while it was written to");
-    moved.says("removed  state of plan shop-demo");
+    let moved = moved.says("removed  state of plan shop-demo");
     assert!(!moved.both().contains("WRONG") && moved.both().matches("  right").count() == 5, "{moved}");
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the demo left files");
     assert_eq!(applications(temporary.path()), [""; 0], "the demo left a process");

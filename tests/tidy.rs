@@ -320,6 +320,7 @@ const PLACES: [(&str, &[&str]); 22] = [
     ("petgraph", &["src/graph/"]),
     ("sqlx", &["src/engine/postgres/"]),
     ("postgres_protocol", &["src/engine/postgres/"]),
+    ("mysql_async", &["src/engine/mysql/"]),
     ("rusqlite", &["src/engine/sqlite/"]),
     ("tokio_rustls", &["src/engine/"]),
     ("indicatif", &["src/cli/"]),

@@ -72,6 +72,8 @@ pub struct Holds {
     pub orphans: bool,
     /// Dates that no calendar has: without a year, month or day, or with a day too many.
     pub zero_dates: bool,
+    /// Values of an enumeration that are none of its labels.
+    pub loose_labels: bool,
     /// Times of day that are negative, or of 24 hours and more.
     pub long_times: bool,
 }

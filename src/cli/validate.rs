@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_url_is_judged_at_its_place_and_never_shown() {
         for (url, code) in [
-            ("mysql://u@h/d", "E301"),
+            ("mssql://u@h/d", "E301"),
             ("postgres://u@h:0/d", "E303"),
             ("postgres://u@h", "E305"),
             ("postgres://u@h/d?sslmod=x", "E306"),

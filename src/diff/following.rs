@@ -56,7 +56,7 @@ pub(super) fn identify(
     let (road, at) = (work.road, work.road.at(&work.table.name));
     let log = road.from.features().capture;
     let missing = match log {
-        ChangeLog::None => Some("the source's engine has no change log that is followed"),
+        ChangeLog::None => Some("changes of the source's engine are not followed in this version"),
         ChangeLog::Triggers if !road.plan.cdc.triggers => {
             Some("the source has no change log: following it needs triggers and a change table in it")
         }

@@ -113,6 +113,14 @@ fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, foun
         let what = "characters that have no counterpart in Unicode";
         found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
     }
+    if let Type::Enum { labels, .. } = &column.ty
+        && from.loose_labels
+        && !holds.loose_labels
+    {
+        let question = Question::NotIn { values: labels.clone() };
+        let ways = ["mend the rows on the source", "leave the rows out: where:"];
+        found.ask("V210", &spot, question, "values that are none of the labels", &ways);
+    }
     // Its largest values have no place in an integer that is signed.
     if column.ty == (Type::UInt { bits: 64 })
         && matches!(to, Type::UInt { bits: 64 } | Type::Int { bits: 64 })

@@ -172,7 +172,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "E132",
         "not built yet",
         "The design names this, and this version does not do it. It is refused rather than ignored, so that a plan \
-         never does less than it says. Engines so far: postgres and sqlite, with a full load.",
+         never does less than it says. Engines so far: postgres and sqlite at both ends, mysql (MySQL and MariaDB) as the source \
+         of a full load.",
     ),
     (
         "E140",
@@ -264,8 +265,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E301",
         "not a connection URL, or no engine for it",
-        "Accepted: postgres://user@host:port/database, postgresql://... and sqlite:path/to/file.db. Prefixes of \
-         drivers (jdbc:, postgresql+psycopg:) are not part of a URL here.",
+        "Accepted: postgres://user@host:port/database, postgresql://..., mysql://user@host:port/database, \
+         mariadb://... and sqlite:path/to/file.db. Prefixes of drivers (jdbc:, postgresql+psycopg:) are not part of a URL here.",
     ),
     (
         "E302",
@@ -279,7 +280,7 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "E304",
         "the host cannot be used",
         "One host: a name, an IPv4 address, an IPv6 address in brackets, or a socket directory as \
-         ?host=/var/run/postgresql. Several hosts are refused: a plan is about one server.",
+         ?host=/var/run/postgresql (of MySQL the socket itself: ?host=/run/mysqld/mysqld.sock). Several hosts are refused: a plan is about one server.",
     ),
     (
         "E305",
@@ -290,7 +291,9 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "E306",
         "an unknown, wrong or repeated URL option",
         "Options: sslmode, sslrootcert, sslcert, sslkey, application_name, connect_timeout, host, channel_binding, \
-         keepalives_idle, keepalives_interval, keepalives_count, tcp_user_timeout. \
+         keepalives_idle, keepalives_interval, keepalives_count, tcp_user_timeout. A mysql URL takes only \
+         sslmode (verify-full, require, prefer, disable), sslrootcert, sslcert, sslkey, connect_timeout, \
+         keepalives_idle and host. \
          An option that was misspelt and ignored could switch off TLS, so it is refused.",
     ),
     (
@@ -309,7 +312,7 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "E309",
         "a password on the command line",
         "Arguments can be read by every user of the machine and stay in the shell's history. Put the URL into a \
-         variable, or the password into PGPASSWORD.",
+         variable, or the password into PGPASSWORD (MYSQL_PWD for a mysql URL).",
     ),
     ("E310", "the host name is not known", "DNS has no address for it. Check the spelling and the network."),
     (

@@ -89,7 +89,7 @@ const fn required(name: &'static str, kind: Kind, about: &'static str) -> KeyFac
 /// The words of `keys:`.
 pub static KEY_WORDS: &[&str] = &["primary", "unique", "foreign"];
 
-const BY_SCHEME: &str = "the engine follows from the URL's scheme: postgres:// or sqlite:";
+const BY_SCHEME: &str = "the engine follows from the URL's scheme: postgres://, mysql:// or sqlite:";
 
 const CREATE: KeyFacts =
     key("create", Kind::Bool, "Create the table; false: it must exist on the target and match.");
@@ -307,7 +307,7 @@ static COLUMN: Shape = Shape {
         key("zone", Kind::Text { example: "UTC" }, "The zone that times without one are in."),
     ],
     unbuilt: &[
-        ("zero_date", "there are no zero dates without MySQL, which is not built yet"),
+        ("zero_date", "another value for zero dates is not built yet: rows that hold one are counted and block (V202)"),
         ("collation", "choosing a collation is not built yet"),
         ("format", "reading dates by a format is not built yet"),
     ],

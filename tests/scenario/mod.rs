@@ -4,6 +4,7 @@ mod crash;
 mod cut;
 mod full_disk;
 mod lag;
+mod mariadb;
 mod page;
 mod pairs;
 mod pg_probe;

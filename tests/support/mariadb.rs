@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -21,12 +21,15 @@ use super::postgres::PASSWORD;
 /// The user with all rights. Its password is the canary: no output may hold it.
 pub const USER: &str = "towpath";
 
+/// Of users that a test makes: a canary too, for it begins as the other one does.
+pub const PASSWORD_OF_OTHERS: &str = PASSWORD;
+
 /// A running server.
 pub struct Server {
     pub port: u16,
     pub directory: PathBuf,
-    /// Takes orders by the pipe whose end stops the server.
-    keeper: Mutex<Child>,
+    /// Stops the server when the pipe to it ends.
+    _keeper: Child,
 }
 
 /// A database of it.
@@ -126,7 +129,7 @@ impl Server {
         for _ in 0..5 {
             let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
             if let Some(keeper) = run(&programs.server, &directory, port, settings) {
-                let server = Self { port, directory, keeper: Mutex::new(keeper) };
+                let server = Self { port, directory, _keeper: keeper };
                 server.admin(&format!("CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"));
                 server.admin(&format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION"));
                 return Some(server);
@@ -136,25 +139,10 @@ impl Server {
         panic!("the private MariaDB server did not start:\n{log}");
     }
 
-    fn order(&self, order: &str) {
-        use std::io::Write;
-        let mut keeper = self.keeper.lock().unwrap();
-        writeln!(keeper.stdin.as_mut().unwrap(), "{order}").unwrap();
-    }
-
-    /// `kill -9`, and up again.
-    pub fn crash(&self) {
-        let ready = || {
-            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            log.matches("ready for connections").count()
-        };
-        let before = ready();
-        self.order("crash");
-        super::wait_until("the server has recovered", Duration::from_secs(60), || ready() > before);
-    }
-
     fn options(&self) -> OptsBuilder {
-        OptsBuilder::default().socket(Some(self.directory.join("socket").display().to_string())).user(Some("root"))
+        OptsBuilder::default()
+            .socket(Some(self.directory.join("socket").display().to_string()))
+            .user(Some("root"))
     }
 
     /// Runs statements as root, outside any database.
@@ -185,13 +173,8 @@ impl Server {
 fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Child> {
     const KEEPER: &str = r#"
         directory=$1; shift
-        start() { "$@" >>"$directory/log" 2>&1 </dev/null & server=$!; }
-        start "$@"
-        while read -r order; do
-            case $order in
-                crash) kill -KILL $server; wait $server; start "$@" ;;
-            esac
-        done
+        "$@" >>"$directory/log" 2>&1 </dev/null & server=$!
+        while read -r order; do :; done
         kill -KILL $server
         wait $server
         rm -rf "$directory"/*
@@ -251,6 +234,11 @@ impl Database {
         self.url_of(USER, PASSWORD)
     }
 
+    /// The same one through another port: a proxy.
+    pub fn through(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
     pub fn url_of(&self, user: &str, password: &str) -> String {
         format!("mysql://{user}:{password}@127.0.0.1:{}/{}?sslmode=disable", self.port, self.name)
     }
@@ -263,6 +251,11 @@ impl Database {
             .pass(Some(PASSWORD))
             .db_name(Some(&self.name))
             .prefer_socket(false)
+    }
+
+    /// A session that stays open, for use where a runtime is.
+    pub async fn session(&self) -> Conn {
+        Conn::new(self.options()).await.unwrap()
     }
 
     /// Runs statements, one after the other.
@@ -291,20 +284,6 @@ impl Database {
             conn.disconnect().await.unwrap();
             rows
         })
-    }
-
-    /// The only value of the only row; empty for null.
-    pub fn value(&self, sql: &str) -> String {
-        let mut rows = self.rows(sql);
-        assert_eq!(rows.len(), 1, "one row expected from {sql}");
-        rows.remove(0).remove(0).unwrap_or_default()
-    }
-
-    /// Names of its tables.
-    pub fn tables(&self) -> Vec<String> {
-        let sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
-                   AND table_type = 'BASE TABLE' ORDER BY 1";
-        self.rows(sql).into_iter().filter_map(|mut row| row.remove(0)).collect()
     }
 
     /// Each row of a table as one line, cells in the canonical form of [`canonical`], sorted.
@@ -341,7 +320,9 @@ impl Meant {
     fn here(&self) -> String {
         let name = format!("`{}`", self.name);
         match self.kind.as_str() {
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => format!("LOWER(HEX({name}))"),
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                format!("LOWER(HEX({name}))")
+            }
             "float" => format!("CAST({name} AS DOUBLE)"),
             "bit" => format!("LPAD(BIN({name} + 0), {}, '0')", self.bits),
             "int" | "year" => format!("{name} + 0"),
@@ -354,9 +335,12 @@ impl Meant {
         let name = format!("\"{}\"", self.name);
         match (self.kind.ends_with("blob") || self.kind.ends_with("binary"), sqlite) {
             (true, false) => format!("encode({name}, 'hex')"),
-            (true, true) => format!("lower(hex({name}))"),
-            (false, true) if matches!(self.kind.as_str(), "float" | "double") => format!("printf('%!.17g', {name})"),
+            (true, true) => format!("iif({name} IS NULL, NULL, lower(hex({name})))"),
+            (false, true) if matches!(self.kind.as_str(), "float" | "double") => {
+                format!("iif({name} IS NULL, NULL, printf('%!.17g', {name}))")
+            }
             (false, true) => format!("CAST({name} AS TEXT)"),
+            (false, false) if self.kind.starts_with("inet") => format!("host({name})"),
             (false, false) => format!("{name}::text"),
         }
     }
@@ -365,10 +349,11 @@ impl Meant {
 /// A cell in a form that all engines agree on.
 fn canonical(meant: &Meant, text: &str) -> String {
     match meant.kind.as_str() {
-        "float" | "double" => format!("{:?}", text.parse::<f64>().unwrap()),
+        "float" => format!("{:?}", text.parse::<f32>().unwrap()),
+        "double" => format!("{:?}", text.parse::<f64>().unwrap()),
         "char" => text.trim_end_matches(' ').to_string(),
         "datetime" | "timestamp" | "time" => {
-            let text = text.trim_end_matches("+00");
+            let text = text.trim_end_matches("+00").trim_end_matches('Z');
             match text.contains('.') {
                 true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
                 false => text.to_string(),
@@ -388,7 +373,12 @@ fn line(columns: &[Meant], row: &[Option<String>]) -> String {
 
 /// Fails where a table's rows differ from those on PostgreSQL.
 #[track_caller]
-pub fn same_as_postgres(source: &Database, target: &super::postgres::Database, schema: &str, tables: &[&str]) {
+pub fn same_as_postgres(
+    source: &Database,
+    target: &super::postgres::Database,
+    schema: &str,
+    tables: &[&str],
+) {
     for table in tables {
         let (columns, here) = source.lines(table);
         let select: Vec<_> = columns.iter().map(|column| column.there(false)).collect();

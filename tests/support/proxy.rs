@@ -59,11 +59,22 @@ struct Shared {
     carried: [AtomicU64; 2],
     /// Milliseconds that each piece waits.
     delay: AtomicU64,
+    /// The server speaks another protocol: its messages are not looked at.
+    foreign: bool,
 }
 
 impl Proxy {
     /// A proxy before the server on this loopback port.
     pub fn before(server: u16) -> Self {
+        Self::open(server, false)
+    }
+
+    /// Before a server of another protocol: faults by the number of bytes are all it can do.
+    pub fn before_foreign(server: u16) -> Self {
+        Self::open(server, true)
+    }
+
+    fn open(server: u16, foreign: bool) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
@@ -75,6 +86,7 @@ impl Proxy {
             struck: AtomicU32::new(0),
             carried: Default::default(),
             delay: AtomicU64::new(0),
+            foreign,
         });
         let each = shared.clone();
         runtime.spawn(async move {
@@ -200,6 +212,7 @@ impl Pump {
     fn judge(&mut self, piece: &[u8]) -> (Vec<u8>, bool) {
         let (mut send, mut close) = match self.way {
             Way::ToServer => (piece.to_vec(), false),
+            Way::ToClient if self.shared.foreign => (piece.to_vec(), false),
             Way::ToClient => self.messages(piece),
         };
         let from = self.bytes;

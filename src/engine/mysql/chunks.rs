@@ -248,13 +248,13 @@ fn between(scale: Scale, low: &Bound, high: &Bound) -> Option<Bound> {
             Some(Bound::Number(low + (high - low + 1) / 2))
         }
         (Scale::Bytes, Bound::Hex(low), Bound::Hex(high)) => {
-            middle(&unhex(low)?, &unhex(high)?, |byte| Some(u32::from(byte))).map(|(mut bytes, digit)| {
+            middle(&unhex(low)?, &unhex(high)?, 0, |byte| Some(u32::from(byte))).map(|(mut bytes, digit)| {
                 bytes.push(digit as u8);
                 hex(&bytes)
             })
         }
         (Scale::Text, Bound::Hex(low), Bound::Hex(high)) => {
-            let (mut bytes, digit) = middle(&unhex(low)?, &unhex(high)?, rank)?;
+            let (mut bytes, digit) = middle(&unhex(low)?, &unhex(high)?, FIGURES, rank)?;
             bytes.push(unrank(digit)?);
             Some(hex(&bytes))
         }
@@ -262,15 +262,17 @@ fn between(scale: Scale, low: &Bound, high: &Bound) -> Option<Bound> {
     }
 }
 
-/// What both have in common, and the digit half way between what follows.
-fn middle(low: &[u8], high: &[u8], digit: impl Fn(u8) -> Option<u32>) -> Option<(Vec<u8>, u32)> {
+/// What both have in common, and the digit half way between what follows. Where nothing follows in
+/// `low`, half way from `least`.
+fn middle(low: &[u8], high: &[u8], least: u32, digit: impl Fn(u8) -> Option<u32>) -> Option<(Vec<u8>, u32)> {
     let same = |(a, b): &(&u8, &u8)| a == b || digit(**a).is_some() && digit(**a) == digit(**b);
     let common = low.iter().zip(high).take_while(same).count();
+    let last = digit(*high.get(common)?)?;
     let first = match low.get(common) {
         Some(byte) => digit(*byte)?,
+        None if last > least => least,
         None => 0,
     };
-    let last = digit(*high.get(common)?)?;
     if last > first {
         return Some((high[..common].to_vec(), first + (last - first).div_ceil(2)));
     }
@@ -278,7 +280,10 @@ fn middle(low: &[u8], high: &[u8], digit: impl Fn(u8) -> Option<u32>) -> Option<
 }
 
 /// Where letters of both cases are one and follow the figures, as nearly all collations have it.
-const ORDER: &[u8] = b" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~0123456789abcdefghijklmnopqrstuvwxyz";
+/// Other marks come before the figures in some and behind them in others: they are left out.
+const ORDER: &[u8] = b" !\"#$%&'()*+,-./0123456789abcdefghijklmnopqrstuvwxyz";
+/// The place of the figure 0.
+const FIGURES: u32 = 16;
 
 fn rank(byte: u8) -> Option<u32> {
     let lower = byte.to_ascii_lowercase();
@@ -317,6 +322,8 @@ mod tests {
         assert_eq!(between(Scale::Bytes, &hex(&[1]), &hex(&[1, 9])), Some(hex(&[1, 5])));
         assert_eq!(between(Scale::Text, &text("0a"), &text("ff")), Some(text("8")));
         assert_eq!(between(Scale::Text, &text("key-1"), &text("key-9")), Some(text("key-5")));
+        assert_eq!(between(Scale::Text, &text("key-1"), &text("key-18")), Some(text("key-14")));
+        assert_eq!(ORDER[FIGURES as usize], b'0');
     }
 
     #[test]

@@ -328,7 +328,7 @@ async fn greet(conn: &mut Conn, address: &Address) -> Result<Server, EngineError
     let (identity, facts) = identity(conn).await?;
     let fact = |name: &str| facts.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     let (flavor, version) = check_product(&reported, fact("version_comment"))?;
-    if fact("tidb_config") != "" {
+    if !fact("tidb_config").is_empty() {
         return Err(look_alike("TiDB"));
     }
     let sql = format!(

@@ -293,7 +293,7 @@ fn any(value: &Value, bytes: bool, batch: &mut RowBatch) -> Result<(), Refused> 
 
 fn check_day(year: u16, month: u8, day: u8) -> Result<(), Refused> {
     let days = match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,

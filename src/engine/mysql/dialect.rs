@@ -45,7 +45,14 @@ impl Dialect for MysqlDialect {
 
     /// Types are kept to where the SQL mode is strict; no server knows that it always was.
     fn holds(&self) -> Holds {
-        Holds { nul: true, orphans: true, zero_dates: true, long_times: true, ..Holds::default() }
+        Holds {
+            nul: true,
+            orphans: true,
+            zero_dates: true,
+            loose_labels: true,
+            long_times: true,
+            ..Holds::default()
+        }
     }
 
     fn quote(&self, identifier: &str) -> String {

@@ -47,7 +47,7 @@ pub(super) struct Place {
 
 /// Opens up to `readers` sessions that see one moment; fewer where that cannot be had for all.
 pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, EngineError> {
-    let mut conns = try_join_all((0..readers.max(1)).map(|_| link.session())).await?;
+    let mut conns = try_join_all((0..readers.max(1)).map(|_| reader(link))).await?;
     let at = |error: EngineError| error.on(link.shown());
     let place = match by_log(&mut conns).await.map_err(at)? {
         Some(place) => place,
@@ -71,6 +71,16 @@ pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, En
         savepoint.map_err(|error| from_driver(DOING, error).on(link.shown()))?;
     }
     Ok(Together { conns, position: position(&link.server.identity, &place) })
+}
+
+/// A session that reads. Only without the binary log does a return to the savepoint let go of the
+/// locks on structure (seen on MariaDB 10.11); who may not go without keeps them until the end.
+async fn reader(link: &Link) -> Result<Conn, EngineError> {
+    let mut conn = link.session().await?;
+    match conn.query_drop("SET SESSION sql_log_bin = 0").await {
+        Ok(()) | Err(Error::Server(_)) => Ok(conn),
+        Err(error) => Err(from_driver(DOING, error).on(link.shown())),
+    }
 }
 
 /// Begins in all sessions at once.

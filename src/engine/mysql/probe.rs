@@ -126,7 +126,8 @@ fn whole_row(probe: &Probe, from: &str) -> Option<String> {
 }
 
 /// Rows without a parent. The parent is looked for as the server compares, which an index answers,
-/// and must then be the same by bytes, as the target compares.
+/// and must then be the same by bytes, as the target compares. A join, because in a sub-query the
+/// server puts one side of the equality into the other comparison too, which then always holds.
 fn orphans(
     probe: &Probe,
     from: &str,
@@ -137,16 +138,26 @@ fn orphans(
     if columns.is_empty() || columns.len() != parent_columns.len() {
         return None;
     }
-    let pairs = columns.iter().zip(parent_columns).map(|(child, parent)| {
-        let (child, parent) = (format!("t.{}", identifier(child)), format!("p.{}", identifier(parent)));
-        format!("{parent} = {child} AND CAST({parent} AS BINARY) = CAST({child} AS BINARY)")
-    });
-    let equal = pairs.collect::<Vec<_>>().join(" AND ");
-    let known: Vec<_> =
-        columns.iter().map(|column| format!("t.{} IS NOT NULL", identifier(column))).collect();
-    let missing = format!("NOT EXISTS (SELECT 1 FROM {} AS p WHERE {equal})", name(parent));
-    let condition = within(probe, &format!("{} AND {missing}", known.join(" AND ")));
-    Some(format!("SELECT COUNT(*), NULL, NULL {from} WHERE {condition}"))
+    let pairs: Vec<_> = columns
+        .iter()
+        .zip(parent_columns)
+        .map(|(child, parent)| (format!("t.{}", identifier(child)), format!("p.{}", identifier(parent))))
+        .collect();
+    let all = |word: &str, text: &dyn Fn(&String, &String) -> String| {
+        pairs.iter().map(|(child, parent)| text(child, parent)).collect::<Vec<_>>().join(word)
+    };
+    let equal = all(" AND ", &|child, parent| format!("{parent} = {child}"));
+    let same = all(" AND ", &|child, parent| format!("CAST({parent} AS BINARY) <=> CAST({child} AS BINARY)"));
+    let known = all(" AND ", &|child, _| format!("{child} IS NOT NULL"));
+    // A filter names columns of its own table; the parent's may have the same names.
+    let table = match &probe.filter {
+        Some(filter) => format!("FROM (SELECT t.* {from} WHERE ({filter})) AS t"),
+        None => from.to_string(),
+    };
+    Some(format!(
+        "SELECT COUNT(*), NULL, NULL {table} LEFT JOIN {} AS p ON {equal} WHERE {known} AND NOT ({same})",
+        name(parent)
+    ))
 }
 
 /// Text that is no literal of a type.

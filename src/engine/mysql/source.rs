@@ -134,7 +134,11 @@ impl Source for Readable {
         // Counters of columns are read with their tables.
         let sequences = duties.sequences.iter().filter(|sequence| objects.contains(&sequence.name));
         let sequences: Vec<_> = sequences.cloned().collect();
-        Ok(grants::source(&account(user, host), self.link.server.flavor, &Duties { sequences: &sequences, ..*duties }))
+        Ok(grants::source(
+            &account(user, host),
+            self.link.server.flavor,
+            &Duties { sequences: &sequences, ..*duties },
+        ))
     }
 }
 

@@ -57,7 +57,7 @@ fn known(native: &str, lower: &str) -> Option<Type> {
         false => Type::Int { bits },
     };
     // What follows the type itself, such as a character set, does not change what it holds.
-    let precision = u8::try_from(parts.number(0).unwrap_or(0)).ok()?;
+    let precision = parts.number(0).and_then(|digits| u8::try_from(digits).ok()).unwrap_or(0);
     Some(match parts.name {
         "tinyint" | "bool" | "boolean" => whole(8),
         "smallint" => whole(16),
@@ -191,7 +191,7 @@ mod tests {
             ("double unsigned", Type::Float { bits: 64 }),
             ("bit(64)", Type::Bit { length: Some(64), varying: false }),
             ("char(3)", Type::Char { length: 3 }),
-            ("varchar(20)", Type::VarChar { length: 20 }),
+            ("varchar(300)", Type::VarChar { length: 300 }),
             ("mediumtext", Type::Text),
             ("binary(16)", Type::Binary { length: 16 }),
             ("varbinary(20)", Type::Blob),

@@ -111,7 +111,10 @@ fn add_index(table: &mut Table, name: String, found: Parts) {
 }
 
 /// Foreign keys of all tables. Returns the tables whose keys are seen and their rules are not.
-pub(super) async fn foreign_keys(asking: &mut Asking<'_>, tables: &mut Tables) -> Result<Vec<Name>, EngineError> {
+pub(super) async fn foreign_keys(
+    asking: &mut Asking<'_>,
+    tables: &mut Tables,
+) -> Result<Vec<Name>, EngineError> {
     let database = asking.database.clone();
     let sql = format!(
         "SELECT TABLE_NAME, CONSTRAINT_NAME, DELETE_RULE, UPDATE_RULE \

@@ -82,6 +82,8 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
     others(&mut asking, &mut catalog, &database).await?;
     unseen(&mut asking, &mut catalog, &database).await?;
+    let mut unread: BTreeSet<_> = unread.into_iter().collect();
+    unread.extend(half_seen(&mut asking, &found.tables).await?);
     catalog.denied = deny(&mut asking, &database, unread, unruled).await?;
     catalog.tables = found.tables.into_values().collect();
     for table in &mut catalog.tables {
@@ -252,18 +254,34 @@ async fn unseen(asking: &mut Asking<'_>, catalog: &mut Catalog, database: &str) 
     Ok(())
 }
 
+/// Tables of which this user is granted single columns: the others are hidden from the catalog.
+async fn half_seen(asking: &mut Asking<'_>, tables: &Tables) -> Result<Vec<Name>, EngineError> {
+    let place = asking.database.clone();
+    let sql = format!(
+        "SELECT DISTINCT TABLE_NAME FROM information_schema.COLUMN_PRIVILEGES WHERE TABLE_SCHEMA = {place} \
+         AND PRIVILEGE_TYPE = 'SELECT' AND NOT EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES \
+         WHERE PRIVILEGE_TYPE = 'SELECT') AND NOT EXISTS (SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES \
+         WHERE PRIVILEGE_TYPE = 'SELECT' AND {place} LIKE TABLE_SCHEMA) AND TABLE_NAME NOT IN (SELECT TABLE_NAME \
+         FROM information_schema.TABLE_PRIVILEGES WHERE TABLE_SCHEMA = {place} AND PRIVILEGE_TYPE = 'SELECT')"
+    );
+    let rows = asking.rows(&sql).await?;
+    let names = rows.into_iter().filter_map(|mut row| tables.get(&row.text(0)));
+    Ok(names.map(|table| table.name.clone()).collect())
+}
+
 /// Tables of which this user may not read every column, or not what its foreign keys do: for that
 /// MariaDB wants a right over the whole database, and takes the one to look at views.
 async fn deny(
     asking: &mut Asking<'_>,
     database: &str,
-    unread: Vec<Name>,
+    unread: BTreeSet<Name>,
     unruled: Vec<Name>,
 ) -> Result<Vec<Denied>, EngineError> {
     if unread.is_empty() && unruled.is_empty() {
         return Ok(Vec::new());
     }
-    let user = asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
+    let user =
+        asking.rows("SELECT CURRENT_USER()").await?.pop().map(|mut row| row.text(0)).unwrap_or_default();
     let (user, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
     let account = source::account(user, host);
     let read = unread.into_iter().map(|object| {

@@ -1,0 +1,264 @@
+//! One moment for all readers while others write, chunks that cover a table of any key, and
+//! streams, tables and sessions that break on the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use towpath::catalog::Projection;
+use towpath::engine::{Cause, Chunk, Read, Snapshot};
+
+use super::{outside, projection, read, read_all, run, source_with};
+use crate::need_mariadb;
+use crate::support::mariadb::Database;
+use crate::support::proxy::{Fault, Proxy, Way};
+use crate::support::wait_until;
+
+const ROWS: usize = 200_000;
+
+/// A table whose balances add up to nothing.
+fn accounts(database: &Database) -> Projection {
+    outside(|| {
+        database.execute(&format!(
+            "CREATE TABLE a (id int PRIMARY KEY, balance int NOT NULL, filler char(40) NOT NULL); \
+             INSERT INTO a SELECT seq, 0, 'some bytes that make a row a bit longer' FROM seq_1_to_{ROWS}; \
+             ANALYZE TABLE a"
+        ))
+    });
+    projection(database, "a", &[("id", "int(11)"), ("balance", "int(11)"), ("filler", "char(40)")])
+}
+
+/// The chunks read at once; how many rows, and the sum of the second column.
+async fn sum(snapshot: &dyn Snapshot, projection: &Projection, chunks: &[Chunk]) -> (usize, i64) {
+    let reading = chunks.iter().map(|chunk| read(snapshot, projection, chunk));
+    let parts = futures_util::future::try_join_all(reading).await.unwrap();
+    let rows: Vec<Vec<String>> = parts.into_iter().flat_map(|(rows, _)| rows).collect();
+    let balance = |row: &Vec<String>| row[1].trim_start_matches("int ").parse::<i64>().unwrap();
+    (rows.len(), rows.iter().map(balance).sum())
+}
+
+#[test]
+fn g04_all_readers_see_one_moment_while_others_write() {
+    let database = need_mariadb!().database("moment");
+    let projection = accounts(&database);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..2usize {
+            let (database, stop) = (database.clone(), &stop);
+            scope.spawn(move || {
+                run(async {
+                    let mut session = database.session().await;
+                    let mut at = worker * 7 + 1;
+                    while !stop.load(Ordering::Relaxed) {
+                        let (from, to) = (at % ROWS + 1, (at * 31) % ROWS + 1);
+                        let transfer = format!(
+                            "START TRANSACTION; UPDATE a SET balance = balance - 3 WHERE id = {from}; \
+                             UPDATE a SET balance = balance + 3 WHERE id = {to}; COMMIT"
+                        );
+                        // Two writers may wait for each other; one of them is then told so.
+                        let _ = session.query_drop(transfer).await;
+                        at += 104_729;
+                    }
+                });
+            });
+        }
+        let url = database.url();
+        let result = std::panic::catch_unwind(|| {
+            run(async {
+                let source = source_with(&url, 4).await.unwrap();
+                let mut seen = String::new();
+                for _ in 0..5 {
+                    let snapshot = source.snapshot().await.unwrap();
+                    let position = snapshot.position().0.clone();
+                    assert_ne!(position, seen, "nobody wrote");
+                    seen.clone_from(&position);
+                    assert!(position.contains("binlog.") && position.contains("/0-"), "{position}");
+                    let chunks = snapshot.chunks(&projection, 1 << 20).await.unwrap();
+                    assert!(chunks.len() > 4, "{}", chunks.len());
+                    assert_eq!(sum(snapshot.as_ref(), &projection, &chunks).await, (ROWS, 0));
+                    assert_eq!(snapshot.count(&projection).await.unwrap(), ROWS as u64);
+                    assert_eq!(chunks, snapshot.chunks(&projection, 1 << 20).await.unwrap());
+                    snapshot.close().await.unwrap();
+                }
+            });
+        });
+        stop.store(true, Ordering::Relaxed);
+        result.unwrap();
+    });
+}
+
+/// Chunks of the table hold each row once.
+async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: u64, least: usize) {
+    let whole = Chunk { number: 0, of: 1, bounds: "whole".into(), rows: 0, bytes: 0 };
+    let (mut expected, _) = read(snapshot, projection, &whole).await.unwrap();
+    let chunks = snapshot.chunks(projection, chunk_bytes).await.unwrap();
+    let mut found = Vec::new();
+    let mut largest = 0;
+    for chunk in &chunks {
+        let (rows, told) = read(snapshot, projection, chunk).await.unwrap();
+        assert_eq!(rows.len() as u64, told);
+        largest = largest.max(rows.len());
+        found.extend(rows);
+    }
+    expected.sort();
+    found.sort();
+    let table = &projection.source;
+    assert!(chunks.len() >= least, "{table}: {} chunks", chunks.len());
+    assert!(found == expected, "{table}: {} rows of {}", found.len(), expected.len());
+    if least > 1 {
+        assert!(largest < expected.len() / 2, "{table}: one chunk has {largest} of {} rows", expected.len());
+    }
+}
+
+#[test]
+fn p_06_chunks_cover_tables_of_any_key() {
+    let database = need_mariadb!().database("cut");
+    outside(|| {
+        database.execute(
+            "CREATE TABLE gaps (id bigint unsigned PRIMARY KEY, v char(50)); \
+             INSERT INTO gaps SELECT seq, 'x' FROM seq_1_to_20000; \
+             INSERT INTO gaps SELECT 18446744073709551615 - seq, 'x' FROM seq_0_to_20000; \
+             CREATE TABLE negative (id int PRIMARY KEY, v char(50)); \
+             INSERT INTO negative SELECT 10000 - CAST(seq AS signed), 'x' FROM seq_1_to_20000; \
+             CREATE TABLE tenants (t int, id int, v char(50), PRIMARY KEY (t, id)); \
+             INSERT INTO tenants SELECT IF(seq < 30000, 7, seq), seq, 'x' FROM seq_1_to_31000; \
+             CREATE TABLE texts (k varchar(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY, v char(50)); \
+             INSERT INTO texts SELECT MD5(seq), 'x' FROM seq_1_to_20000; \
+             INSERT INTO texts SELECT CONCAT('Ä', seq), 'x' FROM seq_1_to_500; \
+             CREATE TABLE latin (k char(36) CHARACTER SET latin1 PRIMARY KEY, v char(50)); \
+             INSERT INTO latin SELECT CONCAT('user-', seq), 'x' FROM seq_1_to_20000; \
+             CREATE TABLE bytes (k binary(16) PRIMARY KEY, v char(50)); \
+             INSERT INTO bytes SELECT UNHEX(MD5(seq)), 'x' FROM seq_1_to_20000; \
+             CREATE TABLE second (a int, b int NOT NULL UNIQUE, v char(50)); \
+             INSERT INTO second SELECT NULL, seq, 'x' FROM seq_1_to_20000; \
+             CREATE TABLE keyless (a int, v char(50)); \
+             INSERT INTO keyless SELECT seq, 'x' FROM seq_1_to_20000; \
+             CREATE TABLE days (d date PRIMARY KEY, v char(50)); \
+             INSERT INTO days SELECT '2000-01-01' + INTERVAL seq DAY, 'x' FROM seq_1_to_5000; \
+             CREATE TABLE other (id int PRIMARY KEY, v char(50)) ENGINE = MyISAM; \
+             INSERT INTO other SELECT seq, 'x' FROM seq_1_to_20000; \
+             ANALYZE TABLE gaps, negative, tenants, texts, latin, bytes, second, keyless, days, other",
+        )
+    });
+    let table = |name: &str, columns: &[(&str, &str)]| projection(&database, name, columns);
+    run(async {
+        let source = source_with(&database.url(), 2).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        for (name, columns, least) in [
+            ("gaps", vec![("id", "bigint(20) unsigned")], 4),
+            ("negative", vec![("id", "int(11)")], 4),
+            ("tenants", vec![("t", "int(11)"), ("id", "int(11)")], 4),
+            ("texts", vec![("k", "varchar(40)")], 4),
+            ("latin", vec![("k", "char(36)")], 4),
+            ("bytes", vec![("k", "binary(16)")], 4),
+            ("second", vec![("b", "int(11)")], 4),
+            ("keyless", vec![("a", "int(11)")], 1),
+            ("days", vec![("d", "date")], 1),
+            ("other", vec![("id", "int(11)")], 1),
+        ] {
+            covered(snapshot.as_ref(), &table(name, &columns), 200_000, least).await;
+        }
+    });
+}
+
+#[test]
+fn f_26_a_cut_stream_is_an_error_and_never_an_end() {
+    let database = need_mariadb!().database("cut_stream");
+    let projection = accounts(&database);
+    for after in [100_000, 1_000_003, 3_000_000] {
+        let proxy = outside(|| Proxy::before_foreign(database.port));
+        let url = database.through(proxy.port).url();
+        run(async {
+            let source = source_with(&url, 1).await.unwrap();
+            let snapshot = source.snapshot().await.unwrap();
+            proxy.fault(Fault::Cut { way: Way::ToClient, after });
+            let error = read_all(snapshot.as_ref(), &projection).await.expect_err("the stream was cut");
+            assert_eq!(error.cause, Cause::Connection, "{error}");
+            assert!(error.to_string().contains("a"), "{error}");
+            assert!(!snapshot.alive().await);
+            let gone = read_all(snapshot.as_ref(), &projection).await.expect_err("no session is left");
+            assert_eq!(gone.cause, Cause::Connection, "{gone}");
+        });
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_reads_to_its_end_gives_its_session_back() {
+    let database = need_mariadb!().database("abandoned");
+    let projection = accounts(&database);
+    run(async {
+        let source = source_with(&database.url(), 1).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        let whole = &snapshot.chunks(&projection, 1 << 40).await.unwrap()[0];
+        for _ in 0..3 {
+            let read = Read { projection: &projection, chunk: whole, batch_bytes: 1 << 12, paced: false };
+            let mut stream = snapshot.read(&read).await.unwrap();
+            stream.next().await.unwrap();
+            drop(stream);
+        }
+        let rows =
+            tokio::time::timeout(Duration::from_secs(60), read_all(snapshot.as_ref(), &projection)).await;
+        assert_eq!(rows.expect("no session came back").unwrap().len(), ROWS);
+        assert!(snapshot.alive().await);
+    });
+}
+
+#[test]
+fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
+    let database = need_mariadb!().database("stale");
+    for change in [
+        "TRUNCATE t",
+        "ALTER TABLE t ADD w int, ALGORITHM = COPY",
+        "DROP TABLE t",
+        "ALTER TABLE t CHANGE v w int",
+    ] {
+        outside(|| {
+            database.execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)")
+        });
+        let projection = projection(&database, "t", &[("id", "int(11)"), ("v", "int(11)")]);
+        run(async {
+            let source = source_with(&database.url(), 2).await.unwrap();
+            let snapshot = source.snapshot().await.unwrap();
+            assert_eq!(read_all(snapshot.as_ref(), &projection).await.unwrap().len(), 1);
+            // No lock on the table outlives the read.
+            outside(|| database.execute(&format!("SET lock_wait_timeout = 5; {change}")));
+            let error = read_all(snapshot.as_ref(), &projection).await.expect_err(change);
+            assert_eq!(error.cause, Cause::Stale, "{change}: {error}");
+            assert!(error.to_string().contains(&projection.source.to_string()), "{error}");
+            assert!(snapshot.alive().await);
+        });
+    }
+}
+
+#[test]
+fn f_21_a_snapshot_lives_as_long_as_one_of_its_sessions() {
+    let database = need_mariadb!().database("killed");
+    let projection = accounts(&database);
+    let ids = |session: &str| outside(|| database.value(session));
+    run(async {
+        let source = source_with(&database.url(), 2).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        let mine = format!(
+            "SELECT GROUP_CONCAT(ID) FROM information_schema.PROCESSLIST WHERE DB = '{}' AND ID <> CONNECTION_ID()",
+            database.name
+        );
+        let found = ids(&mine);
+        let found: Vec<&str> = found.split(',').collect();
+        assert_eq!(found.len(), 2);
+        outside(|| database.execute(&format!("KILL {}", found[0])));
+        // Whichever session is taken, the snapshot is there for those who ask again.
+        let mut rows = read_all(snapshot.as_ref(), &projection).await;
+        if rows.is_err() {
+            assert!(snapshot.alive().await);
+            rows = read_all(snapshot.as_ref(), &projection).await;
+        }
+        assert_eq!(rows.unwrap().len(), ROWS);
+        outside(|| database.execute(&format!("KILL {}", found[1])));
+        outside(|| {
+            wait_until("the session is gone", Duration::from_secs(20), || !ids(&mine).contains(found[1]))
+        });
+        assert!(read_all(snapshot.as_ref(), &projection).await.is_err());
+        let _ = read_all(snapshot.as_ref(), &projection).await;
+        assert!(!snapshot.alive().await);
+    });
+}
