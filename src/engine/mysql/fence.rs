@@ -67,6 +67,12 @@ fn create(table: &Name, event: &str, lock: Option<&str>) -> String {
     )
 }
 
+/// One for the tables of a plan: what a crash left on others stays without effect.
+fn lock_of(tables: &[Name]) -> String {
+    let all: Vec<String> = tables.iter().map(digest).collect();
+    format!("{PREFIX}{}", digest(&Name::new("", all.join(" "))))
+}
+
 async fn writer(link: &Link) -> Result<Conn, EngineError> {
     let mut conn = link.session().await?;
     let sql = "SET SESSION TRANSACTION READ WRITE";
@@ -80,12 +86,12 @@ pub(super) async fn raise(link: &Link, tables: &[Name]) -> Result<Held, EngineEr
     tables.sort();
     tables.dedup();
     let mut conn = writer(link).await?;
-    let lock = format!("{PREFIX}{}", digest(&Name::new(&link.address.database, "")));
+    let lock = lock_of(&tables);
     let sql = format!("SELECT GET_LOCK({}, {LOCK_SECONDS})", literal(&lock));
     let got: Option<Option<i64>> =
         conn.query_first(sql).await.map_err(|error| from_driver(DOING, error).on(link.shown()))?;
     if got.flatten() != Some(1) {
-        return Err(EngineError::new(Cause::Busy, DOING, "another session holds the fence of this database")
+        return Err(EngineError::new(Cause::Busy, DOING, "another session holds the fence of these tables")
             .on(link.shown())
             .hint("another cutover is at work; or wait until the server has noticed that it is gone"));
     }

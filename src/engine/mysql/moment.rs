@@ -15,10 +15,9 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
-use sha2::{Digest, Sha256};
-
 use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
+use super::place::digest;
 use crate::change::Position;
 use crate::engine::{Cause, EngineError};
 
@@ -121,7 +120,7 @@ async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
 }
 
 /// Where the session's snapshot stands in the log.
-async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
+pub(super) async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
     let status: Vec<(String, String)> = conn
         .query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")
         .await
@@ -199,12 +198,10 @@ async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError
     Ok(Place { log: found, gtid })
 }
 
-/// `my1/SERVER/FILE:BYTE/GTID`, with a digest for the server.
+/// As `place` reads it; without a place in a log it is none that can be followed from.
 fn position(identity: &str, place: &Place) -> Position {
-    let digest = Sha256::digest(identity.as_bytes());
-    let server: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let log = place.log.as_ref().map(|(file, at)| format!("{file}:{at}")).unwrap_or_default();
-    Position(format!("my1/{server}/{log}/{}", place.gtid))
+    Position(format!("my1/{}/{log}/{}", digest(identity), place.gtid))
 }
 
 #[cfg(test)]

@@ -116,13 +116,9 @@ impl Settings {
                 format!("binlog_format is {}: the log does not tell rows", escape(self.text("binlog_format")));
             return Some(stop("C502", SERVER, message, set("binlog_format", "ROW")));
         }
-        if !self.is("binlog_row_image", "FULL") && !self.is("binlog_row_image", "FULL_NODUP") {
+        if !self.is("binlog_row_image", "FULL") {
             let image = escape(self.text("binlog_row_image"));
             let message = format!("binlog_row_image is {image}: the log tells rows in part only");
-            return Some(stop("C502", SERVER, message, set("binlog_row_image", "FULL")));
-        }
-        if self.is("binlog_row_image", "FULL_NODUP") {
-            let message = "binlog_row_image is FULL_NODUP: updates tell changed columns only, which is not read here";
             return Some(stop("C502", SERVER, message, set("binlog_row_image", "FULL")));
         }
         None

@@ -8,12 +8,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::sync::Mutex;
 
+use super::capture::Kept;
 use super::connect::{self, Address, Link};
 use super::snapshot::Held;
-use super::{error, grants, inspect, probe, quote};
+use super::{error, fence, grants, inspect, probe, quote};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Name, Place, Probe};
-use crate::engine::{Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url};
+use crate::engine::{Capture, Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url};
 
 /// A database to read from.
 pub(super) struct Readable {
@@ -21,6 +22,7 @@ pub(super) struct Readable {
     limits: Limits,
     /// The session for questions, made at the first one.
     asking: Mutex<Option<Conn>>,
+    changes: Kept,
 }
 
 impl Readable {
@@ -32,7 +34,7 @@ impl Readable {
             made.on(url)
         })?;
         let link = Arc::new(Link::open(address).await?);
-        Ok(Self { link, limits: limits.clone(), asking: Mutex::default() })
+        Ok(Self { changes: Kept::new(&link, limits), link, limits: limits.clone(), asking: Mutex::default() })
     }
 
     /// The session for questions. It is lost when a question fails, so that the next one starts on
@@ -111,12 +113,16 @@ impl Source for Readable {
         count.ok_or_else(|| self.on(EngineError::new(Cause::Other, DOING, "the server sent no number")))
     }
 
-    async fn fence(&self, _tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
-        Err(self.on(no_cutover()))
+    async fn fence(&self, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.link, tables).await?))
     }
 
-    async fn unfence(&self, _tables: &[Name]) -> Result<Vec<String>, EngineError> {
-        Ok(Vec::new())
+    async fn unfence(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.link, tables).await
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(&self.changes)
     }
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
@@ -145,17 +151,6 @@ impl Source for Readable {
 /// An account as a statement names it.
 pub(super) fn account(user: &str, host: &str) -> String {
     format!("{}@{}", quote::literal(user), quote::literal(host))
-}
-
-/// A fence is a trigger on each table, and a source is never written to here.
-fn no_cutover() -> EngineError {
-    EngineError::new(
-        Cause::NotFound,
-        "keep writers out of",
-        "changes of MySQL and MariaDB are not followed in this version, so there is no cutover",
-    )
-    .contract("E132")
-    .hint("stop the writers yourself, then apply the plan: it copies everything in one snapshot")
 }
 
 /// One question, ended from another session when its time is over.
