@@ -5,6 +5,7 @@ mod cut;
 mod full_disk;
 mod lag;
 mod mariadb;
+mod mariadb_follow;
 mod page;
 mod pairs;
 mod pg_probe;

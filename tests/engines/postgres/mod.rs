@@ -6,7 +6,7 @@ mod capture;
 mod forms;
 mod gone;
 mod obstacles;
-mod replica;
+pub mod replica;
 mod rows;
 mod session;
 mod shapes;
