@@ -316,7 +316,7 @@ fn the_layer_rule_bites() {
 }
 
 /// Crates and parts of std, and where alone they may be named.
-const PLACES: [(&str, &[&str]); 22] = [
+const PLACES: [(&str, &[&str]); 23] = [
     ("petgraph", &["src/graph/"]),
     ("sqlx", &["src/engine/postgres/"]),
     ("postgres_protocol", &["src/engine/postgres/"]),

@@ -307,7 +307,10 @@ static COLUMN: Shape = Shape {
         key("zone", Kind::Text { example: "UTC" }, "The zone that times without one are in."),
     ],
     unbuilt: &[
-        ("zero_date", "another value for zero dates is not built yet: rows that hold one are counted and block (V202)"),
+        (
+            "zero_date",
+            "another value for zero dates is not built yet: rows that hold one are counted and block (V202)",
+        ),
         ("collation", "choosing a collation is not built yet"),
         ("format", "reading dates by a format is not built yet"),
     ],

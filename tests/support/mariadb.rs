@@ -318,6 +318,13 @@ impl Database {
         })
     }
 
+    /// The only value of the only row; empty for null.
+    pub fn value(&self, sql: &str) -> String {
+        let mut rows = self.rows(sql);
+        assert_eq!(rows.len(), 1, "one row expected from {sql}");
+        rows.remove(0).remove(0).unwrap_or_default()
+    }
+
     /// Each row of a table as one line, cells in the canonical form of [`canonical`], sorted.
     pub fn lines(&self, table: &str) -> (Vec<Meant>, Vec<String>) {
         let sql = format!(

@@ -223,7 +223,7 @@ impl Cutter<'_> {
 
     /// How many rows the server believes there are.
     async fn believed(&self, conn: &mut Conn, condition: &str) -> Result<u64, EngineError> {
-        let sql = format!("EXPLAIN SELECT 1 {}{condition}", self.from());
+        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT 1 {}{condition}", self.from());
         let row: Option<Row> =
             conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let rows = row.and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn p_06_chunks_join_and_are_open_at_both_ends() {
         let key = Key { index: "PRIMARY".into(), columns: vec!["a".into(), "b".into()] };
-        let facts = Facts { columns: vec![], key: Some(key.clone()), rows: 900, bytes: 9_000 };
+        let facts = Facts { columns: vec![], key: Some(key.clone()), innodb: true, rows: 900, bytes: 9_000 };
         let piece = |prefix: &[i128], low: i128, high: i128| Piece {
             prefix: prefix.iter().copied().map(Bound::Number).collect(),
             low: Bound::Number(low),

@@ -276,6 +276,7 @@ fn refused(error: Error, address: &Address) -> EngineError {
         .hint("check host and port")
     };
     match &error {
+        Error::Io(IoError::Io(io)) if error::tls_error(io).is_some() => error::from_driver(DOING, error),
         Error::Io(IoError::Io(io)) => match io.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
                 let made = EngineError::new(Cause::Connection, DOING, "connection refused").contract("E311");

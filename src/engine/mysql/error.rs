@@ -103,7 +103,7 @@ pub(super) fn from_driver(doing: &str, error: Error) -> EngineError {
     match error {
         Error::Server(error) => from_server(doing, &error),
         Error::Io(IoError::Io(error)) => from_io(doing, &error),
-        Error::Io(IoError::Tls(error)) => tls(doing, &error.to_string()),
+        Error::Io(IoError::Tls(error)) => tls(doing, &format!("{error:?}"), &error.to_string()),
         Error::Driver(error) => from_inside(doing, &error),
         Error::Other(_) | Error::Url(_) => {
             EngineError::new(Cause::Other, doing, "the database driver refused the request")
@@ -131,8 +131,8 @@ fn from_inside(doing: &str, error: &DriverError) -> EngineError {
                 .hint("use an account with caching_sha2_password, ed25519 or mysql_native_password")
         }
         DriverError::UnknownAuthPlugin { .. } | DriverError::MysqlOldPasswordDisabled => {
-            made(Cause::Authentication, "the account uses a way to log in that Towpath does not know")
-                .hint("use an account with caching_sha2_password, ed25519 or mysql_native_password")
+            made(Cause::Authentication, "the server asks for a way to log in that Towpath does not know")
+                .hint("is there such a user? an account may log in by caching_sha2_password, ed25519 or mysql_native_password")
         }
         DriverError::CantParseServerVersion { .. } => {
             made(Cause::NotFound, "not a MySQL or MariaDB server: its greeting has no version")
@@ -156,6 +156,9 @@ const AGAIN: &str = "check the network and the server's log, then run the same c
 
 /// A broken connection.
 pub(super) fn from_io(doing: &str, error: &std::io::Error) -> EngineError {
+    if let Some(found) = tls_error(error) {
+        return tls(doing, &format!("{found:?}"), &found.to_string());
+    }
     let message = match error.kind() {
         ErrorKind::UnexpectedEof => "the server closed the connection".to_string(),
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the connection was cut".to_string(),
@@ -166,8 +169,13 @@ pub(super) fn from_io(doing: &str, error: &std::io::Error) -> EngineError {
     EngineError::new(Cause::Connection, doing, message).hint(AGAIN)
 }
 
+/// A failed handshake, which the driver hands on as a broken connection.
+pub(super) fn tls_error(error: &std::io::Error) -> Option<&tokio_rustls::rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 /// What rustls says; it names certificates, never secrets.
-fn tls(doing: &str, text: &str) -> EngineError {
+fn tls(doing: &str, text: &str, shown: &str) -> EngineError {
     let (message, hint) = if text.contains("UnknownIssuer") {
         (
             "the server's certificate is not signed by an authority that is trusted here".to_string(),
@@ -183,7 +191,7 @@ fn tls(doing: &str, text: &str) -> EngineError {
             "sign a server certificate with that authority, or write sslmode=require to skip the check",
         )
     } else {
-        (escape(text), "see sslrootcert and sslmode")
+        (escape(shown), "see sslrootcert and sslmode")
     };
     EngineError::new(Cause::Tls, doing, message).hint(hint)
 }

@@ -17,6 +17,8 @@ pub(super) struct Facts {
     pub columns: Vec<Column>,
     /// The key that the rows are stored by; none where the table is not to be cut.
     pub key: Option<Key>,
+    /// Its rows are InnoDB's, of whose snapshots most is known.
+    pub innodb: bool,
     /// Estimates of the server.
     pub rows: u64,
     pub bytes: u64,
@@ -79,6 +81,7 @@ impl Facts {
         Ok(Self {
             columns: columns.into_iter().map(column).collect(),
             key: key(&parts).filter(|_| keeps_still(engine.as_deref())),
+            innodb: engine.is_some_and(|engine| engine.eq_ignore_ascii_case("InnoDB")),
             rows: rows.unwrap_or(0),
             bytes: bytes.unwrap_or(0),
         })

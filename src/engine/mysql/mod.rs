@@ -33,6 +33,7 @@ mod summary;
 mod text;
 mod tls;
 mod types;
+mod view;
 
 use async_trait::async_trait;
 

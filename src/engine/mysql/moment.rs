@@ -4,8 +4,10 @@
 //!
 //! 1. The status `Binlog_snapshot_*` (MariaDB, Percona) tells where in the log each snapshot stands,
 //!    without any lock: begin again until all stand at one place.
-//! 2. `FLUSH TABLES WITH READ LOCK` for the time of beginning: no commit falls in between.
-//! 3. Where neither is to be had, one session alone: one snapshot is of one moment by itself.
+//! 2. InnoDB's monitor tells what each snapshot sees (see `view`): begin again a few times, for that
+//!    needs a moment at which no transaction is half way.
+//! 3. `FLUSH TABLES WITH READ LOCK` for the time of beginning: no commit falls in between.
+//! 4. Where none is to be had, one session alone: one snapshot is of one moment by itself.
 //!
 //! Never several sessions on a guess: a log position read before and after proves nothing, for a
 //! commit is in the log before other sessions see its rows.
@@ -15,9 +17,11 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
+
 use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
 use super::place::digest;
+use super::view::View;
 use crate::change::Position;
 use crate::engine::{Cause, EngineError};
 
@@ -25,6 +29,9 @@ pub(super) const DOING: &str = "take a snapshot of";
 
 /// Attempts to begin all sessions between two commits.
 const ATTEMPTS: u32 = 100;
+
+/// Attempts to begin all sessions while no transaction is half way.
+const QUIET_ATTEMPTS: u32 = 5;
 
 /// Where all sessions return to after each read: it lets go of the locks on the table's structure.
 pub(super) const SAVEPOINT: &str = "towpath";
@@ -42,6 +49,7 @@ pub(super) struct Place {
     pub log: Option<(String, u64)>,
     /// All transactions up to here, in the server's own form; empty where there are none.
     pub gtid: String,
+    pub view: Option<View>,
 }
 
 /// Opens up to `readers` sessions that see one moment; fewer where that cannot be had for all.
@@ -50,26 +58,49 @@ pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, En
     let at = |error: EngineError| error.on(link.shown());
     let place = match by_log(&mut conns).await.map_err(at)? {
         Some(place) => place,
-        None if conns.len() > 1 => match by_lock(link, &mut conns).await.map_err(at)? {
-            Some(place) => place,
-            None => {
-                for spare in conns.drain(1..) {
-                    close(spare).await;
-                }
-                begin_all(&mut conns).await.map_err(at)?;
-                Place::default()
-            }
-        },
-        None => {
-            begin_all(&mut conns).await.map_err(at)?;
-            Place::default()
-        }
+        None if conns.len() > 1 => without_log(link, &mut conns).await.map_err(at)?,
+        None => alone(&mut conns).await.map_err(at)?,
     };
     for conn in &mut conns {
         let savepoint = conn.query_drop(format!("SAVEPOINT {SAVEPOINT}")).await;
         savepoint.map_err(|error| from_driver(DOING, error).on(link.shown()))?;
     }
     Ok(Together { conns, position: position(&link.server.identity, &place) })
+}
+
+/// The ways without the log's help; where none is to be had, all sessions but one are closed.
+async fn without_log(link: &Link, conns: &mut Vec<Conn>) -> Result<Place, EngineError> {
+    if let Some(place) = by_view(conns).await? {
+        return Ok(place);
+    }
+    if let Some(place) = by_lock(link, conns).await? {
+        return Ok(place);
+    }
+    for spare in conns.drain(1..) {
+        close(spare).await;
+    }
+    alone(conns).await
+}
+
+async fn alone(conns: &mut [Conn]) -> Result<Place, EngineError> {
+    begin_all(conns).await?;
+    Ok(Place { view: view(conns).await, ..Place::default() })
+}
+
+async fn view(conns: &mut [Conn]) -> Option<View> {
+    let sessions: Vec<u32> = conns.iter().map(Conn::id).collect();
+    View::of(conns.first_mut()?, &sessions).await
+}
+
+async fn by_view(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
+    for _ in 0..QUIET_ATTEMPTS {
+        begin_all(conns).await?;
+        if let Some(view) = view(conns).await {
+            return Ok(Some(Place { view: Some(view), ..Place::default() }));
+        }
+        end_all(conns).await?;
+    }
+    Ok(None)
 }
 
 /// A session that reads. Only without the binary log does a return to the savepoint let go of the
@@ -108,7 +139,8 @@ async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
             }
             first if places.iter().all(|place| place == first) => {
                 let log = places.into_iter().next().flatten();
-                return Ok(Some(Place { gtid: gtid_at(&mut conns[0], log.as_ref()).await?, log }));
+                let gtid = gtid_at(&mut conns[0], log.as_ref()).await?;
+                return Ok(Some(Place { gtid, log, view: view(conns).await }));
             }
             _ => {}
         }
@@ -167,7 +199,7 @@ async fn by_lock(link: &Link, conns: &mut [Conn]) -> Result<Option<Place>, Engin
     let unlocked = locker.query_drop("UNLOCK TABLES").await.map_err(fail);
     close(locker).await;
     unlocked?;
-    begun.map(Some)
+    Ok(Some(Place { view: view(conns).await, ..begun? }))
 }
 
 /// Where the log stands now. Who may not see that still gets the snapshot.
@@ -195,13 +227,27 @@ async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError
             executed.flatten().unwrap_or_default().split_whitespace().collect()
         }
     };
-    Ok(Place { log: found, gtid })
+    Ok(Place { log: found, gtid, view: None })
 }
 
-/// As `place` reads it; without a place in a log it is none that can be followed from.
+/// `my1/SERVER/FILE:BYTE/VIEW/GTID`, as `place` reads it; without a place in a log it is none that
+/// can be followed from.
 fn position(identity: &str, place: &Place) -> Position {
     let log = place.log.as_ref().map(|(file, at)| format!("{file}:{at}")).unwrap_or_default();
-    Position(format!("my1/{}/{log}/{}", digest(identity), place.gtid))
+    let view = place.view.map(|view| view.to_string()).unwrap_or_default();
+    Position(format!("my1/{}/{log}/{view}/{}", digest(identity), place.gtid))
+}
+
+/// True where snapshots of these positions are sure to show the same rows of InnoDB's tables.
+pub(super) fn shows_the_same(one: &Position, other: &Position) -> bool {
+    let parts = |position: &Position| {
+        let parts: Vec<String> = position.0.split('/').map(str::to_string).collect();
+        (parts.len() == 5 && parts[0] == "my1").then(|| Some((parts[1].clone(), View::parse(&parts[3])?)))?
+    };
+    match (parts(one), parts(other)) {
+        (Some((server, view)), Some((same, other))) => server == same && view.shows_the_same(&other),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -210,10 +256,24 @@ mod tests {
 
     #[test]
     fn a_position_names_server_place_and_gtid() {
-        let place = Place { log: Some(("binlog.000003".into(), 1234)), gtid: "0-1-15".into() };
+        let view = Some(View { below: 7, started: 99 });
+        let place = Place { log: Some(("binlog.000003".into(), 1234)), gtid: "0-1-15".into(), view };
         let Position(text) = position("uuid host", &place);
-        assert!(text.starts_with("my1/") && text.ends_with("/binlog.000003:1234/0-1-15"), "{text}");
+        assert!(text.starts_with("my1/") && text.ends_with("/binlog.000003:1234/7@99/0-1-15"), "{text}");
         assert_ne!(position("other", &place), position("uuid host", &place));
-        assert!(position("uuid", &Place::default()).0.ends_with("//"));
+        assert!(position("uuid", &Place::default()).0.ends_with("///"));
+    }
+
+    #[test]
+    fn only_a_view_of_the_same_server_proves_that_nothing_changed() {
+        let at = |server: &str, below: Option<u64>, byte: u64| {
+            let view = below.map(|below| View { below, started: 99 });
+            position(server, &Place { log: Some(("b".into(), byte)), gtid: String::new(), view })
+        };
+        assert!(shows_the_same(&at("a", Some(7), 1), &at("a", Some(7), 2)));
+        assert!(!shows_the_same(&at("a", Some(7), 1), &at("a", Some(8), 1)));
+        assert!(!shows_the_same(&at("a", Some(7), 1), &at("b", Some(7), 1)));
+        assert!(!shows_the_same(&at("a", None, 1), &at("a", None, 1)));
+        assert!(!shows_the_same(&Position("pg1/x".into()), &at("a", Some(7), 1)));
     }
 }

@@ -253,7 +253,7 @@ mod tests {
     fn facts(columns: Vec<Column>, key: &[&str]) -> Facts {
         let columns_of_key = key.iter().map(|name| name.to_string()).collect();
         let key = Key { index: "PRIMARY".into(), columns: columns_of_key };
-        Facts { columns, key: Some(key), rows: 0, bytes: 0 }
+        Facts { columns, key: Some(key), innodb: true, rows: 0, bytes: 0 }
     }
 
     fn projection(columns: &[(&str, Type)]) -> Projection {

@@ -18,7 +18,7 @@ use super::chunks;
 use super::connect::{Link, close};
 use super::error::from_driver;
 use super::facts::Facts;
-use super::moment::{SAVEPOINT, Together, together};
+use super::moment::{SAVEPOINT, Together, shows_the_same, together};
 use super::read::RowStream;
 use super::select::{Range, from_where};
 use super::summary;
@@ -216,15 +216,33 @@ impl Snapshot for Held {
         Ok(Box::new(RowStream::open(lease, &facts, read).await?))
     }
 
-    /// Nothing that this server tells proves it: a commit may go by its log, and a row says
-    /// nothing of when it was written.
+    /// Only a view that both have in common proves it (see `view`): a commit may go by the log, and
+    /// a row does not say when it was written.
     async fn unchanged(
         &self,
-        _projection: &Projection,
-        _position: &Position,
-        _chunks: &[(Chunk, u64)],
+        projection: &Projection,
+        position: &Position,
+        chunks: &[(Chunk, u64)],
     ) -> Result<bool, EngineError> {
-        Ok(false)
+        if !shows_the_same(&self.position, position) {
+            return Ok(false);
+        }
+        let facts = self.readers.facts(&projection.source).await?;
+        if !facts.innodb {
+            return Ok(false);
+        }
+        for (chunk, rows) in chunks {
+            let range = Range::of(chunk)?;
+            if range.as_ref().is_some_and(|range| !range.fits(&facts)) {
+                return Ok(false);
+            }
+            // A filter may choose by more than what is in the row.
+            let counted = format!("SELECT COUNT(*) {}", from_where(projection, &facts, range.as_ref()));
+            if self.number(&projection.source, &counted).await? != *rows {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn summary(&self, projection: &Projection, buckets: u32) -> Result<Summary, EngineError> {

@@ -26,12 +26,13 @@ pub(super) async fn summary(
     facts: &Facts,
     buckets: u32,
 ) -> Result<Summary, EngineError> {
-    let rows: Vec<(u64, u64, String)> =
+    let rows: Vec<(Option<u64>, u64, Option<String>)> =
         conn.query(query(projection, facts, buckets)?).await.map_err(|error| fail(projection, error))?;
     let mut summary = Summary { buckets: vec![(0, 0); buckets.max(1) as usize] };
     for (bucket, rows, sum) in rows {
-        let slot = summary.buckets.get_mut(bucket as usize).ok_or_else(|| odd(projection))?;
-        *slot = (rows, sum.parse().map_err(|_| odd(projection))?);
+        let slot = bucket.and_then(|bucket| summary.buckets.get_mut(usize::try_from(bucket).ok()?));
+        let sum = sum.and_then(|sum| sum.parse().ok());
+        *slot.ok_or_else(|| odd(projection))? = (rows, sum.ok_or_else(|| odd(projection))?);
     }
     Ok(summary)
 }

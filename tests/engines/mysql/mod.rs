@@ -2,6 +2,7 @@
 //! values, one moment for all readers, and what happens when a stream is cut.
 
 mod capture;
+mod door;
 mod equal;
 mod moments;
 mod values;

@@ -10,7 +10,8 @@ use towpath::engine::{Cause, Chunk, Read, Snapshot};
 
 use super::{outside, projection, read, read_all, run, source_with};
 use crate::need_mariadb;
-use crate::support::mariadb::Database;
+use crate::support::mariadb::{Database, Server};
+use crate::support::postgres::PASSWORD;
 use crate::support::proxy::{Fault, Proxy, Way};
 use crate::support::wait_until;
 
@@ -37,10 +38,8 @@ async fn sum(snapshot: &dyn Snapshot, projection: &Projection, chunks: &[Chunk])
     (rows.len(), rows.iter().map(balance).sum())
 }
 
-#[test]
-fn g04_all_readers_see_one_moment_while_others_write() {
-    let database = need_mariadb!().database("moment");
-    let projection = accounts(&database);
+/// Runs the work while two writers move what the balances are made of.
+fn while_written(database: &Database, work: impl FnOnce() + std::panic::UnwindSafe) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for worker in 0..2usize {
@@ -62,28 +61,104 @@ fn g04_all_readers_see_one_moment_while_others_write() {
                 });
             });
         }
-        let url = database.url();
-        let result = std::panic::catch_unwind(|| {
-            run(async {
-                let source = source_with(&url, 4).await.unwrap();
-                let mut seen = String::new();
-                for _ in 0..5 {
-                    let snapshot = source.snapshot().await.unwrap();
-                    let position = snapshot.position().0.clone();
-                    assert_ne!(position, seen, "nobody wrote");
-                    seen.clone_from(&position);
-                    assert!(position.contains("binlog.") && position.contains("/0-"), "{position}");
-                    let chunks = snapshot.chunks(&projection, 1 << 20).await.unwrap();
-                    assert!(chunks.len() > 4, "{}", chunks.len());
-                    assert_eq!(sum(snapshot.as_ref(), &projection, &chunks).await, (ROWS, 0));
-                    assert_eq!(snapshot.count(&projection).await.unwrap(), ROWS as u64);
-                    assert_eq!(chunks, snapshot.chunks(&projection, 1 << 20).await.unwrap());
-                    snapshot.close().await.unwrap();
-                }
-            });
-        });
+        let result = std::panic::catch_unwind(work);
         stop.store(true, Ordering::Relaxed);
         result.unwrap();
+    });
+}
+
+#[test]
+fn g04_all_readers_see_one_moment_while_others_write() {
+    let database = need_mariadb!().database("moment");
+    let projection = accounts(&database);
+    let url = database.url();
+    while_written(&database, || {
+        run(async {
+            let source = source_with(&url, 4).await.unwrap();
+            let mut seen = String::new();
+            for _ in 0..5 {
+                let snapshot = source.snapshot().await.unwrap();
+                let position = snapshot.position().0.clone();
+                assert_ne!(position, seen, "nobody wrote");
+                seen.clone_from(&position);
+                assert!(position.contains("binlog.") && position.contains("/0-"), "{position}");
+                let chunks = snapshot.chunks(&projection, 1 << 20).await.unwrap();
+                assert!(chunks.len() > 4, "{}", chunks.len());
+                assert_eq!(sum(snapshot.as_ref(), &projection, &chunks).await, (ROWS, 0));
+                assert_eq!(snapshot.count(&projection).await.unwrap(), ROWS as u64);
+                assert_eq!(chunks, snapshot.chunks(&projection, 1 << 20).await.unwrap());
+                snapshot.close().await.unwrap();
+            }
+        });
+    });
+}
+
+/// The only value of the only row.
+fn value(database: &Database, sql: &str) -> String {
+    database.rows(sql).remove(0).remove(0).unwrap_or_default()
+}
+
+/// How many sessions a snapshot of this user has, once all its chunks were read and add up.
+async fn sessions(database: &Database, user: &str, projection: &Projection) -> String {
+    let source = source_with(&database.url_of(user, PASSWORD), 4).await.unwrap();
+    let snapshot = source.snapshot().await.unwrap();
+    let chunks = snapshot.chunks(projection, 1 << 20).await.unwrap();
+    assert_eq!(sum(snapshot.as_ref(), projection, &chunks).await, (ROWS, 0));
+    let counted = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{user}'");
+    let counted = outside(|| value(database, &counted));
+    snapshot.close().await.unwrap();
+    counted
+}
+
+/// A server without a log, where nothing but the test writes.
+fn quiet_server() -> Option<Server> {
+    Server::start(&["--skip-log-bin", "--innodb-stats-auto-recalc=OFF"])
+}
+
+#[test]
+fn g04_without_a_log_there_are_as_many_readers_as_one_moment_can_be_had_for() {
+    let Some(server) = quiet_server() else { return };
+    let database = server.database("nolog");
+    let projection = accounts(&database);
+    for (user, rights) in [("locker", "RELOAD"), ("watcher", "PROCESS"), ("plain", "USAGE")] {
+        server.admin(&format!(
+            "CREATE USER {user}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; GRANT {rights} ON *.* TO {user}@'127.0.0.1'; \
+             GRANT SELECT ON {}.* TO {user}@'127.0.0.1'",
+            database.name
+        ));
+    }
+    assert_eq!(run(sessions(&database, "watcher", &projection)), "4");
+    while_written(&database, || {
+        assert_eq!(run(sessions(&database, "locker", &projection)), "4");
+        assert_eq!(run(sessions(&database, "plain", &projection)), "1");
+    });
+}
+
+#[test]
+fn rows_are_unchanged_only_where_both_snapshots_show_the_same() {
+    let Some(server) = quiet_server() else { return };
+    let database = server.database("unchanged");
+    outside(|| {
+        database.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2); \
+             CREATE TABLE other (id int PRIMARY KEY, v int) ENGINE = MyISAM; INSERT INTO other VALUES (1, 1)",
+        )
+    });
+    let columns = [("id", "int(11)"), ("v", "int(11)")];
+    let (t, other) = (projection(&database, "t", &columns), projection(&database, "other", &columns));
+    let whole = Chunk { number: 0, of: 1, bounds: "whole".into(), rows: 0, bytes: 0 };
+    run(async {
+        let source = source_with(&database.url(), 2).await.unwrap();
+        let first = source.snapshot().await.unwrap().position().clone();
+        let same = async |projection: &Projection, rows: u64| {
+            let snapshot = source.snapshot().await.unwrap();
+            snapshot.unchanged(projection, &first, &[(whole.clone(), rows)]).await.unwrap()
+        };
+        assert!(same(&t, 2).await);
+        assert!(!same(&t, 3).await);
+        assert!(!same(&other, 1).await);
+        outside(|| database.execute("UPDATE t SET v = 3 WHERE id = 2"));
+        assert!(!same(&t, 2).await);
     });
 }
 
@@ -234,7 +309,7 @@ fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
 fn f_21_a_snapshot_lives_as_long_as_one_of_its_sessions() {
     let database = need_mariadb!().database("killed");
     let projection = accounts(&database);
-    let ids = |session: &str| outside(|| database.value(session));
+    let ids = |session: &str| outside(|| value(&database, session));
     run(async {
         let source = source_with(&database.url(), 2).await.unwrap();
         let snapshot = source.snapshot().await.unwrap();

@@ -5,7 +5,7 @@ use towpath::engine::{Cause, EngineError};
 
 use super::{outside, projection, read_all, run, source_with};
 use crate::need_mariadb;
-use crate::support::mariadb::Database;
+use crate::support::mariadb::{Database, Server};
 
 /// Reads one column of a table `t (id, v)` in the order of the key.
 async fn column(database: &Database, native: &str) -> Result<Vec<String>, EngineError> {
@@ -316,6 +316,36 @@ fn m_28_rows_of_many_columns() {
             .map(|value| if value == "NULL" { "null".into() } else { format!("int {value}") })
             .collect();
         assert_eq!(rows[0][1..], expected[..], "{count}");
+    }
+}
+
+#[test]
+fn m_29_values_larger_than_the_servers_packet() {
+    let Some(server) = Server::start(&[]) else { return };
+    let database = server.database("large");
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a longtext CHARACTER SET utf8mb4, b longtext CHARACTER SET utf8mb3, \
+         c longtext CHARACTER SET latin1, d longblob, e longtext CHARACTER SET sjis); \
+         INSERT INTO t SELECT 1, x, x, x, x, x FROM (SELECT REPEAT('0123456789', 300000) AS x) AS y",
+    );
+    // What is stored stays: only sessions that begin now are held to it.
+    server.admin("SET GLOBAL max_allowed_packet = 1048576");
+    let natives =
+        [("id", "int(11)"), ("a", "longtext"), ("b", "longtext"), ("c", "longtext"), ("d", "longblob")];
+    let read = |columns: &[(&str, &str)]| {
+        run(async {
+            let source = source_with(&database.url(), 1).await.unwrap();
+            let snapshot = source.snapshot().await.unwrap();
+            read_all(snapshot.as_ref(), &projection(&database, "t", columns)).await
+        })
+    };
+    let rows = read(&natives).unwrap();
+    let lengths: Vec<usize> = rows[0].iter().map(String::len).collect();
+    assert_eq!(lengths[1..], [3_000_005, 3_000_005, 3_000_005, 6_000_006]);
+    // A character set whose values are proved: the proof may fail, the value may not be lost.
+    match read(&[("id", "int(11)"), ("e", "longtext")]) {
+        Ok(rows) => assert_eq!(rows[0][1].len(), 3_000_005),
+        Err(error) => assert_eq!(error.cause, Cause::Data, "{error}"),
     }
 }
 

@@ -24,9 +24,15 @@ pub(super) async fn read(
     let flavor = asking.flavor;
     let mut denied = BTreeSet::new();
     for mut row in asking.rows(&sql).await? {
-        let Some(table) = found.tables.get_mut(&row.text(0)) else { continue };
-        let privileges = row.text(10).to_lowercase();
-        if !privileges.split(',').any(|privilege| privilege.trim() == "select") {
+        let (name, privileges) = (row.text(0), row.text(10).to_lowercase());
+        let readable = privileges.split(',').any(|privilege| privilege.trim() == "select");
+        // A sequence is a table of one row, and its columns are here too.
+        if !readable && let Some(at) = found.sequences.iter().position(|sequence| *sequence == name) {
+            denied.insert(Name::new(&catalog.default_schema, found.sequences.remove(at)));
+            continue;
+        }
+        let Some(table) = found.tables.get_mut(&name) else { continue };
+        if !readable {
             denied.insert(table.name.clone());
         }
         let extra = row.text(5).to_lowercase();
