@@ -43,7 +43,8 @@ impl Clients {
     fn start(database: &Database, clients: u64) -> Self {
         let (stop, transactions) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let client = |seed: u64| {
-            let (database, stop, transactions) = (database.clone(), Arc::clone(&stop), Arc::clone(&transactions));
+            let (database, stop, transactions) =
+                (database.clone(), Arc::clone(&stop), Arc::clone(&transactions));
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(write(&database, seed, &stop, &transactions));
@@ -80,7 +81,9 @@ async fn write(database: &Database, seed: u64, stop: &AtomicBool, transactions: 
                 1 => format!("DELETE FROM ledger WHERE id = {}", random >> 40 & 0xFFFF),
                 2 => format!("INSERT INTO events VALUES ('k', {a}, 'x'), ('k', {a}, 'x')"),
                 3 => format!("UPDATE events SET extra = 'seen' WHERE at = {a} LIMIT 1"),
-                4 => format!("UPDATE accounts SET id = id + 1000, price = price * 1.001 WHERE id = {a}; UPDATE accounts SET id = id - 1000 WHERE id = {a} + 1000"),
+                4 => format!(
+                    "UPDATE accounts SET id = id + 1000, price = price * 1.001 WHERE id = {a}; UPDATE accounts SET id = id - 1000 WHERE id = {a} + 1000"
+                ),
                 _ => format!(
                     "BEGIN; UPDATE accounts SET balance = balance - 1 WHERE id = {}; UPDATE accounts SET balance = balance + 1, note = 'Ü {n}' \
                      WHERE id = {}; INSERT INTO ledger (source, target, amount) VALUES ({a}, {b}, 1); COMMIT",
@@ -134,10 +137,13 @@ fn copies_and_follows(job: &Job, server: &Server) {
 fn mariadb_to_postgres_followed_through_deaths_and_cut_over() {
     let target = need_server!();
     for mode in ["transactional", "batch"] {
-        let Some(server) = Server::start(&["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]) else { return };
+        let Some(server) = Server::start(&["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]) else {
+            return;
+        };
         let (source, target) = (server.database("shop"), target.database("target"));
         source.execute(SHOP);
-        let more = format!("cdc: {{ mode: {mode} }}\ncutover: {{ fence: none, sequences: {{ margin: 10 }} }}\n");
+        let more =
+            format!("cdc: {{ mode: {mode} }}\ncutover: {{ fence: none, sequences: {{ margin: 10 }} }}\n");
         let job = Job::new(&source.url(), &target.url(), &plan(&more));
         job.run(&["plan", "--all"]).expect(0).says("C507").says("ledger");
         let clients = Clients::start(&source, 3);
@@ -149,7 +155,8 @@ fn mariadb_to_postgres_followed_through_deaths_and_cut_over() {
         job.run(&["cutover", "--yes"]).expect(0);
         same_as_postgres(&source, &target, "public", &TABLES);
         let largest: i64 = source.value("SELECT MAX(id) FROM ledger").parse().unwrap();
-        let added = target.value("INSERT INTO ledger (source, target, amount) VALUES (1, 2, 3) RETURNING id::text");
+        let added =
+            target.value("INSERT INTO ledger (source, target, amount) VALUES (1, 2, 3) RETURNING id::text");
         assert!(added.parse::<i64>().unwrap() > largest, "{added} after {largest}");
         job.run(&["cutover", "--yes"]).expect(0).says("already");
     }
@@ -183,7 +190,8 @@ fn f_52_a_large_transaction_arrives_whole() {
         let (source, target) = (server.database("large"), target.database("target"));
         source.execute(SHOP);
         let spill = "memory: { limit: 16MiB, keep: 1s }";
-        let job = Job::new(&source.url(), &target.url(), &plan(&format!("cdc: {{ mode: {mode}, {spill} }}\n")));
+        let job =
+            Job::new(&source.url(), &target.url(), &plan(&format!("cdc: {{ mode: {mode}, {spill} }}\n")));
         job.apply().expect(0);
         source.execute(
             "BEGIN; INSERT INTO ledger (source, target, amount) SELECT seq, seq, seq FROM seq_1_to_100000; \

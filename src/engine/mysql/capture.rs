@@ -121,9 +121,9 @@ impl Kept {
     fn check_flavor(&self) -> Result<(), EngineError> {
         match self.link.server.flavor {
             Flavor::MariaDb => Ok(()),
-            Flavor::MySql => {
-                Err(EngineError::new(Cause::NotFound, DOING, obstacle::NO_MYSQL).contract("C502").hint(obstacle::NO_MYSQL_WAY))
-            }
+            Flavor::MySql => Err(EngineError::new(Cause::NotFound, DOING, obstacle::NO_MYSQL)
+                .contract("C502")
+                .hint(obstacle::NO_MYSQL_WAY)),
         }
     }
 
@@ -151,8 +151,9 @@ impl Kept {
     }
 
     async fn look_with(&self, conn: &mut Conn) -> Result<At, EngineError> {
-        let (file, offset) =
-            place_of_head(conn).await?.ok_or_else(|| stale("the server keeps no binary log (log_bin is off)"))?;
+        let (file, offset) = place_of_head(conn)
+            .await?
+            .ok_or_else(|| stale("the server keeps no binary log (log_bin is off)"))?;
         let number = split(&file).map_or(0, |(_, number)| number);
         if !locked(&self.sizes).contains_key(&number) {
             let files = log_files(conn).await?.unwrap_or_default();
@@ -165,9 +166,8 @@ impl Kept {
 
     /// A place of this server, as the target's marks have it.
     fn parse(&self, position: &Position) -> Result<At, EngineError> {
-        let at = At::parse(position).ok_or_else(|| {
-            stale(format!("{position} is no place in a binary log"))
-        })?;
+        let at =
+            At::parse(position).ok_or_else(|| stale(format!("{position} is no place in a binary log")))?;
         match at.server == self.server() {
             true => Ok(at),
             false => Err(stale(

@@ -193,7 +193,9 @@ impl Decoder {
             kind::FORMAT | kind::STOP => {
                 // What was open when the server fell is no transaction.
                 match self.transaction.take() {
-                    Some(Transaction { told: true, .. }) => Err(broken("a transaction has no end in the log")),
+                    Some(Transaction { told: true, .. }) => {
+                        Err(broken("a transaction has no end in the log"))
+                    }
                     _ => Ok(()),
                 }
             }
@@ -356,7 +358,8 @@ impl Decoder {
         let mut unpacked = Vec::new();
         let text = match packed {
             true => {
-                inflate::unpack(text, &mut unpacked).ok_or_else(|| broken("a statement that cannot be unpacked"))?;
+                inflate::unpack(text, &mut unpacked)
+                    .ok_or_else(|| broken("a statement that cannot be unpacked"))?;
                 &unpacked
             }
             false => text,

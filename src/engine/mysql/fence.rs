@@ -176,9 +176,13 @@ impl Fence for Held {
         if matches!(held, Ok(Some(Some(1)))) {
             return Ok(());
         }
-        Err(EngineError::new(Cause::Connection, DOING, "the fence is gone: the session that held it has ended")
-            .on(&self.on)
-            .hint("writers may have been at work since; cut over again"))
+        Err(EngineError::new(
+            Cause::Connection,
+            DOING,
+            "the fence is gone: the session that held it has ended",
+        )
+        .on(&self.on)
+        .hint("writers may have been at work since; cut over again"))
     }
 
     /// Each trigger is replaced while the lock still makes it refuse, so that there is no moment
@@ -186,7 +190,10 @@ impl Fence for Held {
     async fn seal(mut self: Box<Self>) -> Result<(), EngineError> {
         for table in &self.tables {
             for event in EVENTS {
-                self.conn.query_drop(create(table, event, None)).await.map_err(|error| refused(error, table))?;
+                self.conn
+                    .query_drop(create(table, event, None))
+                    .await
+                    .map_err(|error| refused(error, table))?;
             }
         }
         self.release().await?;

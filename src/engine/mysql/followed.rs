@@ -257,7 +257,8 @@ pub(super) fn meaning(map: &ColumnMap, column: &PresentColumn) -> Result<Meaning
                 // Blanks are cut off such values byte by byte, which no longer says where they ended.
                 Some(charset) if !(charset.is_wide() && kind == "char") => Meaning::Text(charset),
                 _ => {
-                    let why = format!("is a {kind} in the character set {name}, which only the server can convert");
+                    let why =
+                        format!("is a {kind} in the character set {name}, which only the server can convert");
                     let hint = format!("ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4, {leave}");
                     return Err((named(&why), hint));
                 }

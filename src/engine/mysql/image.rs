@@ -152,12 +152,10 @@ impl Stored {
             (Self::Whole(_), Meaning::Unsigned) => Value::UInt(little(field)),
             (Self::Float, Meaning::Plain) => Value::Float(f32::from_bits(little(field) as u32)),
             (Self::Double, Meaning::Plain) => Value::Double(f64::from_bits(little(field))),
-            (Self::Year, Meaning::Plain) => {
-                Value::Int(match field[0] {
-                    0 => 0,
-                    years => 1900 + i64::from(years),
-                })
-            }
+            (Self::Year, Meaning::Plain) => Value::Int(match field[0] {
+                0 => 0,
+                years => 1900 + i64::from(years),
+            }),
             (Self::Date, Meaning::Plain) => {
                 let packed = little(field) as u32;
                 Value::Date((packed >> 9) as u16, (packed >> 5 & 15) as u8, (packed & 31) as u8, 0, 0, 0, 0)
@@ -415,8 +413,7 @@ fn uuid(stored: &[u8]) -> Vec<u8> {
 /// of version 4 where the rest says that they are one.
 fn inet6(stored: &[u8]) -> Vec<u8> {
     use std::fmt::Write;
-    let words: Vec<u16> =
-        stored.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    let words: Vec<u16> = stored.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
     let (mut gap, mut length) = (8, 0);
     let mut at = 0;
     while at < 8 {

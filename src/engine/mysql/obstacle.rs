@@ -47,7 +47,9 @@ pub(super) async fn all(
     for (place, followed) in spec.tables.iter().enumerate() {
         match &present.tables[place] {
             Some(there) => table(followed, there, &mut found),
-            None => found.push(stop("C502", &followed.projection.source, "the table is not there", "plan again")),
+            None => {
+                found.push(stop("C502", &followed.projection.source, "the table is not there", "plan again"))
+            }
         }
     }
     cascades(spec.tables, &present, &mut found);
@@ -63,11 +65,21 @@ pub(super) async fn all(
     Ok(found)
 }
 
-fn stop(code: &'static str, at: impl ToString, message: impl Into<String>, hint: impl Into<String>) -> Obstacle {
+fn stop(
+    code: &'static str,
+    at: impl ToString,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> Obstacle {
     Obstacle { code, at: at.to_string(), message: message.into(), hint: hint.into(), blocks: true }
 }
 
-fn warn(code: &'static str, at: impl ToString, message: impl Into<String>, hint: impl Into<String>) -> Obstacle {
+fn warn(
+    code: &'static str,
+    at: impl ToString,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> Obstacle {
     Obstacle { blocks: false, ..stop(code, at, message, hint) }
 }
 
@@ -79,8 +91,7 @@ impl Settings {
         let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', \
                    'binlog_expire_logs_seconds', 'expire_logs_days', 'log_slave_updates', 'gtid_slave_pos', \
                    'wsrep_on', 'sync_binlog', 'gtid_strict_mode')";
-        let rows: Vec<(String, String)> =
-            conn.query(sql).await.map_err(|error| from_driver(DOING, error))?;
+        let rows: Vec<(String, String)> = conn.query(sql).await.map_err(|error| from_driver(DOING, error))?;
         Ok(Self(rows.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect()))
     }
 
@@ -104,16 +115,20 @@ impl Settings {
     /// What makes following impossible.
     fn wrong(&self) -> Option<Obstacle> {
         let set = |name: &str, value: &str| {
-            format!("SET GLOBAL {name} = '{value}', keep it in the server's configuration, and let sessions that are \
-                     open reconnect: they keep what they began with")
+            format!(
+                "SET GLOBAL {name} = '{value}', keep it in the server's configuration, and let sessions that are \
+                     open reconnect: they keep what they began with"
+            )
         };
         if !self.is("log_bin", "ON") {
             let way = "set log_bin and server_id in the server's configuration, then restart it";
             return Some(stop("C502", SERVER, "log_bin is off: the server keeps no binary log", way));
         }
         if !self.is("binlog_format", "ROW") {
-            let message =
-                format!("binlog_format is {}: the log does not tell rows", escape(self.text("binlog_format")));
+            let message = format!(
+                "binlog_format is {}: the log does not tell rows",
+                escape(self.text("binlog_format"))
+            );
             return Some(stop("C502", SERVER, message, set("binlog_format", "ROW")));
         }
         if !self.is("binlog_row_image", "FULL") {
@@ -166,23 +181,35 @@ async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>)
         found.push(stop(
             "C502",
             SERVER,
-            format!("{} distributed transactions (XA) are prepared: their rows are in the log already", prepared.len()),
+            format!(
+                "{} distributed transactions (XA) are prepared: their rows are in the log already",
+                prepared.len()
+            ),
             "XA COMMIT or XA ROLLBACK them; XA RECOVER lists them",
         ));
     }
     filters(conn, found).await
 }
 
-async fn retention(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>) -> Result<(), EngineError> {
+async fn retention(
+    conn: &mut Conn,
+    settings: &Settings,
+    found: &mut Vec<Obstacle>,
+) -> Result<(), EngineError> {
     match settings.expires() {
         0 => {}
         seconds => {
             let hours = seconds / 3600;
             let message = format!(
                 "the server removes its log after {hours} h, whether it was followed or not{}",
-                if seconds < KEPT_SECONDS { ": a copy or a pause that takes longer loses the way on" } else { "" }
+                if seconds < KEPT_SECONDS {
+                    ": a copy or a pause that takes longer loses the way on"
+                } else {
+                    ""
+                }
             );
-            let way = "SET GLOBAL binlog_expire_logs_seconds above the longest copy or pause (7 days: 604800)";
+            let way =
+                "SET GLOBAL binlog_expire_logs_seconds above the longest copy or pause (7 days: 604800)";
             found.push(warn("C505", SERVER, message, way));
         }
     }
@@ -221,13 +248,21 @@ fn table(followed: &Followed, present: &Present, found: &mut Vec<Obstacle>) {
         found.push(stop(
             "C507",
             at,
-            format!("its storage engine {} has no transactions: no snapshot goes with a place in the log", escape(&present.engine)),
+            format!(
+                "its storage engine {} has no transactions: no snapshot goes with a place in the log",
+                escape(&present.engine)
+            ),
             format!("ALTER TABLE {} ENGINE = InnoDB, or cdc: false", name(at)),
         ));
     }
     if present.versioned {
         let way = "ALTER TABLE ... DROP SYSTEM VERSIONING, or cdc: false";
-        found.push(stop("C502", at, "it keeps the history of its rows, which the log tells as rows of its own", way));
+        found.push(stop(
+            "C502",
+            at,
+            "it keeps the history of its rows, which the log tells as rows of its own",
+            way,
+        ));
     }
     if followed.projection.filter.is_some() {
         found.push(stop(
@@ -266,7 +301,11 @@ fn cascades(tables: &[Followed], present: &Found, found: &mut Vec<Obstacle>) {
     let is_followed = |name: &Name| tables.iter().any(|followed| followed.projection.source == *name);
     for Cascade { child, name: key, parent, on_delete, .. } in &present.cascades {
         let label = format!("foreign key {} to {parent}", show(key));
-        let alter = format!("ALTER TABLE {} DROP FOREIGN KEY {}, and add it without the action", name(child), identifier(key));
+        let alter = format!(
+            "ALTER TABLE {} DROP FOREIGN KEY {}, and add it without the action",
+            name(child),
+            identifier(key)
+        );
         if *on_delete || !is_followed(parent) {
             let what = if *on_delete { "deletes of" } else { "changes of keys in" };
             found.push(stop(
@@ -289,7 +328,12 @@ fn cascades(tables: &[Followed], present: &Found, found: &mut Vec<Obstacle>) {
 /// Why the log could not be read, as an obstacle.
 async fn unreadable(conn: &mut Conn, error: EngineError) -> Result<Obstacle, EngineError> {
     if error.cause != Cause::Privilege {
-        return Ok(stop("C502", SERVER, format!("the log cannot be read: {}", error.message), error.hint.unwrap_or_default()));
+        return Ok(stop(
+            "C502",
+            SERVER,
+            format!("the log cannot be read: {}", error.message),
+            error.hint.unwrap_or_default(),
+        ));
     }
     let user: Option<String> =
         conn.query_first("SELECT CURRENT_USER()").await.map_err(|error| from_driver(DOING, error))?;

@@ -96,7 +96,10 @@ impl Relation {
         let mut columns = Vec::with_capacity(map.types.len());
         for (at, &code) in map.types.iter().enumerate() {
             let Some(stored) = Stored::read(code, &mut metadata) else {
-                return Err(format!("its column {} is stored in a form that is not read here ({code})", at + 1));
+                return Err(format!(
+                    "its column {} is stored in a form that is not read here ({code})",
+                    at + 1
+                ));
             };
             columns.push(stored);
         }

@@ -68,8 +68,11 @@ pub(super) async fn open(link: &Link, plan: &str, from: &At) -> Result<BinlogStr
     let by_gtid = from.offset > OFFSET_MAX;
     if by_gtid {
         if from.gtid.is_empty() {
-            let why = format!("the log file {} is longer than 4 GiB, and the place in it has no GTID", from.file);
-            return Err(EngineError::new(Cause::Stale, DOING, why).on(link.shown()).hint(super::capture::RECOPY));
+            let why =
+                format!("the log file {} is longer than 4 GiB, and the place in it has no GTID", from.file);
+            return Err(EngineError::new(Cause::Stale, DOING, why)
+                .on(link.shown())
+                .hint(super::capture::RECOPY));
         }
         let gtid = super::quote::literal(&from.gtid);
         settings.push_str(&format!(", @slave_connect_state = {gtid}, @slave_gtid_strict_mode = 1"));
@@ -114,7 +117,9 @@ impl Reading {
         let event = match said {
             Some(Ok(event)) => event,
             Some(Err(error)) => return Err(refused(error)),
-            None => return Err(silent("the server ended the log: it is being shut down, or another reader came")),
+            None => {
+                return Err(silent("the server ended the log: it is being shut down, or another reader came"));
+            }
         };
         let header = event.header();
         check(&event)?;
@@ -158,8 +163,12 @@ fn check(event: &mysql_async::binlog::events::Event) -> Result<(), EngineError> 
     let algorithm = event.footer().get_checksum_alg().ok().flatten();
     match (algorithm, event.checksum()) {
         (Some(algorithm), Some(sum)) if event.calc_checksum(algorithm) != u32::from_le_bytes(sum) => {
-            Err(EngineError::new(Cause::Connection, DOING, "an event of the log arrived damaged (its checksum differs)")
-                .hint("it is read again; if it says so again, the log on the server's disk is damaged"))
+            Err(EngineError::new(
+                Cause::Connection,
+                DOING,
+                "an event of the log arrived damaged (its checksum differs)",
+            )
+            .hint("it is read again; if it says so again, the log on the server's disk is damaged"))
         }
         _ => Ok(()),
     }
@@ -174,15 +183,18 @@ fn silent(why: &str) -> EngineError {
 fn refused(error: Error) -> EngineError {
     let Error::Server(server) = &error else { return from_driver(DOING, error) };
     let said = server.message.to_ascii_lowercase();
-    let made = |cause, why: &str| EngineError::new(cause, DOING, why.to_string()).code(server.code.to_string());
+    let made =
+        |cause, why: &str| EngineError::new(cause, DOING, why.to_string()).code(server.code.to_string());
     match server.code {
-        1236 if said.contains("same server") || said.contains("same server_uuid") => {
-            made(Cause::Other, "another replica reads this log under the same number, and each ends the other")
-                .hint("rename the plan: its name makes the number; or stop the other reader")
-        }
+        1236 if said.contains("same server") || said.contains("same server_uuid") => made(
+            Cause::Other,
+            "another replica reads this log under the same number, and each ends the other",
+        )
+        .hint("rename the plan: its name makes the number; or stop the other reader"),
         1236 if said.contains("checksum") => {
-            made(Cause::Other, "the server cannot read its own log: a checksum differs")
-                .hint("the log on the server's disk is damaged: see its error log, then `towpath apply --recopy`")
+            made(Cause::Other, "the server cannot read its own log: a checksum differs").hint(
+                "the log on the server's disk is damaged: see its error log, then `towpath apply --recopy`",
+            )
         }
         1236 => made(Cause::Stale, "the log from there on is not there any more, or was begun anew")
             .contract("G10")

@@ -14,7 +14,9 @@ use super::snapshot::Held;
 use super::{error, fence, grants, inspect, probe, quote};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Name, Place, Probe};
-use crate::engine::{Capture, Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url};
+use crate::engine::{
+    Capture, Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url,
+};
 
 /// A database to read from.
 pub(super) struct Readable {

@@ -98,8 +98,20 @@ const HARMLESS: [&str; 15] = [
 
 /// Words between the verb and the kind of object.
 const BETWEEN: [&str; 14] = [
-    "OR", "REPLACE", "UNIQUE", "FULLTEXT", "SPATIAL", "ONLINE", "OFFLINE", "IGNORE", "ALGORITHM", "UNDEFINED",
-    "MERGE", "TEMPTABLE", "SQL", "SECURITY",
+    "OR",
+    "REPLACE",
+    "UNIQUE",
+    "FULLTEXT",
+    "SPATIAL",
+    "ONLINE",
+    "OFFLINE",
+    "IGNORE",
+    "ALGORITHM",
+    "UNDEFINED",
+    "MERGE",
+    "TEMPTABLE",
+    "SQL",
+    "SECURITY",
 ];
 
 impl Statement<'_> {

@@ -65,7 +65,9 @@ fn a_capture_opened_before_a_write_sees_it() {
             database.execute(
                 "BEGIN; UPDATE accounts SET balance = 0; SAVEPOINT s; DELETE FROM accounts; ROLLBACK TO s; COMMIT",
             );
-            database.execute("CREATE TABLE elsewhere (a int); INSERT INTO elsewhere VALUES (1); DROP TABLE elsewhere");
+            database.execute(
+                "CREATE TABLE elsewhere (a int); INSERT INTO elsewhere VALUES (1); DROP TABLE elsewhere",
+            );
             database.execute("CREATE INDEX by_account ON history (account); ANALYZE TABLE history");
         });
         drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
@@ -267,7 +269,13 @@ fn edges() -> String {
            (2, '', x'00', '', '', '', '', '', '', x'', NULL), (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
          CREATE TABLE years (id int PRIMARY KEY, y year); INSERT INTO years VALUES (1, 0000), (2, 1901), (3, 2155), (4, 1970);",
     );
-    let fractions: Vec<_> = (0..=6).map(|digits| format!("t{digits} time({digits}), d{digits} datetime({digits}), s{digits} timestamp({digits}) NULL")).collect();
+    let fractions: Vec<_> = (0..=6)
+        .map(|digits| {
+            format!(
+                "t{digits} time({digits}), d{digits} datetime({digits}), s{digits} timestamp({digits}) NULL"
+            )
+        })
+        .collect();
     sql.push_str(&format!("CREATE TABLE fractions (id int PRIMARY KEY, {});", fractions.join(", ")));
     let moments = [
         ("-838:59:59.999999", "9999-12-31 23:59:59.999999", "2038-01-19 03:14:06.999999"),
@@ -278,22 +286,54 @@ fn edges() -> String {
     ];
     for (id, (time, date, stamp)) in moments.iter().enumerate() {
         let row = format!("'{time}', '{date}', '{stamp}'");
-        sql.push_str(&format!("SET time_zone = '+00:00', @@timestamp = DEFAULT; INSERT INTO fractions VALUES ({id}, {});", [row.as_str(); 7].join(", ")));
+        sql.push_str(&format!(
+            "SET time_zone = '+00:00', @@timestamp = DEFAULT; INSERT INTO fractions VALUES ({id}, {});",
+            [row.as_str(); 7].join(", ")
+        ));
     }
-    let decimals = [(1, 0), (1, 1), (9, 9), (10, 9), (18, 9), (19, 10), (38, 0), (38, 38), (65, 0), (65, 30), (30, 15), (5, 2)];
+    let decimals = [
+        (1, 0),
+        (1, 1),
+        (9, 9),
+        (10, 9),
+        (18, 9),
+        (19, 10),
+        (38, 0),
+        (38, 38),
+        (65, 0),
+        (65, 30),
+        (30, 15),
+        (5, 2),
+    ];
     let columns: Vec<_> = decimals.iter().map(|(p, s)| format!("d{p}_{s} decimal({p},{s})")).collect();
     sql.push_str(&format!("CREATE TABLE decimals (id int PRIMARY KEY, {});", columns.join(", ")));
     for (id, sign) in ["", "-"].iter().enumerate() {
         let most = |(p, s): &(usize, usize)| format!("{sign}{}.{}", "9".repeat(p - s), "9".repeat(*s));
-        let least = |(_, s): &(usize, usize)| if *s > 0 { format!("{sign}0.{}1", "0".repeat(s - 1)) } else { format!("{sign}1") };
-        for (more, row) in [decimals.iter().map(most).collect::<Vec<_>>(), decimals.iter().map(least).collect()].iter().enumerate() {
-            let row: Vec<_> = row.iter().map(|text| if text.starts_with('.') || text.starts_with("-.") { text.replace('.', "0.") } else { text.clone() }).collect();
+        let least = |(_, s): &(usize, usize)| {
+            if *s > 0 { format!("{sign}0.{}1", "0".repeat(s - 1)) } else { format!("{sign}1") }
+        };
+        for (more, row) in
+            [decimals.iter().map(most).collect::<Vec<_>>(), decimals.iter().map(least).collect()]
+                .iter()
+                .enumerate()
+        {
+            let row: Vec<_> = row
+                .iter()
+                .map(|text| {
+                    if text.starts_with('.') || text.starts_with("-.") {
+                        text.replace('.', "0.")
+                    } else {
+                        text.clone()
+                    }
+                })
+                .collect();
             sql.push_str(&format!("INSERT INTO decimals VALUES ({}, {});", id * 2 + more, row.join(", ")));
         }
     }
     for width in [7, 8, 9, 15, 16, 17, 64] {
         let columns: Vec<_> = (1..width).map(|at| format!("c{at} tinyint")).collect();
-        let values: Vec<_> = (1..width).map(|at| if at % 3 == 0 { "NULL".to_string() } else { at.to_string() }).collect();
+        let values: Vec<_> =
+            (1..width).map(|at| if at % 3 == 0 { "NULL".to_string() } else { at.to_string() }).collect();
         sql.push_str(&format!(
             "CREATE TABLE w{width} (id int PRIMARY KEY, {}); INSERT INTO w{width} VALUES (1, {});",
             columns.join(", "),
@@ -315,7 +355,21 @@ fn edges() -> String {
 fn p_02_edges_of_types_and_of_row_images() {
     let database = need_mariadb!().database("edges");
     database.execute(&edges());
-    let tables = ["ids", "wide", "years", "fractions", "decimals", "w7", "w8", "w9", "w15", "w16", "w17", "w64", "labels"];
+    let tables = [
+        "ids",
+        "wide",
+        "years",
+        "fractions",
+        "decimals",
+        "w7",
+        "w8",
+        "w9",
+        "w15",
+        "w16",
+        "w17",
+        "w64",
+        "labels",
+    ];
     let write: Vec<_> = tables.iter().map(|table| format!("UPDATE {table} SET id = id + 1000")).collect();
     run(log_and_select_agree(&database, &tables, &write.join("; ")));
 }
@@ -323,8 +377,11 @@ fn p_02_edges_of_types_and_of_row_images() {
 /// M-23, F-50: compressed events, and rows larger than a packet of the protocol.
 #[test]
 fn f_50_compressed_events_and_long_rows() {
-    let Some(server) = Server::start(&["--log-bin-compress=ON", "--max-allowed-packet=256M", "--log-bin-compress-min-len=10"])
-    else {
+    let Some(server) = Server::start(&[
+        "--log-bin-compress=ON",
+        "--max-allowed-packet=256M",
+        "--log-bin-compress-min-len=10",
+    ]) else {
         return;
     };
     let database = server.database("packed");
@@ -371,7 +428,8 @@ fn s_22_s_24_f_49_what_cannot_be_followed_stops_where_it_happened() {
         tables.truncate(2);
         let (told, error) = run(stops_at(&database, &tables, write));
         assert_eq!(error.cause, Cause::Stale, "{write}: {error}");
-        let before_start = error.to_string().contains("was added since") || error.to_string().contains("any more");
+        let before_start =
+            error.to_string().contains("was added since") || error.to_string().contains("any more");
         assert!(before_start || error.to_string().contains(says), "{write}: {error}");
         assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("--recopy")), "{error:?}");
         if !before_start {
@@ -391,8 +449,13 @@ fn s_22_an_open_stream_stops_at_the_change() {
         let source = source(&database).await;
         let position = open(source.as_ref(), "p", &tables).await;
         let starts = vec![position.clone(); 2];
-        let mut stream = capture(source.as_ref()).changes(&spec("p", &tables), &position, &starts).await.unwrap();
-        outside(|| database.execute("UPDATE accounts SET balance = 1 WHERE id = 1; ALTER TABLE accounts MODIFY note varchar(300)"));
+        let mut stream =
+            capture(source.as_ref()).changes(&spec("p", &tables), &position, &starts).await.unwrap();
+        outside(|| {
+            database.execute(
+                "UPDATE accounts SET balance = 1 WHERE id = 1; ALTER TABLE accounts MODIFY note varchar(300)",
+            )
+        });
         let mut told = Told { at: position, ..Told::default() };
         while told.error.is_none() {
             told.more(stream.as_mut()).await;
@@ -423,15 +486,24 @@ fn s_24_s_27_what_is_no_concern_passes_and_a_cascade_does_not() {
         }
         let found = capture(source.as_ref()).check(&spec("p", &tables)).await.unwrap();
         let cascades: Vec<_> = found.iter().filter(|found| found.code == "C504").collect();
-        assert!(cascades.len() == 1 && !cascades[0].blocks && cascades[0].at.contains("children"), "{cascades:?}");
+        assert!(
+            cascades.len() == 1 && !cascades[0].blocks && cascades[0].at.contains("children"),
+            "{cascades:?}"
+        );
         let grand = [whole(source.as_ref(), &database, "grand").await];
         let found = capture(source.as_ref()).check(&spec("p", &grand)).await.unwrap();
         assert!(found.iter().any(|found| found.code == "C504" && found.blocks), "{found:?}");
         let position = open(source.as_ref(), "p", &tables).await;
         outside(|| {
-            database.execute("XA START 'y'; INSERT INTO elsewhere VALUES (1); XA END 'y'; XA PREPARE 'y'; XA COMMIT 'y'");
-            database.execute("XA START 'z'; INSERT INTO elsewhere VALUES (1); XA END 'z'; XA PREPARE 'z'; XA ROLLBACK 'z'");
-            database.execute("XA START 'o'; INSERT INTO history VALUES (77, 1, 1); XA END 'o'; XA COMMIT 'o' ONE PHASE");
+            database.execute(
+                "XA START 'y'; INSERT INTO elsewhere VALUES (1); XA END 'y'; XA PREPARE 'y'; XA COMMIT 'y'",
+            );
+            database.execute(
+                "XA START 'z'; INSERT INTO elsewhere VALUES (1); XA END 'z'; XA PREPARE 'z'; XA ROLLBACK 'z'",
+            );
+            database.execute(
+                "XA START 'o'; INSERT INTO history VALUES (77, 1, 1); XA END 'o'; XA COMMIT 'o' ONE PHASE",
+            );
             database.execute("UPDATE parents SET v = 3 WHERE id = 1");
         });
         let told_all = told(source.as_ref(), "p", &position, &tables).await;
@@ -471,7 +543,12 @@ fn f_47_f_48_a_log_that_is_gone_or_begun_anew_is_said() {
             database.execute("UPDATE accounts SET balance = 4; UPDATE accounts SET balance = 5");
         });
         let reset = told(source.as_ref(), "p", &position, &tables).await;
-        assert_eq!((reset.error().cause, reset.error().contract), (Cause::Stale, Some("G10")), "{}", reset.error());
+        assert_eq!(
+            (reset.error().cause, reset.error().contract),
+            (Cause::Stale, Some("G10")),
+            "{}",
+            reset.error()
+        );
 
         let elsewhere = Position(position.0.replacen("my1/", "my1/0", 1));
         let other = told(source.as_ref(), "p", &elsewhere, &tables).await;
@@ -502,8 +579,11 @@ fn f_39_a_server_that_fell_goes_on_in_another_file() {
 
 #[test]
 fn c_502_settings_and_tables_that_stand_in_the_way_are_named() {
-    let Some(server) = Server::start(&["--binlog-format=MIXED", "--binlog-row-image=MINIMAL", "--binlog-expire-logs-seconds=3600"])
-    else {
+    let Some(server) = Server::start(&[
+        "--binlog-format=MIXED",
+        "--binlog-row-image=MINIMAL",
+        "--binlog-expire-logs-seconds=3600",
+    ]) else {
         return;
     };
     let database = server.database("ways");
@@ -524,13 +604,24 @@ fn c_502_settings_and_tables_that_stand_in_the_way_are_named() {
         let check = async || capture(source.as_ref()).check(&spec("p", &tables)).await.unwrap();
         let found = check().await;
         let of = |at: &str| -> Vec<_> {
-            found.iter().filter(|found| found.at.ends_with(at)).map(|found| (found.code, found.blocks)).collect()
+            found
+                .iter()
+                .filter(|found| found.at.ends_with(at))
+                .map(|found| (found.code, found.blocks))
+                .collect()
         };
-        assert!(of("server").contains(&("C502", true)) && of("server").contains(&("C505", false)), "{found:?}");
+        assert!(
+            of("server").contains(&("C502", true)) && of("server").contains(&("C505", false)),
+            "{found:?}"
+        );
         assert_eq!(of("accounts"), [("C502", true)], "a filter");
         assert_eq!(of("old"), [("C507", true)]);
-        assert_eq!((of("kanji"), of("small"), of("past")), (vec![("C502", true)], vec![("C502", true)], vec![("C502", true)]));
-        let said = |what: &str| found.iter().any(|found| found.message.contains(what) && !found.hint.is_empty());
+        assert_eq!(
+            (of("kanji"), of("small"), of("past")),
+            (vec![("C502", true)], vec![("C502", true)], vec![("C502", true)])
+        );
+        let said =
+            |what: &str| found.iter().any(|found| found.message.contains(what) && !found.hint.is_empty());
         assert!(said("binlog_format is MIXED") && said("sjis") && said("compressed"), "{found:?}");
         outside(|| server.admin("SET GLOBAL binlog_format = ROW"));
         assert!(check().await.iter().any(|found| found.message.contains("binlog_row_image is MINIMAL")));
@@ -545,7 +636,10 @@ fn c_502_settings_and_tables_that_stand_in_the_way_are_named() {
         let found = capture(lean.as_ref()).check(&spec("p", &tables)).await.unwrap();
         let denied = found.iter().find(|found| found.code == "P802" && found.blocks);
         let hint = denied.map(|found| found.hint.as_str()).unwrap_or_default();
-        assert!(hint.contains("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'lean'@'127.0.0.1'"), "{found:?}");
+        assert!(
+            hint.contains("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'lean'@'127.0.0.1'"),
+            "{found:?}"
+        );
     });
 }
 
@@ -558,12 +652,18 @@ fn f_70_the_fence_is_held_lost_lifted_and_sealed() {
     database.execute(BANK);
     run(async {
         let source = source(&database).await;
-        let tables: Vec<_> = accounts(&database).iter().map(|table| table.projection.source.clone()).collect();
-        let write = || outside(|| database.try_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 1"));
+        let tables: Vec<_> =
+            accounts(&database).iter().map(|table| table.projection.source.clone()).collect();
+        let write =
+            || outside(|| database.try_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 1"));
         let all = || {
             outside(|| {
-                ["INSERT INTO history (account) VALUES (1)", "DELETE FROM accounts WHERE id = 2", "REPLACE INTO accounts VALUES (1, 1, '')"]
-                    .map(|sql| database.try_execute(sql))
+                [
+                    "INSERT INTO history (account) VALUES (1)",
+                    "DELETE FROM accounts WHERE id = 2",
+                    "REPLACE INTO accounts VALUES (1, 1, '')",
+                ]
+                .map(|sql| database.try_execute(sql))
             })
         };
         let mut fence = source.fence(&tables).await.unwrap();
