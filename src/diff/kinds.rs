@@ -34,7 +34,8 @@ pub static KINDS: &[Kind] = &[
          \n\
          How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
          planning: PostgreSQL needs wal_level = logical, free replication slots and senders, and a role with\n\
-         REPLICATION that owns the tables; SQLite needs the plan's consent to triggers.\n\
+         REPLICATION that owns the tables; MariaDB log_bin, binlog_format = ROW, binlog_row_image = FULL and\n\
+         REPLICATION SLAVE; SQLite the plan's consent to triggers.\n\
          \n\
          Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
          cdc: false: the plan then is one full load, and writers stop meanwhile.",
@@ -54,7 +55,9 @@ pub static KINDS: &[Kind] = &[
          Ways out: Give the table a primary key; ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index\n\
          without nulls, or FULL; carry the columns; or cdc: false for the table.",
     ),
-    kind("C504", Block, "cascades are invisible in the stream", ABSENT),
+    kind("C504", Block, "cascades are invisible in the stream", "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
+         How it is found: By asking the live source when planning; a changed key of a parent stops the stream.\n\n\
+         Ways out: Add the key without the action and let the application change children itself; or cdc: false."),
     kind(
         "C505",
         Block,
@@ -64,7 +67,8 @@ pub static KINDS: &[Kind] = &[
          \n\
          How it is found: By asking the live source when planning.\n\
          \n\
-         Ways out: Let the source keep more (PostgreSQL: max_slot_wal_keep_size), or copy less at a time.",
+         Ways out: Let the source keep more (PostgreSQL: max_slot_wal_keep_size; MariaDB:\n\
+         binlog_expire_logs_seconds), or copy less at a time.",
     ),
     kind(
         "C506",

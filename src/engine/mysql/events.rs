@@ -75,6 +75,9 @@ pub(super) mod kind {
 const STANDALONE: u8 = 1;
 const PREPARED_XA: u8 = 64;
 
+/// Bytes of an event's sum.
+const SUM_BYTES: usize = 4;
+
 /// Maps that are kept; after a rotation their numbers begin anew.
 const RELATIONS_MAX: usize = 10_000;
 /// Prepared transactions that are remembered as being of no concern.
@@ -93,6 +96,8 @@ pub(super) struct Decoder {
     gtids: Gtids,
     /// False where the start was not told by GTID: then none is told either.
     by_gtid: bool,
+    /// The log has said how its events are made.
+    formatted: bool,
     relations: HashMap<u64, Relation>,
     transaction: Option<Transaction>,
     /// Prepared transactions that touched nothing that is followed.
@@ -165,6 +170,7 @@ impl Decoder {
             offset: from.offset,
             by_gtid: !from.gtid.is_empty(),
             gtids,
+            formatted: false,
             relations: HashMap::new(),
             transaction: None,
             unconcerned: HashSet::new(),
@@ -191,6 +197,7 @@ impl Decoder {
             code if kind::ROWS_V1_PACKED.contains(&code) => self.rows(code - 166, event.body, 1, true, into),
             code if kind::ROWS_V2_PACKED.contains(&code) => self.rows(code - 169, event.body, 2, true, into),
             kind::FORMAT | kind::STOP => {
+                self.formatted |= event.kind == kind::FORMAT;
                 // What was open when the server fell is no transaction.
                 match self.transaction.take() {
                     Some(Transaction { told: true, .. }) => {
@@ -258,7 +265,7 @@ impl Decoder {
     fn rotate(&mut self, body: &[u8]) -> Result<(), EngineError> {
         let mut input = Input(body);
         let offset = input.number(8).ok_or_else(|| broken("a rotation without a place"))?;
-        let file = String::from_utf8_lossy(input.0).into_owned();
+        let file = self.file_name(input.0);
         let known = split(&file).filter(|(base, _)| split(&self.file).is_some_and(|(own, _)| own == *base));
         let Some((_, number)) = known else {
             return Err(broken("the log goes on in a file of another kind of name"));
@@ -276,6 +283,19 @@ impl Decoder {
             self.relations.clear();
         }
         Ok(())
+    }
+
+    /// The name in a rotation. The first one comes before the log has said that sums are sent, and has
+    /// its own one at its end.
+    fn file_name(&self, bytes: &[u8]) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if self.formatted {
+            return text(bytes);
+        }
+        match bytes.len().checked_sub(SUM_BYTES).map(|end| text(&bytes[..end])) {
+            Some(cut) if cut == self.file || split(&text(bytes)).is_none() => cut,
+            _ => text(bytes),
+        }
     }
 
     fn begin(&mut self, event: &Event<'_>) -> Result<(), EngineError> {

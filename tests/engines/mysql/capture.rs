@@ -89,6 +89,15 @@ fn a_capture_opened_before_a_write_sees_it() {
     });
 }
 
+/// Stops the writers, also where a test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Transfers with history, deletes, moves of keys, rollbacks.
 fn write(database: &Database, seed: u64, stop: &AtomicBool) {
     use mysql_async::prelude::Queryable;
@@ -137,6 +146,7 @@ fn g_05_snapshot_and_stream_are_everything_exactly_once() {
             let (database, stop) = (&database, &stop);
             scope.spawn(move || write(database, seed, stop));
         }
+        let _stop = Stop(&stop);
         run(async {
             let source = source_with(&database.through(proxy.port).url(), 3).await.unwrap();
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -186,6 +196,7 @@ fn g_05_tables_that_are_copied_later_have_their_own_start() {
     std::thread::scope(|scope| {
         let (writer, stop) = (&database, &stop);
         scope.spawn(move || write(writer, 9, stop));
+        let _stop = Stop(stop);
         run(async {
             let source = source(&database).await;
             let first = capture(source.as_ref()).open(&spec("p", &tables), WAIT).await.unwrap();
