@@ -55,9 +55,14 @@ pub static KINDS: &[Kind] = &[
          Ways out: Give the table a primary key; ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index\n\
          without nulls, or FULL; carry the columns; or cdc: false for the table.",
     ),
-    kind("C504", Block, "cascades are invisible in the stream", "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
+    kind(
+        "C504",
+        Block,
+        "cascades are invisible in the stream",
+        "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
          How it is found: By asking the live source when planning; a changed key of a parent stops the stream.\n\n\
-         Ways out: Add the key without the action and let the application change children itself; or cdc: false."),
+         Ways out: Add the key without the action and let the application change children itself; or cdc: false.",
+    ),
     kind(
         "C505",
         Block,

@@ -121,6 +121,7 @@ impl Server {
         let out = command(&programs.install)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", directory.join("data").display()))
+            .arg(format!("--tmpdir={}", directory.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
             .stdin(Stdio::null())
             .output()
@@ -149,6 +150,18 @@ impl Server {
         let before = ready();
         writeln!(self.keeper.lock().unwrap().stdin.as_mut().unwrap(), "crash").unwrap();
         super::wait_until("the server has recovered", Duration::from_secs(60), || ready() > before);
+    }
+
+    /// Begins another log file and removes the one before it. The server keeps a file until its tables
+    /// are on the disk as far as it tells.
+    pub fn purge(&self, old: &str, new: &str) {
+        self.admin("FLUSH BINARY LOGS");
+        let file = self.directory.join("data").join(old);
+        super::wait_until("the log file is gone", Duration::from_secs(60), || {
+            self.admin("FLUSH ENGINE LOGS");
+            self.admin(&format!("PURGE BINARY LOGS TO '{new}'"));
+            !file.exists()
+        });
     }
 
     fn options(&self) -> OptsBuilder {
@@ -201,6 +214,7 @@ fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Chi
     keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(program).arg("--no-defaults");
     let settings = [
         format!("--datadir={}", at("data")),
+        format!("--tmpdir={}", directory.display()),
         format!("--socket={}", at("socket")),
         format!("--pid-file={}", at("pid")),
         format!("--port={port}"),

@@ -90,7 +90,7 @@ impl Settings {
     async fn read(conn: &mut Conn) -> Result<Self, EngineError> {
         let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', \
                    'binlog_expire_logs_seconds', 'expire_logs_days', 'log_slave_updates', 'gtid_slave_pos', \
-                   'wsrep_on', 'sync_binlog', 'gtid_strict_mode')";
+                   'wsrep_on', 'sync_binlog', 'innodb_flush_log_at_trx_commit')";
         let rows: Vec<(String, String)> = conn.query(sql).await.map_err(|error| from_driver(DOING, error))?;
         Ok(Self(rows.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect()))
     }
@@ -168,12 +168,13 @@ async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>)
         ));
     }
     retention(conn, settings, found).await?;
-    if settings.is("sync_binlog", "0") {
+    if !settings.is("sync_binlog", "1") || !settings.is("innodb_flush_log_at_trx_commit", "1") {
         found.push(warn(
             "C511",
             SERVER,
-            "sync_binlog is 0: when its machine falls, the source may forget transactions that were followed already",
-            "SET GLOBAL sync_binlog = 1; such a loss is seen and stops the follow",
+            "its log and its tables are not both on the disk at each commit: a source that falls may forget \
+             transactions that were followed already",
+            "SET GLOBAL sync_binlog = 1, innodb_flush_log_at_trx_commit = 1; compare with verify after a fall",
         ));
     }
     let prepared: Vec<Row> = conn.query("XA RECOVER").await.unwrap_or_default();

@@ -118,7 +118,9 @@ impl Reading {
             Some(Ok(event)) => event,
             Some(Err(error)) => return Err(refused(error)),
             None => {
-                return Err(silent("the server ended the log: it is being shut down, or another reader came"));
+                return Err(silent(
+                    "the server ended the log: it is being shut down, or another reader came",
+                ));
             }
         };
         let header = event.header();

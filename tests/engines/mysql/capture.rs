@@ -138,7 +138,7 @@ fn write(database: &Database, seed: u64, stop: &AtomicBool) {
 fn g_05_snapshot_and_stream_are_everything_exactly_once() {
     let database = need_mariadb!().database("once");
     database.execute(BANK);
-    let proxy = Proxy::before(database.port);
+    let proxy = Proxy::before_foreign(database.port);
     let tables = accounts(&database);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -537,9 +537,7 @@ fn f_47_f_48_a_log_that_is_gone_or_begun_anew_is_said() {
         let position = open(source.as_ref(), "p", &tables).await;
         outside(|| {
             database.execute("UPDATE accounts SET balance = 1");
-            server.admin("FLUSH BINARY LOGS");
-            // The right to purge does not reach files that are being read.
-            server.admin("PURGE BINARY LOGS TO 'binlog.000002'");
+            server.purge("binlog.000001", "binlog.000002");
         });
         let purged = told(source.as_ref(), "p", &position, &tables).await;
         let error = purged.error();
@@ -569,7 +567,8 @@ fn f_47_f_48_a_log_that_is_gone_or_begun_anew_is_said() {
 
 #[test]
 fn f_39_a_server_that_fell_goes_on_in_another_file() {
-    let Some(server) = Server::start(&[]) else { return };
+    let durable = ["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"];
+    let Some(server) = Server::start(&durable) else { return };
     let database = server.database("falls");
     database.execute(BANK);
     let tables = accounts(&database);
