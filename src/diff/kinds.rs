@@ -33,9 +33,8 @@ pub static KINDS: &[Kind] = &[
          with cdc: true cannot be right, however its tables look.\n\
          \n\
          How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
-         planning: PostgreSQL needs wal_level = logical, free replication slots and senders, and a role with\n\
-         REPLICATION that owns the tables; MariaDB log_bin, binlog_format = ROW, binlog_row_image = FULL and\n\
-         REPLICATION SLAVE; SQLite the plan's consent to triggers.\n\
+         planning: PostgreSQL needs wal_level = logical, free slots and senders, and a role with REPLICATION\n\
+         that owns the tables; MariaDB binlog_format = ROW; SQLite the plan's consent to triggers.\n\
          \n\
          Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
          cdc: false: the plan then is one full load, and writers stop meanwhile.",
@@ -60,7 +59,7 @@ pub static KINDS: &[Kind] = &[
         Block,
         "cascades are invisible in the stream",
         "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
-         How it is found: By asking the live source when planning; a changed key of a parent stops the stream.\n\n\
+         How it is found: By asking the live source; a changed key of a parent stops the stream.\n\n\
          Ways out: Add the key without the action and let the application change children itself; or cdc: false.",
     ),
     kind(
@@ -72,8 +71,7 @@ pub static KINDS: &[Kind] = &[
          \n\
          How it is found: By asking the live source when planning.\n\
          \n\
-         Ways out: Let the source keep more (PostgreSQL: max_slot_wal_keep_size; MariaDB:\n\
-         binlog_expire_logs_seconds), or copy less at a time.",
+         Ways out: Let the source keep more (max_slot_wal_keep_size, binlog_expire_logs_seconds), or copy less.",
     ),
     kind(
         "C506",

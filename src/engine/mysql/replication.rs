@@ -46,10 +46,11 @@ pub(super) struct Reading {
     ended: bool,
 }
 
-/// The number to register under: of the plan, far above those that people give. A reader that was
-/// left behind by a crash has the same one, and is ended by the server when a new one comes.
-fn replica_number(plan: &str, own: u32) -> u32 {
-    let digest = Sha256::digest(format!("towpath {plan}").as_bytes());
+/// The number to register under: of the plan and the database, far above those that people give. A
+/// reader that was left behind by a crash has the same one, and is ended by the server when a new
+/// one comes.
+fn replica_number(plan: &str, database: &str, own: u32) -> u32 {
+    let digest = Sha256::digest(format!("towpath\0{database}\0{plan}").as_bytes());
     let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) | 0x8000_0000;
     if number == own { number ^ 1 } else { number }
 }
@@ -59,7 +60,7 @@ pub(super) async fn open(link: &Link, plan: &str, from: &At) -> Result<BinlogStr
     let mut conn = link.session().await?;
     let fail = |error| refused(error).on(link.shown());
     let own: Option<u32> = conn.query_first("SELECT @@GLOBAL.server_id").await.map_err(fail)?;
-    let number = replica_number(plan, own.unwrap_or(0));
+    let number = replica_number(plan, &link.address.database, own.unwrap_or(0));
     let heartbeat = HEARTBEAT.as_nanos();
     let mut settings = format!(
         "SET @master_heartbeat_period = {heartbeat}, @mariadb_slave_capability = 4, @slave_gtid_ignore_duplicates = 0"
@@ -88,7 +89,8 @@ pub(super) async fn open(link: &Link, plan: &str, from: &At) -> Result<BinlogStr
 
 /// Reads the first event and lets go: whether the log can be read shows only so.
 pub(super) async fn try_out(link: &Link, plan: &str, from: &At) -> Result<(), EngineError> {
-    let mut log = open(link, plan, from).await?;
+    // Under a number of its own: somebody may follow this plan now.
+    let mut log = open(link, &format!("{plan} tried out"), from).await?;
     let first = timeout_at(Instant::now() + SILENCE, log.next()).await;
     let told = match first {
         Ok(Some(Ok(_))) => Ok(()),
@@ -188,11 +190,15 @@ fn refused(error: Error) -> EngineError {
     let made =
         |cause, why: &str| EngineError::new(cause, DOING, why.to_string()).code(server.code.to_string());
     match server.code {
-        1236 if said.contains("same server") || said.contains("same server_uuid") => made(
+        // MariaDB has a code of its own for it.
+        4052 | 1236 if server.code == 4052 || said.contains("same server") => made(
             Cause::Other,
-            "another replica reads this log under the same number, and each ends the other",
+            "another replica reads this log under the same number, and took this one's place",
         )
-        .hint("rename the plan: its name makes the number; or stop the other reader"),
+        .hint(
+            "is the same plan followed elsewhere, for another target? stop one of them, or rename the plan: \
+                       its name and the database make the number",
+        ),
         1236 if said.contains("checksum") => {
             made(Cause::Other, "the server cannot read its own log: a checksum differs").hint(
                 "the log on the server's disk is damaged: see its error log, then `towpath apply --recopy`",
@@ -241,10 +247,11 @@ mod tests {
 
     #[test]
     fn f_51_the_number_is_the_plans_own_and_not_the_servers() {
-        let number = replica_number("shop", 1);
+        let number = replica_number("shop", "d", 1);
         assert!(number > i32::MAX as u32);
-        assert_eq!(number, replica_number("shop", 2));
-        assert_ne!(number, replica_number("other", 1));
-        assert_ne!(number, replica_number("shop", number));
+        assert_eq!(number, replica_number("shop", "d", 2));
+        assert_ne!(number, replica_number("other", "d", 1));
+        assert_ne!(number, replica_number("shop", "e", 1));
+        assert_ne!(number, replica_number("shop", "d", number));
     }
 }
