@@ -60,17 +60,15 @@ pub static KINDS: &[Kind] = &[
         "cascades are invisible in the stream",
         "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
          How it is found: By asking the live source; a changed key of a parent stops the stream.\n\n\
-         Ways out: Add the key without the action and let the application change children itself; or cdc: false.",
+         Ways out: The key without the action, and an application that changes children; or cdc: false.",
     ),
     kind(
         "C505",
         Block,
         "the log is kept shorter than the load takes",
         "Changes are applied once the rows are in. A log that the source removes before then leaves a gap that\n\
-         only another copy can close.\n\
-         \n\
-         How it is found: By asking the live source when planning.\n\
-         \n\
+         only another copy can close.\n\n\
+         How it is found: By asking the live source when planning.\n\n\
          Ways out: Let the source keep more (max_slot_wal_keep_size, binlog_expire_logs_seconds), or copy less.",
     ),
     kind(

@@ -358,8 +358,9 @@ fn decimal(field: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) {
             out.push(b'0' + (number / unit % 10) as u8);
         }
     };
-    if whole % 9 > 0 {
-        group(whole % 9, out);
+    let (first, last) = (whole % 9, scale % 9);
+    if first > 0 {
+        group(first, out);
     }
     for _ in 0..whole / 9 {
         group(9, out);
@@ -374,8 +375,8 @@ fn decimal(field: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) {
         for _ in 0..scale / 9 {
             group(9, out);
         }
-        if scale % 9 > 0 {
-            group(scale % 9, out);
+        if last > 0 {
+            group(last, out);
         }
     }
 }
