@@ -46,8 +46,12 @@ pub struct Features {
 pub enum ChangeLog {
     /// Nothing: its rows can be copied, not followed.
     None,
-    /// It keeps a log of its own, of all that is committed.
+    /// It keeps a log of its own, of all that is committed, for as long as whoever reads it needs. Of
+    /// a row as it was it has the columns that tell it from others.
     Log,
+    /// A log of its own that has each changed row whole, as it was and as it is. It goes when the
+    /// server's own settings say, read or not.
+    WholeRows,
     /// Triggers and a table for what they write, which are added to the source. They cost each
     /// write of the application, so that the plan has to ask for them.
     Triggers,

@@ -91,6 +91,11 @@ impl RowBatch {
         debug_assert_eq!(self.cells.len(), self.rows * self.width);
     }
 
+    /// The cell that was added last.
+    pub fn last(&self) -> Option<Cell> {
+        self.cells.last().copied()
+    }
+
     /// The cells of row `index`.
     pub fn row(&self, index: usize) -> &[Cell] {
         &self.cells[index * self.width..(index + 1) * self.width]

@@ -67,7 +67,9 @@ pub(super) fn identify(
         let ways: &[&str] = match log {
             ChangeLog::None => &["cdc: false"],
             ChangeLog::Triggers => &["cdc: { sqlite: triggers }", "cdc: false"],
-            ChangeLog::Log => &["cdc: false", "on the source: ALTER TABLE ... SET LOGGED"],
+            ChangeLog::Log | ChangeLog::WholeRows => {
+                &["cdc: false", "on the source: ALTER TABLE ... SET LOGGED"]
+            }
         };
         found.hazard("C502", &at, why, ways);
         return None;
@@ -127,8 +129,8 @@ pub(super) enum Told {
 
 /// As the catalog has it.
 pub(super) fn told_by(table: &Table, log: ChangeLog) -> Told {
-    // Triggers write whole rows.
-    if log == ChangeLog::Triggers {
+    // Triggers write whole rows, too.
+    if matches!(log, ChangeLog::Triggers | ChangeLog::WholeRows) {
         return Told::Whole;
     }
     let named = match &table.replica_identity {
@@ -177,7 +179,7 @@ fn unidentified(work: &Work<'_, '_>, at: &str, what: String, found: &mut Found) 
 fn check_filter(work: &Work<'_, '_>, projection: &Projection, identity: &Identity, found: &mut Found) {
     let Some(filter) = &work.intent.filter else { return };
     let whole = work.table.replica_identity == ReplicaIdentity::Full
-        || work.road.from.features().capture == ChangeLog::Triggers;
+        || matches!(work.road.from.features().capture, ChangeLog::Triggers | ChangeLog::WholeRows);
     let Identity::Columns(places) = identity else { return };
     if whole {
         return;
@@ -239,8 +241,9 @@ pub(super) fn look(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) -> 
         return followed;
     }
     split_keys(road, tables, found);
-    if road.from.features().capture == ChangeLog::Log {
-        if road.plan.cdc.keep_log.is_none() {
+    let log = road.from.features().capture;
+    if matches!(log, ChangeLog::Log | ChangeLog::WholeRows) {
+        if log == ChangeLog::Log && road.plan.cdc.keep_log.is_none() {
             let what = "it keeps its log for as long as changes are not applied, whatever that takes";
             found.hazard("C506", "source", what, &["cdc: { keep_log: 20GB }"]);
         }

@@ -33,8 +33,8 @@ pub static KINDS: &[Kind] = &[
          with cdc: true cannot be right, however its tables look.\n\
          \n\
          How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
-         planning: PostgreSQL needs wal_level = logical, free replication slots and senders, and a role with\n\
-         REPLICATION that owns the tables; SQLite needs the plan's consent to triggers.\n\
+         planning: PostgreSQL needs wal_level = logical, free slots and senders, and a role with REPLICATION\n\
+         that owns the tables; MariaDB binlog_format = ROW; SQLite the plan's consent to triggers.\n\
          \n\
          Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
          cdc: false: the plan then is one full load, and writers stop meanwhile.",
@@ -54,17 +54,22 @@ pub static KINDS: &[Kind] = &[
          Ways out: Give the table a primary key; ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index\n\
          without nulls, or FULL; carry the columns; or cdc: false for the table.",
     ),
-    kind("C504", Block, "cascades are invisible in the stream", ABSENT),
+    kind(
+        "C504",
+        Block,
+        "cascades are invisible in the stream",
+        "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
+         How it is found: By asking the live source; a changed key of a parent stops the stream.\n\n\
+         Ways out: The key without the action, and an application that changes children; or cdc: false.",
+    ),
     kind(
         "C505",
         Block,
         "the log is kept shorter than the load takes",
         "Changes are applied once the rows are in. A log that the source removes before then leaves a gap that\n\
-         only another copy can close.\n\
-         \n\
-         How it is found: By asking the live source when planning.\n\
-         \n\
-         Ways out: Let the source keep more (PostgreSQL: max_slot_wal_keep_size), or copy less at a time.",
+         only another copy can close.\n\n\
+         How it is found: By asking the live source when planning.\n\n\
+         Ways out: Let the source keep more (max_slot_wal_keep_size, binlog_expire_logs_seconds), or copy less.",
     ),
     kind(
         "C506",

@@ -9,6 +9,7 @@ mod full_disk;
 mod handing_over;
 mod lag;
 mod mariadb;
+mod mariadb_follow;
 mod page;
 mod pairs;
 mod pg_probe;

@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -29,7 +29,7 @@ pub struct Server {
     pub port: u16,
     pub directory: PathBuf,
     /// Stops the server when the pipe to it ends.
-    _keeper: Child,
+    keeper: Mutex<Child>,
 }
 
 /// A database of it.
@@ -121,6 +121,7 @@ impl Server {
         let out = command(&programs.install)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", directory.join("data").display()))
+            .arg(format!("--tmpdir={}", directory.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
             .stdin(Stdio::null())
             .output()
@@ -129,7 +130,7 @@ impl Server {
         for _ in 0..5 {
             let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
             if let Some(keeper) = run(&programs.server, &directory, port, settings) {
-                let server = Self { port, directory, _keeper: keeper };
+                let server = Self { port, directory, keeper: Mutex::new(keeper) };
                 server.admin(&format!("CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"));
                 server.admin(&format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION"));
                 return Some(server);
@@ -137,6 +138,30 @@ impl Server {
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
         panic!("the private MariaDB server did not start:\n{log}");
+    }
+
+    /// `kill -9`, and up again.
+    pub fn crash(&self) {
+        use std::io::Write;
+        let ready = || {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            log.matches("ready for connections").count()
+        };
+        let before = ready();
+        writeln!(self.keeper.lock().unwrap().stdin.as_mut().unwrap(), "crash").unwrap();
+        super::wait_until("the server has recovered", Duration::from_secs(60), || ready() > before);
+    }
+
+    /// Begins another log file and removes the one before it. The server keeps a file until its tables
+    /// are on the disk as far as it tells.
+    pub fn purge(&self, old: &str, new: &str) {
+        self.admin("FLUSH BINARY LOGS");
+        let file = self.directory.join("data").join(old);
+        super::wait_until("the log file is gone", Duration::from_secs(60), || {
+            self.admin("FLUSH ENGINE LOGS");
+            self.admin(&format!("PURGE BINARY LOGS TO '{new}'"));
+            !file.exists()
+        });
     }
 
     fn options(&self) -> OptsBuilder {
@@ -173,8 +198,13 @@ impl Server {
 fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Child> {
     const KEEPER: &str = r#"
         directory=$1; shift
-        "$@" >>"$directory/log" 2>&1 </dev/null & server=$!
-        while read -r order; do :; done
+        start() { "$@" >>"$directory/log" 2>&1 </dev/null & server=$!; }
+        start "$@"
+        while read -r order; do
+            case $order in
+                crash) kill -KILL $server; wait $server; start "$@" ;;
+            esac
+        done
         kill -KILL $server
         wait $server
         rm -rf "$directory"/*
@@ -184,6 +214,7 @@ fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Chi
     keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(program).arg("--no-defaults");
     let settings = [
         format!("--datadir={}", at("data")),
+        format!("--tmpdir={}", directory.display()),
         format!("--socket={}", at("socket")),
         format!("--pid-file={}", at("pid")),
         format!("--port={port}"),
@@ -255,7 +286,12 @@ impl Database {
 
     /// A session that stays open, for use where a runtime is.
     pub async fn session(&self) -> Conn {
-        Conn::new(self.options()).await.unwrap()
+        self.try_session().await.unwrap()
+    }
+
+    /// As [`Self::session`], where the server may be down.
+    pub async fn try_session(&self) -> Result<Conn, mysql_async::Error> {
+        Conn::new(self.options()).await
     }
 
     /// Runs statements, one after the other.
@@ -267,6 +303,16 @@ impl Database {
             done.unwrap_or_else(|error| panic!("{error}\n  in {sql:.300}"));
             conn.disconnect().await.unwrap();
         });
+    }
+
+    /// As [`Self::execute`]; what the server says against it.
+    pub fn try_execute(&self, sql: &str) -> Result<(), String> {
+        block(async {
+            let mut conn = Conn::new(self.options()).await.unwrap();
+            let done = conn.query_drop(sql).await.map_err(|error| error.to_string());
+            conn.disconnect().await.unwrap();
+            done
+        })
     }
 
     /// Rows as the server prints them.

@@ -28,7 +28,7 @@ static FEATURES: Features = Features {
     index_names_per_schema: false,
     named_constraints: true,
     frozen_load: false,
-    capture: ChangeLog::None,
+    capture: ChangeLog::WholeRows,
 };
 
 /// Databases that every server has.

@@ -10,9 +10,9 @@ use crate::engine::Duties;
 /// For the user that reads: the right to read each table. The position of a snapshot needs no right
 /// of its own; what foreign keys do on delete is told by MariaDB to who may look at all views.
 pub(super) fn source(user: &str, flavor: Flavor, duties: &Duties<'_>) -> Vec<String> {
-    if !duties.load && !duties.cutover {
-        return Vec::new();
-    }
+    // The log is one of the whole server, and so is the right to read it.
+    let log = format!("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {user}");
+    let log = (duties.follow && flavor == Flavor::MariaDb).then_some(log);
     let mut objects: Vec<_> = duties.tables.iter().chain(duties.sequences).collect();
     objects.sort();
     objects.dedup();
@@ -20,5 +20,7 @@ pub(super) fn source(user: &str, flavor: Flavor, duties: &Duties<'_>) -> Vec<Str
     let look = schemas.into_iter().filter(|_| flavor == Flavor::MariaDb);
     let look = look.map(|schema| format!("GRANT SHOW VIEW ON {}.* TO {user}", identifier(schema)));
     let read = objects.iter().map(|object| format!("GRANT SELECT ON {} TO {user}", name(object)));
-    look.chain(read).collect()
+    let fence = duties.tables.iter().filter(|_| duties.cutover);
+    let fence = fence.map(|table| format!("GRANT TRIGGER ON {} TO {user}", name(table)));
+    look.chain(read).chain(log).chain(fence).collect()
 }

@@ -1,21 +1,34 @@
 //! MySQL and MariaDB as a source: the door and the reading end. One engine for both; where the two
-//! differ, the server says which it is. Never writes to a server, and cannot be a target yet.
+//! differ, the server says which it is: changes are followed of MariaDB alone. Nothing is written to
+//! a server but the triggers of a fence, and it cannot be a target yet.
 
+mod capture;
+mod charset;
 mod chunks;
 mod connect;
 mod decode;
 mod dialect;
 mod error;
+mod events;
 mod facts;
+mod fence;
+mod followed;
 mod grants;
+mod image;
+mod inflate;
 mod inspect;
 mod moment;
+mod obstacle;
+mod place;
 mod probe;
 mod quote;
 mod read;
+mod relation;
+mod replication;
 mod select;
 mod snapshot;
 mod source;
+mod statement;
 mod summary;
 mod text;
 mod tls;

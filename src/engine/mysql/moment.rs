@@ -17,10 +17,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
-use sha2::{Digest, Sha256};
 
 use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
+use super::place::digest;
 use super::view::View;
 use crate::change::Position;
 use crate::engine::{Cause, EngineError};
@@ -152,7 +152,7 @@ async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
 }
 
 /// Where the session's snapshot stands in the log.
-async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
+pub(super) async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
     let status: Vec<(String, String)> = conn
         .query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")
         .await
@@ -230,13 +230,12 @@ async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError
     Ok(Place { log: found, gtid, view: None })
 }
 
-/// `my1/SERVER/FILE:BYTE/VIEW/GTID`, with a digest for the server.
+/// `my1/SERVER/FILE:BYTE/VIEW/GTID`, as `place` reads it; without a place in a log it is none that
+/// can be followed from.
 fn position(identity: &str, place: &Place) -> Position {
-    let digest = Sha256::digest(identity.as_bytes());
-    let server: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let log = place.log.as_ref().map(|(file, at)| format!("{file}:{at}")).unwrap_or_default();
     let view = place.view.map(|view| view.to_string()).unwrap_or_default();
-    Position(format!("my1/{server}/{log}/{view}/{}", place.gtid))
+    Position(format!("my1/{}/{log}/{view}/{}", digest(identity), place.gtid))
 }
 
 /// True where snapshots of these positions are sure to show the same rows of InnoDB's tables.

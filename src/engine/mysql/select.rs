@@ -192,7 +192,7 @@ fn no_column(projection: &Projection, column: &str) -> EngineError {
 }
 
 /// Bytes that are no text.
-fn is_binary(column: &Column) -> bool {
+pub(super) fn is_binary(column: &Column) -> bool {
     let kinds = ["binary", "blob", "bit", "geometry", "point", "linestring", "polygon", "vector"];
     kinds.iter().any(|kind| column.data_type.contains(kind)) || column.data_type.starts_with("multi")
 }
@@ -228,7 +228,7 @@ pub(super) fn zone_shift(map: &ColumnMap) -> Option<&str> {
 
 /// The type that a cell of this column has, once it is read. A TIME is a span of time as much as a
 /// time of day: which, the target's column says.
-fn cell_type(map: &ColumnMap) -> &Type {
+pub(super) fn cell_type(map: &ColumnMap) -> &Type {
     let span = matches!((&map.source_type, &map.target_type), (Type::Time { .. }, Type::Interval));
     match span || zone_shift(map).is_some() {
         true => &map.target_type,

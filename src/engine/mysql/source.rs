@@ -8,12 +8,15 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::sync::Mutex;
 
+use super::capture::Kept;
 use super::connect::{self, Address, Link};
 use super::snapshot::Held;
-use super::{error, grants, inspect, probe, quote};
+use super::{error, fence, grants, inspect, probe, quote};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Name, Place, Probe};
-use crate::engine::{Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url};
+use crate::engine::{
+    Capture, Cause, Duties, EngineError, Fence, Limits, SequenceValue, Snapshot, Source, Url,
+};
 
 /// A database to read from.
 pub(super) struct Readable {
@@ -21,6 +24,7 @@ pub(super) struct Readable {
     limits: Limits,
     /// The session for questions, made at the first one.
     asking: Mutex<Option<Conn>>,
+    changes: Kept,
 }
 
 impl Readable {
@@ -32,7 +36,7 @@ impl Readable {
             made.on(url)
         })?;
         let link = Arc::new(Link::open(address).await?);
-        Ok(Self { link, limits: limits.clone(), asking: Mutex::default() })
+        Ok(Self { changes: Kept::new(&link, limits), link, limits: limits.clone(), asking: Mutex::default() })
     }
 
     /// The session for questions. It is lost when a question fails, so that the next one starts on
@@ -105,16 +109,20 @@ impl Source for Readable {
         count.ok_or_else(|| self.on(EngineError::new(Cause::Other, DOING, "the server sent no number")))
     }
 
-    async fn fence(&self, _plan: &str, _tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
-        Err(self.on(no_cutover()))
+    async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence::raise(&self.link, plan, tables).await?))
     }
 
-    async fn fenced(&self, _plan: &str) -> Result<Vec<Name>, EngineError> {
-        Ok(Vec::new())
+    async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError> {
+        fence::sealed(&self.link, plan).await
     }
 
-    async fn unfence(&self, _plan: &str) -> Result<Vec<String>, EngineError> {
-        Ok(Vec::new())
+    async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
+        fence::remove(&self.link, plan).await
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(&self.changes)
     }
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
@@ -143,17 +151,6 @@ impl Source for Readable {
 /// An account as a statement names it.
 pub(super) fn account(user: &str, host: &str) -> String {
     format!("{}@{}", quote::literal(user), quote::literal(host))
-}
-
-/// A fence is a trigger on each table, and a source is never written to here.
-fn no_cutover() -> EngineError {
-    EngineError::new(
-        Cause::NotFound,
-        "keep writers out of",
-        "changes of MySQL and MariaDB are not followed in this version, so there is no cutover",
-    )
-    .contract("E132")
-    .hint("stop the writers yourself, then apply the plan: it copies everything in one snapshot")
 }
 
 /// How many questions one pass over a table answers.

@@ -7,7 +7,7 @@ mod fence;
 mod forms;
 mod gone;
 mod obstacles;
-mod replica;
+pub mod replica;
 mod rows;
 mod session;
 mod shapes;

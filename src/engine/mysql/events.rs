@@ -1,0 +1,697 @@
+//! Events of the binary log, made into changes. A transaction is told from its first row of a
+//! followed table to its end; nothing of it counts before. Pure: events come in, records go out.
+//!
+//! ```text
+//!   Gtid (its place is where it begins)
+//!     TableMap  number -> table, how its columns are stored
+//!     Write/Update/DeleteRows  number, columns present, rows
+//!   Xid | Query COMMIT     done: going on from the end of this event repeats nothing
+//!   Gtid standalone + Query     one statement: structure, TRUNCATE
+//!   Gtid prepared ... XaPrepare    rows of a transaction whose end comes later, or never
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use super::decode::Refused;
+use super::followed::{CHANGED, Layout};
+use super::inflate;
+use super::place::{self, At, Gtids, split};
+use super::relation::{Input, Map, Relation};
+use super::statement::{self, Said};
+use crate::catalog::{Cell, Name, RowBatch};
+use crate::change::{Changes, Datum, RowKind};
+use crate::engine::{Cause, EngineError};
+
+pub(super) const DOING: &str = "follow";
+
+/// An event, whose checksum was right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event<'a> {
+    pub kind: u8,
+    /// Seconds since 1970.
+    pub at: u32,
+    /// Of the server that it comes from first.
+    pub server: u32,
+    /// Bytes of it in the log.
+    pub size: u32,
+    /// The lower half of the place where it ends; 0 for one that is not in the file.
+    pub end: u32,
+    /// Made for us, and not in the file.
+    pub artificial: bool,
+    pub body: &'a [u8],
+}
+
+/// Kinds of events.
+pub(super) mod kind {
+    pub const QUERY: u8 = 2;
+    pub const STOP: u8 = 3;
+    pub const ROTATE: u8 = 4;
+    pub const INTVAR: u8 = 5;
+    pub const APPEND_BLOCK: u8 = 9;
+    pub const DELETE_FILE: u8 = 11;
+    pub const RAND: u8 = 13;
+    pub const USER_VAR: u8 = 14;
+    pub const FORMAT: u8 = 15;
+    pub const XID: u8 = 16;
+    pub const BEGIN_LOAD: u8 = 17;
+    pub const EXECUTE_LOAD: u8 = 18;
+    pub const TABLE_MAP: u8 = 19;
+    pub const ROWS_V1: std::ops::RangeInclusive<u8> = 23..=25;
+    pub const INCIDENT: u8 = 26;
+    pub const HEARTBEAT: u8 = 27;
+    pub const ROWS_V2: std::ops::RangeInclusive<u8> = 30..=32;
+    pub const XA_PREPARE: u8 = 38;
+    pub const ANNOTATE: u8 = 160;
+    pub const CHECKPOINT: u8 = 161;
+    pub const GTID: u8 = 162;
+    pub const GTID_LIST: u8 = 163;
+    pub const START_ENCRYPTION: u8 = 164;
+    pub const QUERY_PACKED: u8 = 165;
+    pub const ROWS_V1_PACKED: std::ops::RangeInclusive<u8> = 166..=168;
+    pub const ROWS_V2_PACKED: std::ops::RangeInclusive<u8> = 169..=171;
+}
+
+/// Flags of a GTID event.
+const STANDALONE: u8 = 1;
+const PREPARED_XA: u8 = 64;
+
+/// Bytes of an event's sum.
+const SUM_BYTES: usize = 4;
+
+/// Maps that are kept; after a rotation their numbers begin anew.
+const RELATIONS_MAX: usize = 10_000;
+/// Prepared transactions that are remembered as being of no concern.
+const PREPARED_MAX: usize = 10_000;
+
+pub(super) struct Decoder {
+    tables: Vec<Layout>,
+    names: Vec<Name>,
+    places: HashMap<(Vec<u8>, Vec<u8>), usize>,
+    /// Where the stream of each table begins.
+    starts: Vec<(u64, u64)>,
+    server: String,
+    file: String,
+    number: u64,
+    offset: u64,
+    gtids: Gtids,
+    /// False where the start was not told by GTID: then none is told either.
+    by_gtid: bool,
+    /// The log has said how its events are made.
+    formatted: bool,
+    relations: HashMap<u64, Relation>,
+    transaction: Option<Transaction>,
+    /// Prepared transactions that touched nothing that is followed.
+    unconcerned: HashSet<String>,
+    /// The last position that was told, as file and byte.
+    told: (u64, u64),
+    scratch: Scratch,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    begins: (u64, u64),
+    told: bool,
+    standalone: bool,
+    prepared: bool,
+    xid: Option<String>,
+}
+
+/// Memory that rows use in turn.
+#[derive(Default)]
+struct Scratch {
+    position: String,
+    gtid: String,
+    before: Vec<Field>,
+    after: Vec<Field>,
+    cells: RowBatch,
+    spare: Vec<u8>,
+    unpacked: Vec<u8>,
+}
+
+/// A column of a row image: where its value is in it.
+type Field = Option<(usize, usize)>;
+
+/// Columns of a row, and where the row ends.
+fn read_fields(rows: &[u8], relation: &Relation, fields: &mut Vec<Field>) -> Option<usize> {
+    fields.clear();
+    let nulls = relation.columns.len().div_ceil(8);
+    let mut at = nulls;
+    for (column, stored) in relation.columns.iter().enumerate() {
+        if rows.get(column / 8)? >> (column % 8) & 1 == 1 {
+            fields.push(None);
+            continue;
+        }
+        let (prefix, length) = stored.extent(rows.get(at..)?)?;
+        fields.push(Some((at + prefix, at + prefix + length)));
+        at += prefix + length;
+    }
+    (at <= rows.len() && nulls <= rows.len()).then_some(at)
+}
+
+impl Decoder {
+    /// `from` and `starts` are of the server whose log is read.
+    pub fn new(tables: Vec<Layout>, from: &At, starts: &[At]) -> Result<Self, EngineError> {
+        let number = |at: &At| split(&at.file).map_or(0, |(_, number)| number);
+        let gtids = place::parse_gtids(&from.gtid).unwrap_or_default();
+        Ok(Self {
+            names: tables.iter().map(|table| table.name.clone()).collect(),
+            places: tables
+                .iter()
+                .enumerate()
+                .map(|(at, table)| {
+                    ((table.name.schema.clone().into_bytes(), table.name.name.clone().into_bytes()), at)
+                })
+                .collect(),
+            tables,
+            starts: starts.iter().map(|start| (number(start), start.offset)).collect(),
+            server: from.server.clone(),
+            file: from.file.clone(),
+            number: number(from),
+            offset: from.offset,
+            by_gtid: !from.gtid.is_empty(),
+            gtids,
+            formatted: false,
+            relations: HashMap::new(),
+            transaction: None,
+            unconcerned: HashSet::new(),
+            told: (number(from), from.offset),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// Takes one event in.
+    pub fn take(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
+        if event.end != 0 && !event.artificial && event.kind != kind::HEARTBEAT {
+            self.advance(event.end);
+        }
+        match event.kind {
+            kind::ROTATE => self.rotate(event.body),
+            kind::GTID => self.begin(event),
+            kind::TABLE_MAP => self.map(event.body),
+            kind::QUERY => self.query(event, event.body, false, into),
+            kind::QUERY_PACKED => self.query(event, event.body, true, into),
+            kind::XID => self.commit(event, into),
+            kind::XA_PREPARE => self.prepared(event, into),
+            code if kind::ROWS_V1.contains(&code) => self.rows(code - 23, event.body, 1, false, into),
+            code if kind::ROWS_V2.contains(&code) => self.rows(code - 30, event.body, 2, false, into),
+            code if kind::ROWS_V1_PACKED.contains(&code) => self.rows(code - 166, event.body, 1, true, into),
+            code if kind::ROWS_V2_PACKED.contains(&code) => self.rows(code - 169, event.body, 2, true, into),
+            kind::FORMAT | kind::STOP => {
+                self.formatted |= event.kind == kind::FORMAT;
+                // What was open when the server fell is no transaction.
+                match self.transaction.take() {
+                    Some(Transaction { told: true, .. }) => {
+                        Err(broken("a transaction has no end in the log"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            kind::HEARTBEAT
+            | kind::ANNOTATE
+            | kind::CHECKPOINT
+            | kind::GTID_LIST
+            | kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::BEGIN_LOAD
+            | kind::APPEND_BLOCK
+            | kind::DELETE_FILE => Ok(()),
+            kind::EXECUTE_LOAD => Err(stopped(
+                "a LOAD DATA was logged as a statement, whose rows are in no log",
+                "set binlog_format = ROW for all sessions, then `towpath apply --recopy` copies the tables again",
+            )),
+            kind::INCIDENT => Err(stopped(
+                "the server could not log something that changed rows (an incident event)",
+                "`towpath apply --recopy` copies the tables again and follows them from there",
+            )),
+            kind::START_ENCRYPTION => Err(stopped(
+                "the log is sent encrypted, which is not read here",
+                "set encrypt_binlog = OFF on the source, then `towpath apply --recopy`",
+            )),
+            other => Err(stopped(
+                format!("the log holds an event of a kind that is not known (type {other})"),
+                "a newer Towpath may know it; nothing of the log is skipped",
+            )),
+        }
+    }
+
+    /// Tells how far the log has come without anything for us. To be called when there is nothing
+    /// more to decode for now.
+    pub fn settle(&mut self, into: &mut Changes) {
+        if self.transaction.is_some() || into.is_open() || (self.number, self.offset) <= self.told {
+            return;
+        }
+        self.told = (self.number, self.offset);
+        self.write_position();
+        into.reached(&self.scratch.position);
+    }
+
+    /// Places have 32 bits in an event, and files may be longer.
+    fn advance(&mut self, end: u32) {
+        const TURN: u64 = 1 << 32;
+        let end = self.offset & !(TURN - 1) | u64::from(end);
+        self.offset = if end < self.offset { end + TURN } else { end };
+    }
+
+    fn write_position(&mut self) {
+        let gtid = &mut self.scratch.gtid;
+        gtid.clear();
+        if self.by_gtid {
+            place::write_gtids(gtid, &self.gtids);
+        }
+        place::write(&mut self.scratch.position, &self.server, &self.file, self.offset, gtid);
+    }
+
+    fn rotate(&mut self, body: &[u8]) -> Result<(), EngineError> {
+        let mut input = Input(body);
+        let offset = input.number(8).ok_or_else(|| broken("a rotation without a place"))?;
+        let file = self.file_name(input.0);
+        let known = split(&file).filter(|(base, _)| split(&self.file).is_some_and(|(own, _)| own == *base));
+        let Some((_, number)) = known else {
+            return Err(broken("the log goes on in a file of another kind of name"));
+        };
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.told) {
+            return Err(broken("a transaction goes on in another file"));
+        }
+        if (number, offset) < (self.number, self.offset) {
+            return Err(broken("the log goes back"));
+        }
+        self.transaction = None;
+        (self.number, self.offset) = (number, offset);
+        self.file = file;
+        if self.relations.len() > RELATIONS_MAX {
+            self.relations.clear();
+        }
+        Ok(())
+    }
+
+    /// The name in a rotation. The first one comes before the log has said that sums are sent, and has
+    /// its own one at its end.
+    fn file_name(&self, bytes: &[u8]) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if self.formatted {
+            return text(bytes);
+        }
+        match bytes.len().checked_sub(SUM_BYTES).map(|end| text(&bytes[..end])) {
+            Some(cut) if cut == self.file || split(&text(bytes)).is_none() => cut,
+            _ => text(bytes),
+        }
+    }
+
+    fn begin(&mut self, event: &Event<'_>) -> Result<(), EngineError> {
+        let mut input = Input(event.body);
+        let (sequence, domain, flags) = (input.number(8), input.number(4), input.number(1));
+        let (Some(sequence), Some(domain), Some(flags)) = (sequence, domain, flags) else {
+            return Err(broken("a GTID event that is too short"));
+        };
+        if self.transaction.is_some() {
+            return Err(broken("a transaction begins inside another"));
+        }
+        self.gtids.insert(domain as u32, (event.server, sequence));
+        self.by_gtid = true;
+        self.transaction = Some(Transaction {
+            begins: (self.number, self.offset.saturating_sub(event.size.into())),
+            told: false,
+            standalone: flags as u8 & STANDALONE != 0,
+            prepared: flags as u8 & PREPARED_XA != 0,
+            xid: None,
+        });
+        Ok(())
+    }
+
+    fn commit(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
+        let ended =
+            self.transaction.take().ok_or_else(|| broken("a commit of a transaction that did not begin"))?;
+        if ended.told {
+            self.write_position();
+            into.commit(&self.scratch.position, i64::from(event.at) * 1_000_000);
+            self.told = (self.number, self.offset);
+        }
+        Ok(())
+    }
+
+    /// The end of a transaction's first phase. None of what it changed is followed, else it had
+    /// been refused; one phase is a commit like any other.
+    fn prepared(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
+        if event.body.first() == Some(&1) {
+            return self.commit(event, into);
+        }
+        let xid = self.transaction.take().and_then(|transaction| transaction.xid);
+        if self.unconcerned.len() < PREPARED_MAX {
+            self.unconcerned.extend(xid);
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, body: &[u8]) -> Result<(), EngineError> {
+        let map = Map::parse(body).ok_or_else(|| broken("a table map that is too short"))?;
+        if self.relations.get(&map.number).is_some_and(|known| known.is_of(body)) {
+            return Ok(());
+        }
+        let relation = match self.places.get(&(map.schema.to_vec(), map.name.to_vec())).copied() {
+            None => Relation::ignored(body),
+            // What is in its copy may have had another form.
+            Some(table) if !self.is_told(table) => Relation::ignored(&[]),
+            Some(table) => {
+                let made = Relation::new(body, &map, table, &self.tables[table]);
+                made.map_err(|why| changed(&self.names[table], why))?
+            }
+        };
+        self.relations.insert(map.number, relation);
+        Ok(())
+    }
+
+    /// False for what is in the table's copy.
+    fn is_told(&self, table: usize) -> bool {
+        self.transaction.as_ref().is_none_or(|transaction| transaction.begins >= self.starts[table])
+    }
+
+    fn query(
+        &mut self,
+        event: &Event<'_>,
+        body: &[u8],
+        packed: bool,
+        into: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let parts = query_parts(body).ok_or_else(|| broken("a statement that is too short"))?;
+        let (schema, text) = parts;
+        let mut unpacked = Vec::new();
+        let text = match packed {
+            true => {
+                inflate::unpack(text, &mut unpacked)
+                    .ok_or_else(|| broken("a statement that cannot be unpacked"))?;
+                &unpacked
+            }
+            false => text,
+        };
+        let said = statement::read(text, &String::from_utf8_lossy(schema), &self.names);
+        let standalone = self.transaction.as_ref().is_some_and(|transaction| transaction.standalone);
+        match said {
+            Said::Begin | Said::Other => {}
+            Said::Commit => return self.commit(event, into),
+            Said::Rollback | Said::PartialRollback => {
+                if self.transaction.as_ref().is_some_and(|transaction| transaction.told) {
+                    return Err(stopped(
+                        "a transaction was rolled back after its rows were logged, because it also wrote to a table \
+                         of a storage engine without transactions",
+                        "`towpath apply --recopy` copies the tables again and follows them from there",
+                    ));
+                }
+                if said == Said::Rollback {
+                    self.transaction = None;
+                }
+            }
+            Said::XaEnd(xid) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.xid = Some(xid);
+                }
+            }
+            Said::XaCommit(xid) => {
+                if !self.unconcerned.remove(&xid) {
+                    return Err(stopped(
+                        "a distributed transaction (XA) was committed whose rows were logged before: whether they \
+                         belong to followed tables is not known",
+                        "`towpath apply --recopy` copies the tables again; XA transactions are not followed",
+                    ));
+                }
+                self.transaction = None;
+            }
+            Said::XaRollback(xid) => {
+                self.unconcerned.remove(&xid);
+                self.transaction = None;
+            }
+            Said::Truncate(table) if self.is_told(table) => {
+                self.tell_begin(into)?;
+                into.truncate(&[table], false);
+            }
+            Said::Structure(table) if self.is_told(table) => {
+                return Err(changed(&self.names[table], "its structure changed".into()));
+            }
+            Said::Rows(table) if self.is_told(table) => {
+                return Err(stopped(
+                    "a statement that may have changed its rows was logged as a statement, without the rows",
+                    "set binlog_format = ROW for all sessions, then `towpath apply --recopy` copies the tables again",
+                )
+                .on(&self.names[table]));
+            }
+            Said::Truncate(_) | Said::Structure(_) | Said::Rows(_) => {}
+        }
+        if standalone && self.transaction.is_some() {
+            return self.commit(event, into);
+        }
+        Ok(())
+    }
+
+    /// Tells the beginning of the transaction before the first change in it.
+    fn tell_begin(&mut self, into: &mut Changes) -> Result<(), EngineError> {
+        let transaction =
+            self.transaction.as_mut().ok_or_else(|| broken("a change outside of any transaction"))?;
+        if !transaction.told {
+            transaction.told = true;
+            // A transaction is in one file, from its beginning to its end.
+            let (_, offset) = transaction.begins;
+            place::write(&mut self.scratch.position, &self.server, &self.file, offset, "");
+            into.begin(&self.scratch.position);
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        what: u8,
+        body: &[u8],
+        version: u8,
+        packed: bool,
+        into: &mut Changes,
+    ) -> Result<(), EngineError> {
+        const SHORT: &str = "rows that are too short";
+        let mut input = Input(body);
+        let number = input.number(6).ok_or_else(|| broken(SHORT))?;
+        let Some(relation) = self.relations.get(&number) else {
+            return Err(broken("rows of a table that was not described"));
+        };
+        let Some(table) = relation.table else { return Ok(()) };
+        if !self.is_told(table) {
+            return Ok(());
+        }
+        let kind = [RowKind::Insert, RowKind::Update, RowKind::Delete][usize::from(what)];
+        let head = rows_head(&mut input, version, kind == RowKind::Update);
+        let (width, whole) = head.ok_or_else(|| broken(SHORT))?;
+        if width != relation.columns.len() {
+            return Err(changed(&self.names[table], "its rows have another number of columns".into()));
+        }
+        if !whole {
+            return Err(stopped(
+                "its rows are logged in part only (binlog_row_image of a session was not FULL)",
+                "set binlog_row_image = FULL for all sessions, then `towpath apply --recopy` copies the tables again",
+            )
+            .on(&self.names[table]));
+        }
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.prepared) {
+            return Err(stopped(
+                "a distributed transaction (XA) changes its rows, and whether it will be committed is not known here",
+                "XA transactions are not followed: `towpath apply --recopy` copies the tables again",
+            )
+            .on(&self.names[table]));
+        }
+        self.tell_begin(into)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let told = self.tell_rows(number, table, kind, packed, input.0, &mut scratch, into);
+        self.scratch = scratch;
+        told
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one loop over an event, with its memory beside it")]
+    fn tell_rows(
+        &self,
+        number: u64,
+        table: usize,
+        kind: RowKind,
+        packed: bool,
+        rows: &[u8],
+        scratch: &mut Scratch,
+        into: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let (relation, layout) = (&self.relations[&number], &self.tables[table]);
+        let Scratch { before, after, cells, spare, unpacked, .. } = scratch;
+        let mut rest = rows;
+        if packed {
+            inflate::unpack(rows, unpacked).ok_or_else(|| broken("rows that cannot be unpacked"))?;
+            rest = unpacked;
+        }
+        if cells.width() != layout.places.len() {
+            *cells = RowBatch::new(layout.places.len());
+        }
+        let short = || broken("a row that is too short");
+        while !rest.is_empty() {
+            let mut row = Row { relation, layout, cells: &mut *cells, spare: &mut *spare, into: &mut *into };
+            match kind {
+                RowKind::Insert => {
+                    let end = read_fields(rest, relation, after).ok_or_else(short)?;
+                    row.tell(table, kind, None, Some((rest, after)))?;
+                    rest = &rest[end..];
+                }
+                RowKind::Delete => {
+                    let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    row.tell(table, kind, Some((rest, before)), None)?;
+                    rest = &rest[end..];
+                }
+                RowKind::Update => {
+                    let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    let (old, new) = rest.split_at(end);
+                    let end = read_fields(new, relation, after).ok_or_else(short)?;
+                    row.refuse_cascade((old, before), (new, after))?;
+                    let same = row.same_identity((old, before), (new, after));
+                    row.tell(table, kind, (!same).then_some((old, before)), Some((new, after)))?;
+                    rest = &new[end..];
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The width of rows, and whether they are whole; what comes behind are the rows.
+fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<(usize, bool)> {
+    let _flags = input.number(2)?;
+    if version == 2 {
+        let extra = input.number(2)? as usize;
+        input.take(extra.checked_sub(2)?)?;
+    }
+    let width = input.packed()?;
+    let mut whole = true;
+    for _ in 0..=u8::from(update) {
+        let present = input.take(width.div_ceil(8))?;
+        whole &= (0..width).all(|column| present[column / 8] >> (column % 8) & 1 == 1);
+    }
+    Some((width, whole))
+}
+
+/// Database and text of a statement.
+fn query_parts(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut input = Input(body);
+    let (_thread, _seconds) = (input.number(4)?, input.number(4)?);
+    let length = input.number(1)? as usize;
+    let _error = input.number(2)?;
+    let variables = input.number(2)? as usize;
+    input.take(variables)?;
+    let schema = input.take(length)?;
+    input.take(1)?;
+    Some((schema, input.0))
+}
+
+/// What a row is told with.
+struct Row<'a> {
+    relation: &'a Relation,
+    layout: &'a Layout,
+    cells: &'a mut RowBatch,
+    spare: &'a mut Vec<u8>,
+    into: &'a mut Changes,
+}
+
+type Image<'a> = (&'a [u8], &'a [Field]);
+
+fn bytes_of<'a>((row, fields): Image<'a>, at: usize) -> Option<&'a [u8]> {
+    fields[at].map(|(start, end)| &row[start..end])
+}
+
+impl Row<'_> {
+    fn same_identity(&self, old: Image<'_>, new: Image<'_>) -> bool {
+        let Some(identity) = &self.layout.identity else { return false };
+        identity.iter().all(|place| {
+            let at = self.layout.places[*place].at;
+            bytes_of(old, at) == bytes_of(new, at)
+        })
+    }
+
+    /// InnoDB changes the rows of children without a word in the log.
+    fn refuse_cascade(&self, old: Image<'_>, new: Image<'_>) -> Result<(), EngineError> {
+        let moved = self.layout.referred.iter().find(|(at, _)| bytes_of(old, *at) != bytes_of(new, *at));
+        moved.map_or(Ok(()), |(_, child)| {
+            let why = format!(
+                "a key changed that {child} refers to with an action on update: the server changed rows there and \
+                 logged nothing"
+            );
+            Err(EngineError::new(Cause::Stale, DOING, why).on(&self.layout.name).contract("C504").hint(
+                "`towpath apply --recopy` copies the tables again; update children by statements of their own",
+            ))
+        })
+    }
+
+    fn tell(
+        &mut self,
+        table: usize,
+        kind: RowKind,
+        old: Option<Image<'_>>,
+        new: Option<Image<'_>>,
+    ) -> Result<(), EngineError> {
+        let width = self.layout.places.len();
+        let count = |image: &Option<Image<'_>>| if image.is_some() { width } else { 0 };
+        self.into.begin_row(table, kind, count(&old), count(&new));
+        for (image, identity_only) in [(old, self.layout.identity.is_some()), (new, false)] {
+            let Some(image) = image else { continue };
+            if let Err((place, refused)) = self.tell_image(image, identity_only) {
+                self.into.cancel_row();
+                return Err(self.refused(place, refused));
+            }
+        }
+        self.into.end_row();
+        Ok(())
+    }
+
+    fn tell_image(&mut self, image: Image<'_>, identity_only: bool) -> Result<(), (usize, Refused)> {
+        self.cells.clear();
+        for (place, column) in self.layout.places.iter().enumerate() {
+            let wanted = !identity_only
+                || self.layout.identity.as_ref().is_some_and(|identity| identity.contains(&place));
+            let value = match bytes_of(image, column.at).filter(|_| wanted) {
+                None => mysql_async::Value::NULL,
+                Some(bytes) => {
+                    let stored = self.relation.columns[column.at];
+                    let value = stored.value(&column.meaning, bytes, std::mem::take(self.spare));
+                    value.map_err(|refused| (place, refused))?
+                }
+            };
+            let pushed = column.decode.push(&value, self.cells);
+            if let mysql_async::Value::Bytes(bytes) = value {
+                *self.spare = bytes;
+            }
+            pushed.map_err(|refused| (place, refused))?;
+            let cell = self.cells.last().unwrap_or(Cell::Null);
+            let datum = match cell {
+                _ if !wanted => Datum::Absent,
+                Cell::Null => Datum::Null,
+                Cell::Bool(value) => Datum::Bool(value),
+                Cell::Int(value) => Datum::Int(value),
+                Cell::UInt(value) => Datum::UInt(value),
+                Cell::Float(value) => Datum::Float(value),
+                Cell::Text { .. } => Datum::Text(self.cells.data(cell)),
+                Cell::Bytes { .. } => Datum::Bytes(self.cells.data(cell)),
+            };
+            self.into.push(datum);
+        }
+        Ok(())
+    }
+
+    fn refused(&self, place: usize, refused: Refused) -> EngineError {
+        let column = super::quote::identifier(&self.layout.places[place].name);
+        EngineError::new(Cause::Data, DOING, refused.why())
+            .on(format!("{}, column {column}", self.layout.name))
+            .hint(refused.hint(&column))
+    }
+}
+
+/// The log does not hold together: another reading may.
+fn broken(why: &str) -> EngineError {
+    EngineError::new(Cause::Connection, DOING, format!("the log cannot be read: {why}"))
+        .hint("run the same command again; if it says so again, look at the log with mariadb-binlog")
+}
+
+/// Following cannot go on beyond here.
+fn stopped(why: impl Into<String>, way: &str) -> EngineError {
+    EngineError::new(Cause::Stale, DOING, why).contract("C508").hint(way)
+}
+
+fn changed(table: &Name, why: String) -> EngineError {
+    stopped(why, CHANGED).on(table)
+}

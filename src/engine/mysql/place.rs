@@ -1,0 +1,130 @@
+//! Places in the binary log of one server, as positions hold them. The order is that of files and
+//! bytes: GTIDs are ordered in part only, and prove that a place still means what it meant.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::change::Position;
+
+/// Transactions by domain: server and number of the last one.
+pub(super) type Gtids = BTreeMap<u32, (u32, u64)>;
+
+/// `my1/SERVER/FILE:BYTE/VIEW/GTID`, with a digest for the server. What a snapshot saw beside the log
+/// (see `moment`) says nothing here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub server: String,
+    pub file: String,
+    pub offset: u64,
+    /// All transactions up to here, in the server's own form; empty where it was not asked for.
+    pub gtid: String,
+}
+
+/// A digest of what tells a server from any other.
+pub(super) fn digest(identity: &str) -> String {
+    Sha256::digest(identity.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The common part and the number of a log file's name.
+pub(super) fn split(file: &str) -> Option<(&str, u64)> {
+    let (base, number) = file.rsplit_once('.')?;
+    Some((base, number.parse().ok()?))
+}
+
+impl At {
+    /// None for a position of another engine, and for one of a snapshot without a place in a log.
+    pub fn parse(position: &Position) -> Option<Self> {
+        let mut parts = position.0.strip_prefix("my1/")?.splitn(4, '/');
+        let (server, log, _view, gtid) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (file, offset) = log.rsplit_once(':')?;
+        split(file)?;
+        let offset = offset.parse().ok()?;
+        Some(Self { server: server.into(), file: file.into(), offset, gtid: gtid.into() })
+    }
+
+    pub fn position(&self) -> Position {
+        let mut text = String::new();
+        write(&mut text, &self.server, &self.file, self.offset, &self.gtid);
+        Position(text)
+    }
+
+    /// Whether this place has come to the other one, or is the same.
+    pub fn reached(&self, goal: &Self) -> bool {
+        if self.server != goal.server {
+            return false;
+        }
+        match (split(&self.file), split(&goal.file)) {
+            (Some((here, number)), Some((there, other))) => {
+                here == there && (number, self.offset) >= (other, goal.offset)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Writes a position over what the text held.
+pub(super) fn write(out: &mut String, server: &str, file: &str, offset: u64, gtid: &str) {
+    out.clear();
+    // Writing into a string cannot fail.
+    let _ = write!(out, "my1/{server}/{file}:{offset}//{gtid}");
+}
+
+/// Reads `0-1-15,2-1-3`; none for what is not of that form.
+pub(super) fn parse_gtids(text: &str) -> Option<Gtids> {
+    let entry = |entry: &str| {
+        let mut numbers = entry.trim().split('-');
+        let domain = numbers.next()?.parse().ok()?;
+        let server = numbers.next()?.parse().ok()?;
+        let sequence = numbers.next()?.parse().ok()?;
+        numbers.next().is_none().then_some((domain, (server, sequence)))
+    };
+    text.split(',').filter(|entry| !entry.trim().is_empty()).map(entry).collect()
+}
+
+/// Writes it in the same form.
+pub(super) fn write_gtids(out: &mut String, gtids: &Gtids) {
+    out.clear();
+    for (domain, (server, sequence)) in gtids {
+        let comma = if out.is_empty() { "" } else { "," };
+        let _ = write!(out, "{comma}{domain}-{server}-{sequence}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> At {
+        At::parse(&Position(text.into())).expect("a place")
+    }
+
+    #[test]
+    fn p_15_order_is_that_of_files_and_bytes_of_one_server() {
+        let [first, later, next] =
+            ["my1/ab/log.000009:4//", "my1/ab/log.000009:100/5 6 7/0-1-2", "my1/ab/log.000010:4//"].map(at);
+        assert!(later.reached(&first) && next.reached(&later) && first.reached(&first));
+        assert!(!first.reached(&later) && !later.reached(&next));
+        for other in ["my1/cd/log.000011:4//", "my1/ab/other.000011:4//"] {
+            assert!(!at(other).reached(&first) && !first.reached(&at(other)), "{other}");
+        }
+        assert_eq!(at(&later.position().0), later);
+        assert_eq!(later.gtid, "0-1-2");
+        for none in ["", "my1/ab///", "my1/ab/log:4//", "0/16B3748", "my1/ab/log.000001//"] {
+            assert_eq!(At::parse(&Position(none.into())), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn p_15_gtids_of_several_domains() {
+        let gtids = parse_gtids("2-1-3,0-7-18446744073709551615").expect("GTIDs");
+        let mut text = String::new();
+        write_gtids(&mut text, &gtids);
+        assert_eq!(text, "0-7-18446744073709551615,2-1-3");
+        assert_eq!(parse_gtids(""), Some(Gtids::new()));
+        for none in ["1-2", "a-b-c", "1-2-3-4", "3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5"] {
+            assert_eq!(parse_gtids(none), None, "{none}");
+        }
+    }
+}

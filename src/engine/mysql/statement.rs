@@ -1,0 +1,353 @@
+//! Statements in the log: the borders of transactions, structure that changes, and what was logged
+//! as a statement although rows are wanted. Read only as far as it takes to see which followed
+//! table is concerned; in doubt it is.
+
+use crate::catalog::Name;
+
+/// What a statement means to whoever follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Begin,
+    Commit,
+    Rollback,
+    /// Back to a savepoint.
+    PartialRollback,
+    /// The prepared transaction that ends, commits or is rolled back, as the log names it.
+    XaEnd(String),
+    XaCommit(String),
+    XaRollback(String),
+    /// Tables that were emptied.
+    Truncate(usize),
+    /// Structure of this table changed.
+    Structure(usize),
+    /// Rows of this table may have changed, by a statement.
+    Rows(usize),
+    /// Nothing that matters.
+    Other,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// A key word or a name; `quoted`: a name for sure.
+    Word {
+        text: String,
+        quoted: bool,
+    },
+    Literal(String),
+    Mark(char),
+}
+
+/// Classifies a statement that ran in the database `schema`.
+pub(super) fn read(query: &[u8], schema: &str, tables: &[Name]) -> Said {
+    let text = String::from_utf8_lossy(query);
+    let statement = Statement { tokens: tokens(&text), schema, tables };
+    let word = |at| statement.word(at);
+    match word(0).as_str() {
+        "BEGIN" => Said::Begin,
+        "START" if word(1) == "TRANSACTION" => Said::Begin,
+        "COMMIT" => Said::Commit,
+        "ROLLBACK" => match statement.tokens.len() > 1 && statement.tokens[1] != Token::Mark(';') {
+            true => Said::PartialRollback,
+            false => Said::Rollback,
+        },
+        "SAVEPOINT" | "RELEASE" => Said::Other,
+        "XA" => match word(1).as_str() {
+            "START" | "BEGIN" => Said::Begin,
+            "END" => Said::XaEnd(statement.rest(2)),
+            "COMMIT" => Said::XaCommit(statement.rest(2)),
+            "ROLLBACK" => Said::XaRollback(statement.rest(2)),
+            _ => Said::Other,
+        },
+        "TRUNCATE" => {
+            let at = if word(1) == "TABLE" { 2 } else { 1 };
+            statement.named(at).map_or(Said::Other, Said::Truncate)
+        }
+        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "DO" | "WITH" | "MERGE" => {
+            statement.mentioned(1).map_or(Said::Other, Said::Rows)
+        }
+        "CREATE" | "ALTER" | "DROP" | "RENAME" => statement.structure(),
+        "GRANT" | "REVOKE" | "SET" | "FLUSH" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK" => Said::Other,
+        _ => statement.mentioned(0).map_or(Said::Other, Said::Structure),
+    }
+}
+
+struct Statement<'a> {
+    tokens: Vec<Token>,
+    schema: &'a str,
+    tables: &'a [Name],
+}
+
+/// Objects whose structure changes without any row image changing.
+const HARMLESS: [&str; 15] = [
+    "INDEX",
+    "VIEW",
+    "TRIGGER",
+    "PROCEDURE",
+    "FUNCTION",
+    "EVENT",
+    "USER",
+    "ROLE",
+    "SERVER",
+    "SEQUENCE",
+    "PACKAGE",
+    "TABLESPACE",
+    "LOGFILE",
+    "AGGREGATE",
+    "INSTANCE",
+];
+
+/// Words between the verb and the kind of object.
+const BETWEEN: [&str; 14] = [
+    "OR",
+    "REPLACE",
+    "UNIQUE",
+    "FULLTEXT",
+    "SPATIAL",
+    "ONLINE",
+    "OFFLINE",
+    "IGNORE",
+    "ALGORITHM",
+    "UNDEFINED",
+    "MERGE",
+    "TEMPTABLE",
+    "SQL",
+    "SECURITY",
+];
+
+impl Statement<'_> {
+    /// The key word at a place, in capitals; empty where there is none.
+    fn word(&self, at: usize) -> String {
+        match self.tokens.get(at) {
+            Some(Token::Word { text, quoted: false }) => text.to_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    /// Everything from a token on, in one spelling.
+    fn rest(&self, from: usize) -> String {
+        let text = |token: &Token| match token {
+            Token::Word { text, .. } | Token::Literal(text) => text.to_lowercase(),
+            Token::Mark(mark) => mark.to_string(),
+        };
+        self.tokens.iter().skip(from).map(text).collect::<Vec<_>>().join(" ")
+    }
+
+    fn name(&self, at: usize) -> Option<&str> {
+        match self.tokens.get(at) {
+            Some(Token::Word { text, .. }) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn dotted(&self, at: usize) -> bool {
+        self.tokens.get(at) == Some(&Token::Mark('.'))
+    }
+
+    /// The followed table of this name. Case says nothing: on some servers it is no difference.
+    fn followed(&self, schema: &str, name: &str) -> Option<usize> {
+        let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+        self.tables.iter().position(|table| same(&table.schema, schema) && same(&table.name, name))
+    }
+
+    /// The followed table that is named at a place.
+    fn named(&self, at: usize) -> Option<usize> {
+        let first = self.name(at)?;
+        match self.dotted(at + 1) {
+            true => self.followed(first, self.name(at + 2)?),
+            false => self.followed(self.schema, first),
+        }
+    }
+
+    /// The first followed table that is named anywhere from a place on.
+    fn mentioned(&self, from: usize) -> Option<usize> {
+        (from..self.tokens.len()).find_map(|at| match at > 0 && self.dotted(at - 1) {
+            true => None,
+            false => self.named(at),
+        })
+    }
+
+    fn structure(&self) -> Said {
+        let verb = self.word(0);
+        let mut at = 1;
+        while BETWEEN.contains(&self.word(at).as_str()) || self.tokens.get(at) == Some(&Token::Mark('=')) {
+            at += 1;
+        }
+        // CREATE DEFINER = user@host TRIGGER ...: the kind comes after it.
+        if self.word(at) == "DEFINER" {
+            let kind = |place: &usize| HARMLESS.contains(&self.word(*place).as_str());
+            at = (at..self.tokens.len()).find(kind).unwrap_or(at);
+        }
+        let kind = self.word(at);
+        if kind == "TEMPORARY" || HARMLESS.contains(&kind.as_str()) {
+            return Said::Other;
+        }
+        let structure = |found: Option<usize>| found.map_or(Said::Other, Said::Structure);
+        at += 1;
+        while matches!(self.word(at).as_str(), "IF" | "NOT" | "EXISTS") {
+            at += 1;
+        }
+        match (verb.as_str(), kind.as_str()) {
+            (_, "DATABASE" | "SCHEMA") => {
+                let gone = |name: &str| self.tables.iter().position(|table| table.schema == name);
+                structure(self.name(at).filter(|_| verb == "DROP").and_then(gone))
+            }
+            ("CREATE", "TABLE") => structure(self.named(at)),
+            ("ALTER", "TABLE") => match self.named(at) {
+                Some(table) => Said::Structure(table),
+                // Another one may take its name, or exchange a partition with it.
+                None => {
+                    let moves = |place: &usize| matches!(self.word(*place).as_str(), "RENAME" | "EXCHANGE");
+                    let moves = (at..self.tokens.len()).find(moves);
+                    structure(moves.and_then(|place| self.mentioned(place)))
+                }
+            },
+            _ => structure(self.mentioned(1)),
+        }
+    }
+}
+
+/// Takes a statement apart. Comments go, but what stands in those that a server runs stays.
+fn tokens(text: &str) -> Vec<Token> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first.is_whitespace() || first == '\0' {
+            rest = &rest[first.len_utf8()..];
+        } else if let Some(inside) = run_by_servers(rest) {
+            rest = inside;
+        } else if rest.starts_with("*/") {
+            rest = &rest[2..];
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, after)| after);
+        } else if first == '#' || rest.starts_with("-- ") || rest.starts_with("--\n") {
+            rest = rest.split_once('\n').map_or("", |(_, after)| after);
+        } else if matches!(first, '\'' | '"' | '`') {
+            let (inside, after) = quoted(rest, first);
+            // In one SQL mode double quotes enclose names.
+            found.push(match first {
+                '\'' => Token::Literal(inside),
+                _ => Token::Word { text: inside, quoted: true },
+            });
+            rest = after;
+        } else if is_word(first) {
+            let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+            found.push(Token::Word { text: rest[..end].to_string(), quoted: false });
+            rest = &rest[end..];
+        } else {
+            found.push(Token::Mark(first));
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    found
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii() && !c.is_whitespace()
+}
+
+/// What follows the beginning of a comment that servers (of one flavor, from a version on) run.
+fn run_by_servers(text: &str) -> Option<&str> {
+    let inside = text.strip_prefix("/*!").or_else(|| text.strip_prefix("/*M!"))?;
+    Some(inside.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// A quoted piece and what comes after it. Backslashes escape, except in names.
+fn quoted(text: &str, quote: char) -> (String, &str) {
+    let mut inside = String::new();
+    let mut characters = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = characters.next() {
+        if c == '\\' && quote != '`' {
+            inside.extend(characters.next().map(|(_, escaped)| escaped));
+        } else if c != quote {
+            inside.push(c);
+        } else if characters.peek().is_some_and(|(_, next)| *next == quote) {
+            characters.next();
+            inside.push(c);
+        } else {
+            return (inside, &text[at + c.len_utf8()..]);
+        }
+    }
+    (inside, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(query: &str) -> Said {
+        let tables = [Name::new("shop", "orders"), Name::new("shop", "it`s")];
+        read(query.as_bytes(), "shop", &tables)
+    }
+
+    #[test]
+    fn r5_borders_of_transactions() {
+        assert_eq!(said("BEGIN"), Said::Begin);
+        assert_eq!(said("COMMIT"), Said::Commit);
+        assert_eq!(said("ROLLBACK"), Said::Rollback);
+        assert_eq!(said("rollback /* added by the server */"), Said::Rollback);
+        assert_eq!(said("ROLLBACK TO `sp`"), Said::PartialRollback);
+        assert_eq!(said("SAVEPOINT `sp`"), Said::Other);
+        let (end, commit) = (said("XA END X'6162',X'',1"), said("XA COMMIT X'6162',X'',1"));
+        match (end, commit) {
+            (Said::XaEnd(end), Said::XaCommit(commit)) => assert_eq!(end, commit),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn s_22_structure_of_followed_tables_and_of_no_others() {
+        for query in [
+            "ALTER TABLE orders ADD COLUMN x int",
+            "alter online table `shop`.`Orders` drop column x",
+            "/*!40000 ALTER TABLE `orders` DISABLE KEYS */",
+            "ALTER TABLE orders_new RENAME TO orders",
+            "RENAME TABLE orders TO old, new TO orders",
+            "DROP TABLE IF EXISTS other, `shop`.`orders` /* generated by server */",
+            "CREATE OR REPLACE TABLE orders (a int)",
+            "-- a word\nDROP DATABASE shop",
+            "SOMETHING NEW orders",
+        ] {
+            assert_eq!(said(query), Said::Structure(0), "{query}");
+        }
+        assert_eq!(said("ALTER TABLE `it``s` ADD x int"), Said::Structure(1));
+        for query in [
+            "ALTER TABLE other ADD COLUMN orders int",
+            "ALTER TABLE elsewhere.orders ADD COLUMN x int",
+            "ALTER TABLE lines ADD FOREIGN KEY (o) REFERENCES orders (id)",
+            "CREATE TABLE copy LIKE orders",
+            "CREATE INDEX i ON orders (a)",
+            "DROP INDEX i ON orders",
+            "CREATE DEFINER=`root`@`localhost` TRIGGER t BEFORE INSERT ON orders FOR EACH ROW SET @a = 1",
+            "DROP TRIGGER IF EXISTS t",
+            "CREATE OR REPLACE ALGORITHM=MERGE VIEW v AS SELECT * FROM orders",
+            "DROP TEMPORARY TABLE IF EXISTS `shop`.`orders`",
+            "DROP DATABASE elsewhere",
+            "ANALYZE TABLE orders",
+            "GRANT SELECT ON shop.orders TO u",
+            "FLUSH TABLES orders",
+        ] {
+            assert_eq!(said(query), Said::Other, "{query}");
+        }
+    }
+
+    #[test]
+    fn s_21_a_truncate_names_its_table() {
+        for query in ["TRUNCATE orders", "truncate table `shop`.`orders`", "TRUNCATE TABLE orders WAIT 5"] {
+            assert_eq!(said(query), Said::Truncate(0), "{query}");
+        }
+        assert_eq!(said("TRUNCATE TABLE elsewhere.orders"), Said::Other);
+    }
+
+    #[test]
+    fn f_49_rows_that_were_logged_as_a_statement() {
+        for query in [
+            "INSERT INTO orders VALUES (1)",
+            "UPDATE lines JOIN orders SET x = 1",
+            "DELETE FROM `shop`.`orders`",
+            "LOAD DATA INFILE 'x' INTO TABLE orders",
+        ] {
+            assert_eq!(said(query), Said::Rows(0), "{query}");
+        }
+        assert_eq!(said("INSERT INTO lines VALUES ('orders')"), Said::Other);
+    }
+}

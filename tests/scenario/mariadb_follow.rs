@@ -1,0 +1,223 @@
+//! A MariaDB source that is written to all the while: copied, followed through deaths of the tool
+//! and of the server, compared, handed over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use tempfile::TempDir;
+
+use crate::need_server;
+use crate::support::mariadb::{Database, Server, same_as_postgres, same_as_sqlite};
+use crate::support::scenario::Job;
+use crate::support::sqlite::File;
+use crate::support::wait_until;
+
+const SHOP: &str = "
+    CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL, note varchar(100), price decimal(12,3), at timestamp(6) NOT NULL DEFAULT current_timestamp(6));
+    CREATE TABLE ledger (id bigint AUTO_INCREMENT PRIMARY KEY, source int NOT NULL, target int NOT NULL, amount bigint NOT NULL, KEY (source));
+    CREATE TABLE lists (client int, n int, body text, PRIMARY KEY (client, n));
+    CREATE TABLE events (kind varchar(20), at int, extra varchar(50));
+    INSERT INTO accounts (id, balance, note, price) SELECT seq, 1000, CONCAT('account ', seq), seq / 7 FROM seq_1_to_500;
+    INSERT INTO ledger (source, target, amount) SELECT seq % 500, seq % 499, seq FROM seq_1_to_40000;
+    INSERT INTO events SELECT CONCAT('k', seq % 3), seq, NULL FROM seq_1_to_40;";
+const TABLES: [&str; 4] = ["accounts", "events", "ledger", "lists"];
+
+fn plan(more: &str) -> String {
+    format!(
+        "defaults: {{ cdc: true }}\ntables: {{ \"*\": {{}} }}\n{more}\
+         accept:\n  - {{ hazard: K302, at: events, reason: test }}\n"
+    )
+}
+
+/// Clients that write until they are stopped. One that loses its server tries again.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    transactions: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    fn start(database: &Database, clients: u64) -> Self {
+        let (stop, transactions) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let client = |seed: u64| {
+            let (database, stop, transactions) =
+                (database.clone(), Arc::clone(&stop), Arc::clone(&transactions));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(write(&database, seed, &stop, &transactions));
+            })
+        };
+        let threads = (1..=clients).map(client).collect();
+        Self { stop, transactions, threads }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        self.transactions.load(Ordering::Relaxed)
+    }
+}
+
+async fn write(database: &Database, seed: u64, stop: &AtomicBool, transactions: &AtomicU64) {
+    let mut random = seed;
+    let mut n = 0_u64;
+    'connect: while !stop.load(Ordering::Relaxed) {
+        let Ok(mut session) = database.try_session().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        // What was in doubt when the server fell is there or not.
+        let sql = format!("SELECT COALESCE(MAX(n), 0) FROM lists WHERE client = {seed}");
+        n = session.query_first(sql).await.ok().flatten().unwrap_or(n);
+        while !stop.load(Ordering::Relaxed) {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (a, b) = (1 + (random >> 33) % 500, 1 + (random >> 13) % 500);
+            n += 1;
+            let sql = match random >> 61 {
+                0 => format!("BEGIN; DELETE FROM ledger WHERE id % 1000 = {a}; ROLLBACK"),
+                1 => format!("DELETE FROM ledger WHERE id = {}", random >> 40 & 0xFFFF),
+                2 => format!("INSERT INTO events VALUES ('k', {a}, 'x'), ('k', {a}, 'x')"),
+                3 => format!("UPDATE events SET extra = 'seen' WHERE at = {a} LIMIT 1"),
+                4 => format!(
+                    "UPDATE accounts SET id = id + 1000, price = price * 1.001 WHERE id = {a}; UPDATE accounts SET id = id - 1000 WHERE id = {a} + 1000"
+                ),
+                _ => format!(
+                    "BEGIN; UPDATE accounts SET balance = balance - 1 WHERE id = {}; UPDATE accounts SET balance = balance + 1, note = 'Ü {n}' \
+                     WHERE id = {}; INSERT INTO ledger (source, target, amount) VALUES ({a}, {b}, 1); COMMIT",
+                    a.min(b),
+                    a.max(b)
+                ),
+            };
+            let list = format!("INSERT INTO lists VALUES ({seed}, {n}, REPEAT('l', {}))", random % 50);
+            for sql in [list, sql] {
+                match session.query_drop(sql).await {
+                    Ok(()) => {
+                        transactions.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(mysql_async::Error::Server(error)) if error.code == 1213 || error.code == 1205 => {
+                        let _ = session.query_drop("ROLLBACK").await;
+                    }
+                    Err(_) => continue 'connect,
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        let _ = session.disconnect().await;
+    }
+}
+
+fn after(time: Duration, ended: impl FnMut() -> bool) {
+    let (start, mut ended) = (Instant::now(), ended);
+    wait_until("its moment has come", Duration::from_secs(120), || ended() || start.elapsed() >= time);
+}
+
+/// Copies, follows through two deaths of the tool and one of the server, and says when it is near.
+fn copies_and_follows(job: &Job, server: &Server) {
+    let mut copying = job.start_apply();
+    after(Duration::from_millis(700), || copying.ended());
+    copying.kill();
+    job.apply().expect(0);
+    let mut following = job.towpath.start(&["follow"]);
+    after(Duration::from_secs(2), || following.ended());
+    assert!(!following.ended(), "following has no end of its own");
+    following.kill();
+    let mut following = job.towpath.start(&["follow"]);
+    after(Duration::from_secs(1), || following.ended());
+    server.crash();
+    after(Duration::from_secs(2), || following.ended());
+    assert!(!following.ended(), "a restart of the server is waited for");
+    following.kill();
+    job.run(&["follow", "--until-lag", "2s"]).expect(0);
+}
+
+#[test]
+fn mariadb_to_postgres_followed_through_deaths_and_cut_over() {
+    let target = need_server!();
+    for mode in ["transactional", "batch"] {
+        let Some(server) = Server::start(&["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]) else {
+            return;
+        };
+        let (source, target) = (server.database("shop"), target.database("target"));
+        source.execute(SHOP);
+        let more =
+            format!("cdc: {{ mode: {mode} }}\ncutover: {{ fence: none, sequences: {{ margin: 10 }} }}\n");
+        let job = Job::new(&source.url(), &target.url(), &plan(&more));
+        job.run(&["plan", "--all"]).expect(0).says("C507").says("ledger");
+        let clients = Clients::start(&source, 3);
+        copies_and_follows(&job, &server);
+        job.run(&["verify", "--level", "rows"]).expect(0);
+        // S604: whoever should have stopped has not.
+        job.run(&["cutover", "--yes"]).says("S604");
+        assert!(clients.stop() > 200, "too little was written");
+        job.run(&["cutover", "--yes"]).expect(0);
+        same_as_postgres(&source, &target, "public", &TABLES);
+        let largest: i64 = source.value("SELECT MAX(id) FROM ledger").parse().unwrap();
+        let added =
+            target.value("INSERT INTO ledger (source, target, amount) VALUES (1, 2, 3) RETURNING id::text");
+        assert!(added.parse::<i64>().unwrap() > largest, "{added} after {largest}");
+        job.run(&["cutover", "--yes"]).expect(0).says("already");
+    }
+}
+
+#[test]
+fn mariadb_to_sqlite_followed_through_deaths_and_cut_over_behind_a_fence() {
+    let settings =
+        ["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1", "--log-bin-trust-function-creators=ON"];
+    let Some(server) = Server::start(&settings) else { return };
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (server.database("shop"), File::new(directory.path(), "target.db"));
+    source.execute(SHOP);
+    let job = Job::new(&source.url(), &target.url(), &plan("cutover: { fence: tables }\n"));
+    let clients = Clients::start(&source, 2);
+    copies_and_follows(&job, &server);
+    job.run(&["cutover", "--yes"]).expect(0);
+    let refused = source.try_execute("INSERT INTO events VALUES ('late', 1, NULL)");
+    assert!(refused.unwrap_err().contains("has moved"));
+    clients.stop();
+    same_as_sqlite(&source, &target, &TABLES);
+    target.execute("INSERT INTO ledger (source, target, amount) VALUES (1, 2, 3)");
+}
+
+/// F-52: one transaction of many rows is one on the target, whatever way it goes.
+#[test]
+fn f_52_a_large_transaction_arrives_whole() {
+    let target = need_server!();
+    let server = crate::need_mariadb!();
+    for mode in ["transactional", "batch"] {
+        let (source, target) = (server.database("large"), target.database("target"));
+        source.execute(SHOP);
+        let spill = "memory: { limit: 16MiB, keep: 1s }";
+        let job =
+            Job::new(&source.url(), &target.url(), &plan(&format!("cdc: {{ mode: {mode}, {spill} }}\n")));
+        job.apply().expect(0);
+        source.execute(
+            "BEGIN; INSERT INTO ledger (source, target, amount) SELECT seq, seq, seq FROM seq_1_to_100000; \
+             UPDATE ledger SET amount = amount + 1 WHERE source > 400; DELETE FROM ledger WHERE source < 100; COMMIT; \
+             TRUNCATE TABLE events; INSERT INTO events VALUES ('one', 1, 'x')",
+        );
+        job.run(&["follow", "--until-lag", "1s"]).expect(0);
+        job.run(&["verify", "--level", "rows"]).expect(0);
+        same_as_postgres(&source, &target, "public", &TABLES);
+    }
+}
+
+/// F-47, S-22: what cannot be followed on is said, with the way on, and everything before it is told.
+#[test]
+fn f_47_s_22_a_gap_and_a_changed_table_are_said() {
+    let target = need_server!();
+    let Some(server) = Server::start(&[]) else { return };
+    let (source, target) = (server.database("gap"), target.database("target"));
+    source.execute(SHOP);
+    let job = Job::new(&source.url(), &target.url(), &plan(""));
+    job.apply().expect(0);
+    source.execute(
+        "UPDATE accounts SET balance = 6; ALTER TABLE accounts FORCE; UPDATE accounts SET balance = 7",
+    );
+    job.run(&["follow", "--until-lag", "1s"]).says("C508").says("accounts").says("--recopy");
+    assert_eq!(target.value("SELECT min(balance)::text FROM accounts"), "6");
+    server.purge("binlog.000001", "binlog.000002");
+    job.run(&["follow", "--until-lag", "1s"]).says("G10").says("binlog.000001").says("--recopy");
+}
