@@ -1,22 +1,33 @@
-//! MySQL and MariaDB as a source: the door and the reading end. One engine for both; where the two
-//! differ, the server says which it is. Never writes to a server, and cannot be a target yet.
+//! MySQL and MariaDB: the door to a database's two ends. One engine for both; where the two differ,
+//! the server says which it is. A source is never written to.
 
 mod chunks;
 mod connect;
+mod ddl;
 mod decode;
 mod dialect;
+mod encode;
 mod error;
 mod facts;
 mod grants;
+mod insert;
 mod inspect;
+mod intent;
+mod load;
+mod lock;
+mod marks;
 mod moment;
 mod probe;
 mod quote;
 mod read;
+mod refuse;
+mod rename;
 mod select;
+mod sequence;
 mod snapshot;
 mod source;
 mod summary;
+mod target;
 mod text;
 mod tls;
 mod types;
@@ -24,7 +35,7 @@ mod view;
 
 use async_trait::async_trait;
 
-use super::{Cause, Engine, EngineError, Limits, Source, Target, Url, UrlError};
+use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
 use crate::catalog::Dialect;
 
 /// The door.
@@ -59,13 +70,9 @@ impl Engine for Mysql {
     async fn target(
         &self,
         url: &Url,
-        _limits: &Limits,
+        limits: &Limits,
         _read_only: bool,
     ) -> Result<Box<dyn Target>, EngineError> {
-        let message = "MySQL and MariaDB can be read from, not written to, in this version";
-        Err(EngineError::new(Cause::NotFound, "use as a target", message)
-            .on(url)
-            .contract("E132")
-            .hint("a target is a postgres:// URL or sqlite:PATH"))
+        Ok(Box::new(target::Writable::open(url, limits).await?))
     }
 }
