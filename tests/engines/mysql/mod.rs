@@ -4,6 +4,7 @@
 mod door;
 mod equal;
 mod moments;
+mod target;
 mod values;
 
 use towpath::catalog::{Cell, ColumnMap, Form, Name, Projection, RowBatch};
