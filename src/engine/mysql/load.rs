@@ -15,6 +15,7 @@ use super::intent::Intent;
 use super::lock::{Plan, take_slot};
 use super::{quote, sequence};
 use crate::catalog::{Name, Sequence};
+use crate::change::Followed;
 use crate::checkpoint::Checkpoint;
 use crate::engine::crash::crash_point;
 use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
@@ -172,6 +173,7 @@ impl Writing {
             if let Err(error) = done
                 && !(noted && self.conn.is_some() && self.is_there(intent.as_ref()).await?)
             {
+                self.forget_note(intent.as_ref()).await;
                 return Err(error);
             }
         }
@@ -179,6 +181,15 @@ impl Writing {
         self.start().await?;
         self.made.extend(intent);
         Ok(())
+    }
+
+    /// What the server refused was not made, and what may be there later is somebody else's.
+    async fn forget_note(&mut self, intent: Option<&Intent>) {
+        let (state, plan) = (self.plan.state.clone(), self.plan.name.clone());
+        if let (Some(intent), Some(conn)) = (intent, self.conn.as_mut()) {
+            // The error that is told is the statement's.
+            let _ = intent.done(conn, &state, &plan).await;
+        }
     }
 
     async fn is_there(&mut self, intent: Option<&Intent>) -> Result<bool, EngineError> {
@@ -309,6 +320,14 @@ impl Session for Writing {
             return Ok(());
         }
         self.run("roll back", "ROLLBACK").await
+    }
+
+    async fn follow(&mut self, _tables: &[Followed]) -> Result<(), EngineError> {
+        let message = "changes of rows are not applied to MySQL and MariaDB in this version";
+        Err(EngineError::new(Cause::NotFound, "apply changes to", message)
+            .on(self.link.shown())
+            .contract("E132")
+            .hint("copy the tables again: load: replace"))
     }
 
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {

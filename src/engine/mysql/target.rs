@@ -29,8 +29,8 @@ impl Writable {
         let link = reading.link();
         let mut conn = link.session().await?;
         let fail = |error| from_driver(DOING, error).on(url);
-        let facts: Option<(u8, u8)> = conn
-            .query_first("SELECT @@GLOBAL.lower_case_table_names, @@GLOBAL.read_only")
+        let facts: Option<(u64, String)> = conn
+            .query_first("SELECT @@GLOBAL.lower_case_table_names, CAST(@@GLOBAL.read_only AS CHAR)")
             .await
             .map_err(fail)?;
         connect::close(conn).await;
@@ -39,7 +39,9 @@ impl Writable {
                 "this server folds the names of tables (lower_case_table_names), which would not be found again",
                 "use a server with lower_case_table_names = 0",
             ),
-            Some((_, 1)) => ("this server is read-only", "SET GLOBAL read_only = 0, or use the primary"),
+            Some((_, only)) if !matches!(only.as_str(), "0" | "OFF") => {
+                ("this server is read-only", "SET GLOBAL read_only = 0, or use the primary")
+            }
             _ => return Ok(Self { reading, link }),
         };
         Err(EngineError::new(Cause::NotFound, DOING, refused.0).on(url).hint(refused.1))

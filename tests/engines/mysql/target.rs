@@ -121,7 +121,7 @@ fn g_03_what_the_server_would_change_is_refused() {
         ("datetime", Type::Timestamp { precision: 6 }, b"2023-01-01 00:00:00.5"),
         ("timestamp", Type::TimestampTz { precision: 6 }, b"2040-01-01 00:00:00+00"),
         ("time", Type::Time { precision: 6, zone: false }, b"839:00:00"),
-        ("enum('a','b')", Type::Enum { name: None, labels: vec!["a".into()] }, b"c"),
+        ("enum('a','b')", Type::Enum { name: None, labels: vec!["a".into()] }, b"canary"),
         ("tinytext", Type::Text, &[b'x'; 300]),
     ];
     for (native, ty, bad) in cases {
@@ -147,4 +147,23 @@ fn m_29_a_row_larger_than_a_packet_is_refused_and_one_within_goes() {
     let done = run(load(&database, "longtext", Type::Text, &[b"a", &fits, b"b", &fits])).unwrap();
     assert_eq!(done.rows, 4);
     assert_eq!(database.rows("SELECT COUNT(*), SUM(LENGTH(v)) FROM t")[0][1].as_deref(), Some("1843202"));
+}
+
+/// Nothing is left where the last plan was.
+#[test]
+fn g_14_what_is_remembered_goes_with_its_plan() {
+    let maria = need_mariadb!();
+    let database = maria.database("state");
+    database.execute("CREATE TABLE mine (id int PRIMARY KEY)");
+    run(async {
+        locked(&database).await.close("done").await.unwrap();
+        let removed = locked(&database).await.forget().await.unwrap();
+        assert_eq!(removed.len(), 2, "{removed:?}");
+    });
+    assert_eq!(
+        database.value(
+            "SELECT GROUP_CONCAT(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+        ),
+        "mine"
+    );
 }
