@@ -9,7 +9,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::connect::{self, Link};
-use super::error::from_driver;
+use super::error::{from_driver, from_io};
 use super::insert::{Inserter, LOAD};
 use super::intent::Intent;
 use super::lock::{Plan, take_slot};
@@ -17,7 +17,7 @@ use super::{quote, sequence};
 use crate::catalog::{Name, Sequence};
 use crate::change::Followed;
 use crate::checkpoint::Checkpoint;
-use crate::engine::crash::crash_point;
+use crate::engine::crash::fault_point;
 use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 const BEGIN: &str = "begin a transaction in";
@@ -120,12 +120,18 @@ impl Writing {
     async fn finish(&mut self) -> Result<(), EngineError> {
         self.check_fence().await?;
         let id = self.conn()?.id();
-        let sent = self.conn()?.query_drop("COMMIT").await;
-        let Err(error) = sent else {
+        let sent = self.conn()?.query_drop("COMMIT").await.map_err(|error| from_driver(COMMIT, error));
+        let heard = match sent {
+            Ok(()) if self.marked => {
+                fault_point("copy::commit_sent").map_err(|error| from_io(COMMIT, &error))
+            }
+            sent => sent,
+        };
+        let Err(error) = heard else {
             self.open = false;
             return Ok(());
         };
-        let error = self.fail(from_driver(COMMIT, error));
+        let error = self.fail(error);
         match error.cause == Cause::Connection && self.marked {
             true => self.look_for(id, error).await,
             false => Err(error),
@@ -177,7 +183,8 @@ impl Writing {
                 return Err(error);
             }
         }
-        crash_point("ddl::sent_no_reply");
+        let heard = fault_point("ddl::sent_no_reply");
+        heard.map_err(|error| self.fail(from_io(CHANGE, &error)))?;
         self.start().await?;
         self.made.extend(intent);
         Ok(())
@@ -307,9 +314,7 @@ impl Session for Writing {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
-        self.finish().await?;
-        crash_point("copy::commit_sent");
-        Ok(())
+        self.finish().await
     }
 
     async fn rollback(&mut self) -> Result<(), EngineError> {
