@@ -30,7 +30,7 @@ fn u_01_a_url_without_a_known_scheme_is_e301() {
         assert_eq!(url_code(text), "E301", "{text}");
     }
     let help = Url::parse("mysql2://u@h/d").expect_err("refused").help.expect("help");
-    assert!(help.contains("postgres://") && help.contains("sqlite:"));
+    assert!(help.contains("postgres://") && help.contains("mariadb://") && help.contains("sqlite:"));
     assert!(Url::parse("POSTGRES://u@h/d").is_ok());
 }
 
@@ -189,6 +189,8 @@ fn u_18_a_password_in_an_argument_is_e309() {
     let error = Url::parse_argument("postgres://u:canary@h/d").expect_err("refused");
     assert_eq!(error.code, "E309");
     assert!(!format!("{error} {error:?}").contains("canary"));
+    let own = Url::parse_argument("mariadb://u:canary@h/d").expect_err("refused").help.expect("help");
+    assert!(own.contains("MYSQL_PWD") && !own.contains("PGPASSWORD"), "{own}");
     assert!(Url::parse_argument("postgres://u@h/d").is_ok());
     assert!(Url::parse_argument("sqlite:x.db").is_ok());
 }
@@ -197,7 +199,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn p_13_any_text_is_a_url_or_a_coded_error(text in "(postgres://|sqlite:|)[ -~é\\n]{0,40}") {
+    fn p_13_any_text_is_a_url_or_a_coded_error(text in "(postgres://|mysql://|sqlite:|)[ -~é\\n]{0,40}") {
         if let Err(error) = Url::parse(&text) {
             prop_assert!(error.code.starts_with("E30"), "{}", error.code);
         }

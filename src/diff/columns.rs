@@ -377,13 +377,15 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         want.identity = Some(basis.identity.unwrap_or(Identity::ByDefault));
         return;
     }
-    let what = match basis.ty {
+    let what = "it no longer counts up by itself";
+    match basis.ty {
+        // Columns that point here must be of the same type, so the way out is one for all.
         Type::UInt { bits: 64 } => {
-            "it no longer counts up by itself: its type has no integer there; `type: bigint` has"
+            let way = format!("types: [{{ from: {}, to: bigint }}] lets it", basis.native);
+            lost(work, basis, None, &format!("{what}; {way}"), out, found);
         }
-        _ => "it no longer counts up by itself",
-    };
-    lost(work, basis, None, what, out, found);
+        _ => lost(work, basis, None, what, out, found),
+    }
 }
 
 fn lost(

@@ -345,7 +345,12 @@ fn f_31_a_commit_without_an_answer_is_looked_for() {
     let (server, maria) = (need_server!(), need_mariadb!());
     let source = server.database("source");
     many_rows(&source);
-    for (point, skipped) in [("ddl::sent_no_reply", 0), ("ddl::sent_no_reply", 3), ("copy::commit_sent", 0), ("copy::commit_sent", 3)] {
+    for (point, skipped) in [
+        ("ddl::sent_no_reply", 0),
+        ("ddl::sent_no_reply", 3),
+        ("copy::commit_sent", 0),
+        ("copy::commit_sent", 3),
+    ] {
         let target = maria.database("target");
         let job = Job::new(&source.url(), &target.url(), &small_chunks());
         let told = format!("{point}={skipped}*off->1*return(error)->off");

@@ -19,6 +19,8 @@ const MARIADB_MIN: Version = Version(10, 6, 0);
 const MYSQL_MIN: Version = Version(8, 0, 0);
 /// Largest row that the protocol carries.
 const PACKET_BYTES_MAX: usize = 1 << 30;
+/// Rows of one answer: all. `DEFAULT` would be what somebody has set for the whole server.
+const ROWS_MAX: u64 = u64::MAX;
 /// Seconds that a session may stand still: while the target works, nothing is read.
 const IDLE_SECONDS: usize = 28_800;
 
@@ -218,7 +220,7 @@ fn general(address: &Address, mode: &str, access: &str) -> Vec<String> {
         "SET NAMES utf8mb4".to_string(),
         format!(
             "SET SESSION sql_mode = '{mode}', time_zone = '+00:00', \
-             sql_select_limit = DEFAULT, sql_auto_is_null = 0, sql_safe_updates = 0, sql_big_selects = 1, \
+             sql_select_limit = {ROWS_MAX}, sql_auto_is_null = 0, sql_safe_updates = 0, sql_big_selects = 1, \
              sql_quote_show_create = 1, div_precision_increment = 4, lc_messages = 'en_US', \
              lc_time_names = 'en_US', net_write_timeout = {IDLE_SECONDS}, net_read_timeout = {IDLE_SECONDS}, \
              wait_timeout = {IDLE_SECONDS}, group_concat_max_len = 1048576, lock_wait_timeout = {lock}, \

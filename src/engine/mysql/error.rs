@@ -156,8 +156,8 @@ fn from_inside(doing: &str, error: &DriverError) -> EngineError {
                 .hint("use an account with caching_sha2_password, ed25519 or mysql_native_password")
         }
         DriverError::UnknownAuthPlugin { .. } | DriverError::MysqlOldPasswordDisabled => {
-            made(Cause::Authentication, "the account uses a way to log in that Towpath does not know")
-                .hint("use an account with caching_sha2_password, ed25519 or mysql_native_password")
+            made(Cause::Authentication, "the server asks for a way to log in that Towpath does not know")
+                .hint("is there such a user? an account may log in by caching_sha2_password, ed25519 or mysql_native_password")
         }
         DriverError::CantParseServerVersion { .. } => {
             made(Cause::NotFound, "not a MySQL or MariaDB server: its greeting has no version")

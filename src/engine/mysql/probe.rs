@@ -12,20 +12,37 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
     if let Some(text) = whole_row(probe, &from) {
         return Some(text);
     }
+    if let Question::OutsideRange { min, max } = &probe.question {
+        let column = format!("t.{}", identifier(probe.column.as_deref()?));
+        let (min, max) = (number(min)?, number(max)?);
+        let extreme = |which: &str| format!("CAST({which}({column}) AS CHAR)");
+        return Some(format!(
+            "SELECT COALESCE(SUM({column} < {min} OR {column} > {max}), 0), {}, {} {from}{}",
+            extreme("MIN"),
+            extreme("MAX"),
+            filtered(probe)
+        ));
+    }
+    let condition = within(probe, &condition(probe)?);
+    Some(format!("SELECT COUNT(*), NULL, NULL {from} WHERE {condition}"))
+}
+
+/// The answers to several questions about the columns of one table in one pass over it: a row with a
+/// count for each. All of them have a [`condition`], and the same table and filter.
+pub(super) fn together(probes: &[&Probe]) -> Option<String> {
+    let first = probes.first()?;
+    let counts = probes.iter().map(|probe| Some(format!("COALESCE(SUM({}), 0)", condition(probe)?)));
+    let counts = counts.collect::<Option<Vec<_>>>()?;
+    let from = format!("FROM {} AS t", name(&first.table));
+    Some(format!("SELECT {} {from}{}", counts.join(", "), filtered(first)))
+}
+
+/// The words of a question about one column of one row; none for other questions.
+pub(super) fn condition(probe: &Probe) -> Option<String> {
     let column = format!("t.{}", identifier(probe.column.as_deref()?));
-    let condition = match &probe.question {
+    Some(match &probe.question {
         Question::NotNull => format!("{column} IS NOT NULL"),
         Question::Null => format!("{column} IS NULL"),
-        Question::OutsideRange { min, max } => {
-            let (min, max) = (number(min)?, number(max)?);
-            let extreme = |which: &str| format!("CAST({which}({column}) AS CHAR)");
-            return Some(format!(
-                "SELECT COALESCE(SUM({column} < {min} OR {column} > {max}), 0), {}, {} {from}{}",
-                extreme("MIN"),
-                extreme("MAX"),
-                filtered(probe)
-            ));
-        }
         Question::NotOfType { ty } => not_of_type(&column, ty)?,
         Question::LongerThan { characters } => {
             format!("CHAR_LENGTH(CAST({column} AS CHAR CHARACTER SET utf8mb4)) > {characters}")
@@ -61,8 +78,7 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
             }
         }
         _ => return None,
-    };
-    Some(format!("SELECT COUNT(*), NULL, NULL {from} WHERE {}", within(probe, &condition)))
+    })
 }
 
 /// A day of the calendar: year, month and day are there, and the month has the day. Counted out, as

@@ -226,11 +226,13 @@ pub(super) fn zone_shift(map: &ColumnMap) -> Option<&str> {
     }
 }
 
-/// The type that a cell of this column has, once it is read.
+/// The type that a cell of this column has, once it is read. A TIME is a span of time as much as a
+/// time of day: which, the target's column says.
 fn cell_type(map: &ColumnMap) -> &Type {
-    match zone_shift(map) {
-        Some(_) => &map.target_type,
-        None => &map.source_type,
+    let span = matches!((&map.source_type, &map.target_type), (Type::Time { .. }, Type::Interval));
+    match span || zone_shift(map).is_some() {
+        true => &map.target_type,
+        false => &map.source_type,
     }
 }
 

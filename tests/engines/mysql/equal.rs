@@ -197,6 +197,34 @@ fn p_07_what_is_copied_to_postgresql_is_equal() {
 }
 
 #[test]
+fn m_16_a_time_that_becomes_an_interval_is_equal() {
+    let (database, target) =
+        (need_mariadb!().database("spans"), postgres::server().unwrap().database("spans"));
+    database.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, at time(6)); INSERT INTO t VALUES (1, '838:59:59.999999'), \
+         (2, '-838:59:59.999999'), (3, '00:00:00'), (4, '-00:00:00.5'), (5, NULL), (6, '23:00:00'), (7, '-00:01:00')",
+    );
+    target.execute("CREATE TABLE t (id bigint PRIMARY KEY, at interval)");
+    let mut spans = projection(&database, "t", &[("id", "bigint(20)"), ("at", "time(6)")]);
+    for (column, native) in spans.columns.iter_mut().zip(["bigint", "interval"]) {
+        column.target_native = native.into();
+        column.target_type = engine::engine_named("postgres").unwrap().dialect().parse_type(native);
+    }
+    run(async {
+        let source = source_with(&database.url(), 1).await.unwrap();
+        let url = Url::parse(&target.url()).unwrap();
+        let there = engine::engine(&url).unwrap().target(&url, &Limits::default(), false).await.unwrap();
+        assert_eq!(copy(source.as_ref(), there.as_ref(), &spans).await, 7);
+        let verdict =
+            verify(&[spans], source.as_ref(), there.as_ref(), false, VerifyLevel::Rows, 10, &Silent)
+                .await
+                .unwrap();
+        assert!(verdict[0].equal, "{verdict:?}");
+    });
+    assert_eq!(target.value("SELECT extract(epoch FROM at) FROM t WHERE id = 2"), "-3020399.999999");
+}
+
+#[test]
 fn p_08_what_is_copied_to_sqlite_is_equal() {
     let database = need_mariadb!().database("equal");
     let folder = TempDir::new().unwrap();

@@ -93,11 +93,6 @@ fn g04_all_readers_see_one_moment_while_others_write() {
     });
 }
 
-/// The only value of the only row.
-fn value(database: &Database, sql: &str) -> String {
-    database.rows(sql).remove(0).remove(0).unwrap_or_default()
-}
-
 /// How many sessions a snapshot of this user has, once all its chunks were read and add up.
 async fn sessions(database: &Database, user: &str, projection: &Projection) -> String {
     let source = source_with(&database.url_of(user, PASSWORD), 4).await.unwrap();
@@ -105,7 +100,7 @@ async fn sessions(database: &Database, user: &str, projection: &Projection) -> S
     let chunks = snapshot.chunks(projection, 1 << 20).await.unwrap();
     assert_eq!(sum(snapshot.as_ref(), projection, &chunks).await, (ROWS, 0));
     let counted = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = '{user}'");
-    let counted = outside(|| value(database, &counted));
+    let counted = outside(|| database.value(&counted));
     snapshot.close().await.unwrap();
     counted
 }
@@ -135,7 +130,7 @@ fn g04_without_a_log_there_are_as_many_readers_as_one_moment_can_be_had_for() {
 }
 
 #[test]
-fn f_17_rows_are_unchanged_only_where_both_snapshots_show_the_same() {
+fn rows_are_unchanged_only_where_both_snapshots_show_the_same() {
     let Some(server) = quiet_server() else { return };
     let database = server.database("unchanged");
     outside(|| {
@@ -309,7 +304,7 @@ fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
 fn f_21_a_snapshot_lives_as_long_as_one_of_its_sessions() {
     let database = need_mariadb!().database("killed");
     let projection = accounts(&database);
-    let ids = |session: &str| outside(|| value(&database, session));
+    let ids = |session: &str| outside(|| database.value(session));
     run(async {
         let source = source_with(&database.url(), 2).await.unwrap();
         let snapshot = source.snapshot().await.unwrap();

@@ -350,6 +350,20 @@ fn m_29_values_larger_than_the_servers_packet() {
 }
 
 #[test]
+fn a_limit_that_the_server_sets_for_everybody_cuts_nothing_off() {
+    let Some(server) = Server::start(&[]) else { return };
+    let database = server.database("limited");
+    database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2), (3)");
+    server.admin("SET GLOBAL sql_select_limit = 2");
+    let rows = run(async {
+        let source = source_with(&database.url(), 1).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        read_all(snapshot.as_ref(), &projection(&database, "t", &[("id", "int(11)")])).await.unwrap()
+    });
+    assert_eq!(rows.len(), 3);
+}
+
+#[test]
 fn a_filter_and_odd_names() {
     let database = need_mariadb!().database("odd");
     outside(|| {

@@ -75,10 +75,10 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     let mut found = tables(&mut asking, &database).await?;
     catalog.others = std::mem::take(&mut found.others);
     let unread = columns::read(&mut asking, &mut found, &mut catalog).await?;
-    catalog.others.extend(collations(&found.tables));
     keys::indexes(&mut asking, &mut found.tables).await?;
     let unruled = keys::foreign_keys(&mut asking, &mut found.tables).await?;
     keys::checks(&mut asking, &mut found.tables).await?;
+    catalog.others.extend(collations(&found.tables));
     catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
     others(&mut asking, &mut catalog, &database).await?;
     unseen(&mut asking, &mut catalog, &database).await?;
