@@ -122,6 +122,8 @@ impl Server {
             .arg("--no-defaults")
             .arg(format!("--datadir={}", directory.join("data").display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            // Two that are made at once must not meet in a shared one.
+            .env("TMPDIR", &directory)
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -15,7 +15,7 @@ const OPTIONS: &str = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET ut
 /// The statement that makes a table with columns, checks and its primary key.
 pub(super) fn create_table(table: &Table, inline: Inline) -> String {
     let mut lines: Vec<_> = table.columns.iter().map(|column| column_line(table, column)).collect();
-    lines.extend(table.primary_key().map(|key| key_text(key)));
+    lines.extend(table.primary_key().map(key_text));
     if inline.keys {
         lines.extend(table.keys.iter().filter(|key| key.kind != KeyKind::Primary).map(key_text));
     }

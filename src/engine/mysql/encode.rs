@@ -237,7 +237,7 @@ impl Put {
                     _ => Err("the time has something behind it that would be lost"),
                 }
             }
-            Self::Moment { precision, utc } => moment(text, *precision, *utc).and_then(|text| kept(text)),
+            Self::Moment { precision, utc } => moment(text, *precision, *utc).and_then(kept),
             Self::Bytes { .. } => Err("text does not fit bytes"),
         }
     }

@@ -151,11 +151,9 @@ fn whole(bits: u8) -> Option<&'static str> {
 /// error value, and those of a SET are parted by commas.
 fn list(labels: &[String], set: bool) -> Option<String> {
     let held = |label: &String| {
-        !label.is_empty()
-            && !label.ends_with(' ')
-            && label.chars().count() <= 255
-            && !label.contains('\0')
-            && !(set && label.contains(','))
+        let parted = set && label.contains(',');
+        let odd = label.is_empty() || label.ends_with(' ') || label.contains('\0');
+        !(parted || odd) && label.chars().count() <= 255
     };
     let quoted: Vec<_> = labels.iter().map(|label| format!("'{}'", label.replace('\'', "''"))).collect();
     (!labels.is_empty() && labels.len() <= 65_535 && labels.iter().all(held)).then(|| quoted.join(","))
