@@ -34,6 +34,14 @@ pub struct Features {
     pub index_names_per_schema: bool,
     /// Constraints carry names.
     pub named_constraints: bool,
+    /// Names of foreign keys and checks share one space per schema (else per table).
+    pub constraint_names_per_schema: bool,
+    /// Names of columns that differ only in the case of letters are the same name.
+    pub folds_columns: bool,
+    /// Rows lie in the order of their primary key, so that it is made with the table.
+    pub clustered: bool,
+    /// Changes of a source are applied to it.
+    pub applies: bool,
     /// A table emptied or created in the transaction that loads it is loaded cheaper
     /// (PostgreSQL: COPY FREEZE).
     pub frozen_load: bool,

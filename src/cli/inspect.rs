@@ -11,7 +11,7 @@ use super::saved_catalog::{is_json, to_json, to_yaml};
 use super::write::{Access, atomic};
 use super::{Face, exit, mermaid};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Catalog, Dialect};
+use crate::catalog::{Catalog, Dialect, Key, KeyKind};
 use crate::engine::{Limits, engine_named};
 
 pub async fn run(args: &InspectArgs, face: &Face) -> Result<u8, Failure> {
@@ -91,7 +91,9 @@ fn ddl(catalog: &Catalog, dialect: &dyn Dialect) -> String {
     free().for_each(|sequence| statements.extend(dialect.own_sequence(sequence)));
     for table in &catalog.tables {
         if late {
-            table.keys.iter().for_each(|key| statements.extend(dialect.add_key(table, key)));
+            let with_table = |key: &&Key| dialect.features().clustered && key.kind == KeyKind::Primary;
+            let keys = table.keys.iter().filter(|key| !with_table(key));
+            keys.for_each(|key| statements.extend(dialect.add_key(table, key)));
         }
         table.indexes.iter().for_each(|index| statements.extend(dialect.create_index(table, index)));
     }

@@ -201,7 +201,8 @@ fn compare_parts(
 ) -> Vec<String> {
     let name = table.want.name.clone();
     let inline = !road.to.features().alter_adds_constraints;
-    let with_table = inline && there.did(&id::create(&name));
+    let created = there.did(&id::create(&name));
+    let (with_table, clustered) = (inline && created, road.to.features().clustered && created);
     let mut lacks = Vec::new();
     let mut take = |state: State, line: String, addable: bool| {
         if state == State::Missing && (!table.policy.create || !addable) {
@@ -209,7 +210,8 @@ fn compare_parts(
         }
     };
     for key in &mut table.keys {
-        let ours = with_table || there.did(&id::key(&name, &key.want));
+        let own = clustered && key.want.kind == KeyKind::Primary;
+        let ours = with_table || own || there.did(&id::key(&name, &key.want));
         key.state = compare_key(&name, &key.want, have, ours, same, found);
         take(key.state, definition::key(&key.want), !inline);
     }

@@ -344,6 +344,15 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     want.default = native.map(|native| ColumnDefault { native, sequence });
     match &want.default {
         None => lost(work, basis, None, "its default cannot be said", out, found),
+        Some(kept)
+            if kept.native.to_uppercase().contains("CURRENT_")
+                && matches!((&basis.ty, &want.ty), (Type::TimestampTz { .. }, Type::Timestamp { .. }))
+                && !road.same =>
+        {
+            let what = "its default is the time of the session's zone, and the column holds UTC";
+            let kept = kept.native.clone();
+            lost(work, basis, Some(&kept), what, out, found);
+        }
         Some(kept) if kept.native.to_uppercase().contains("CURRENT_") && !road.same => {
             let timed =
                 matches!(basis.ty, Type::Timestamp { .. } | Type::TimestampTz { .. } | Type::Time { .. });

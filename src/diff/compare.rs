@@ -11,7 +11,7 @@ use super::road::Road;
 use super::same::Same;
 use super::{Diff, SequencePair, TableDiff, Wanted, back, following, id, naming, needed, sequences, tables};
 use crate::catalog::noun::counted;
-use crate::catalog::{Extension, Name, Schema, Sequence, UserType};
+use crate::catalog::{Extension, Name, OtherObject, Schema, Sequence, UserType};
 use crate::checkpoint::Progress;
 use crate::plan::{Problem, Selection};
 
@@ -222,7 +222,7 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         found.hazard("R702", "source", format!("one snapshot over about {} GiB", bytes >> 30), &[]);
     }
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for other in &source.others {
+    for other in source.others.iter().filter(|other| stays(road, other)) {
         *kinds.entry(&other.kind).or_default() += 1;
     }
     let is_right = |kind: &str| matches!(kind, "policy" | "grant" | "owner" | "default privileges");
@@ -237,6 +237,11 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
     }
 }
 
+/// A collation that both ends have goes with its column.
+fn stays(road: &Road<'_>, other: &OtherObject) -> bool {
+    other.kind != "collation" || !road.has_both(&other.name)
+}
+
 fn leave_behind(road: &Road<'_>, selection: &Selection, found: &mut Found) {
     for (name, pattern) in &selection.skipped {
         let why = match pattern {
@@ -245,7 +250,7 @@ fn leave_behind(road: &Road<'_>, selection: &Selection, found: &mut Found) {
         };
         found.left("table", name.clone(), why);
     }
-    for other in &road.source.others {
+    for other in road.source.others.iter().filter(|other| stays(road, other)) {
         found.left(&other.kind, other.name.clone(), "not carried yet");
     }
 }

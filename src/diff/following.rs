@@ -55,6 +55,11 @@ pub(super) fn identify(
     }
     let (road, at) = (work.road, work.road.at(&work.table.name));
     let log = road.from.features().capture;
+    if !road.to.features().applies {
+        let why = "changes are not applied to the target's engine in this version";
+        found.hazard("C502", &at, why, &["cdc: false"]);
+        return None;
+    }
     let missing = match log {
         ChangeLog::None => Some("changes of the source's engine are not followed in this version"),
         ChangeLog::Triggers if !road.plan.cdc.triggers => {

@@ -25,9 +25,10 @@ pub(super) fn settle(
         check_columns(road, table, found);
     }
     let mut taken = Taken::new(road, tables, sequences);
+    let mut constraints = HashSet::new();
     let mut moved = BTreeMap::new();
     for table in tables.iter_mut() {
-        name_constraints(road, table, &mut taken, &mut moved);
+        name_constraints(road, table, &mut taken, &mut constraints, &mut moved);
         name_indexes(road, table, &mut taken, &mut moved);
     }
     for table in tables.iter_mut() {
@@ -57,6 +58,10 @@ fn folded(road: &Road<'_>, name: &str) -> String {
     if road.to.features().folds_case { name.to_ascii_lowercase() } else { name.to_string() }
 }
 
+fn folded_column(road: &Road<'_>, name: &str) -> String {
+    if road.to.features().folds_columns { name.to_lowercase() } else { folded(road, name) }
+}
+
 fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
     let mut seen: HashMap<(String, String), &TableDiff> = HashMap::new();
     let mut schemas = HashSet::new();
@@ -82,6 +87,14 @@ fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
                 found.problems.push(error("E141", message));
             }
         }
+        if !road.to.features().schemas && name.schema != road.target.default_schema {
+            let message = format!(
+                "{} has one schema for all tables: {name} cannot be in {}",
+                road.to.name(),
+                show(&name.schema)
+            );
+            found.problems.push(error("E144", message).help("leave the schema out of to: and target:"));
+        }
         if let Some(other) = seen.insert((folded(road, &name.schema), folded(road, &name.name)), table) {
             let code = if other.want.name == *name { "E124" } else { "E142" };
             let message =
@@ -94,7 +107,7 @@ fn check_tables(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
 fn check_columns(road: &Road<'_>, table: &TableDiff, found: &mut Found) {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for column in &table.want.columns {
-        if let Some(other) = seen.insert(folded(road, &column.name), &column.name) {
+        if let Some(other) = seen.insert(folded_column(road, &column.name), &column.name) {
             let code = if other == column.name { "E124" } else { "E142" };
             let message = format!(
                 "columns {} and {} of {} are one column on the target",
@@ -149,7 +162,14 @@ fn shorten(name: &str, most: Option<usize>) -> String {
 
 type Moved = BTreeMap<Name, Name>;
 
-fn name_constraints(road: &Road<'_>, table: &mut TableDiff, taken: &mut Taken, moved: &mut Moved) {
+/// `own`: names of foreign keys and checks that are given out.
+fn name_constraints(
+    road: &Road<'_>,
+    table: &mut TableDiff,
+    taken: &mut Taken,
+    own: &mut HashSet<String>,
+    moved: &mut Moved,
+) {
     let features = road.to.features();
     // Where constraints are added by name, each has one; where keys are indexes, they share
     // their names with them.
@@ -169,12 +189,14 @@ fn name_constraints(road: &Road<'_>, table: &mut TableDiff, taken: &mut Taken, m
     if !named || road.same {
         return;
     }
-    let mut own = HashSet::new();
+    if !features.constraint_names_per_schema {
+        own.clear();
+    }
     let most = features.identifier_bytes_max;
     let mut free = |wanted: String| {
         let numbered = (1..).map(|number| format!("{wanted}{number}"));
         let mut names = std::iter::once(wanted.clone()).chain(numbered).map(|name| shorten(&name, most));
-        names.find(|name| own.insert(name.clone())).unwrap_or_default()
+        names.find(|name| own.insert(folded_column(road, name))).unwrap_or_default()
     };
     for key in &mut table.foreign_keys {
         let said = Some(key.want.name.clone()).filter(|name| !name.is_empty());

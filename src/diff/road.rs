@@ -122,6 +122,11 @@ impl<'a> Road<'a> {
         self.from.system_schema(&source.schema) || self.collations.contains(moved)
     }
 
+    /// Whether a collation is one of both ends, which are the same engine.
+    pub fn has_both(&self, source: &Name) -> bool {
+        self.same && self.collations.contains(&self.renames.object(source))
+    }
+
     /// Whether the source lists a collation as left behind: that is said once, not for each column.
     pub fn leaves_collation(&self, name: &Name) -> bool {
         self.left_collations.contains(name)
@@ -369,7 +374,7 @@ fn moved_schemas(
     }
     let to = match &plan.target.schema {
         Some(schema) => Some(schema),
-        None if !same => Some(&target.default_schema),
+        None if !same || !dialect.features().schemas => Some(&target.default_schema),
         None => None,
     };
     if let Some(schema) = to.filter(|schema| **schema != source.default_schema) {

@@ -54,11 +54,13 @@ fn wider(ty: &Type) -> Option<(Type, &'static str)> {
         Type::Json { .. } => (Type::Text, "not checked to be json"),
         Type::Xml => (Type::Text, "not checked to be xml"),
         Type::Time { zone: true, .. } => return None,
+        Type::TimestampTz { precision } => {
+            (Type::Timestamp { precision: *precision }, "kept in UTC, without a zone")
+        }
         Type::Bit { .. }
         | Type::Date
         | Type::Time { .. }
         | Type::Timestamp { .. }
-        | Type::TimestampTz { .. }
         | Type::Uuid
         | Type::Network { .. } => (Type::Text, "kept as text"),
         Type::Enum { .. } => (Type::Text, "kept as text, labels by a check"),

@@ -10,6 +10,7 @@ use towpath::engine::{
     BatchStream, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Session, Source, Target, Url, engine,
 };
 
+use crate::support::mariadb;
 use crate::support::postgres::{Database, server};
 use crate::support::sqlite::{self, File};
 
@@ -28,6 +29,7 @@ pub struct End {
 #[derive(Clone)]
 pub enum Sql {
     Postgres(Database),
+    Maria(mariadb::Database),
     /// With the directory that goes when nobody needs it any more.
     Sqlite(File, #[expect(dead_code, reason = "only kept")] Arc<TempDir>),
 }
@@ -36,6 +38,7 @@ impl Sql {
     pub fn execute(&self, sql: &str) {
         match self {
             Self::Postgres(database) => aside(|| database.execute(sql)),
+            Self::Maria(database) => aside(|| database.execute(sql)),
             Self::Sqlite(file, _) => file.execute(sql),
         }
     }
@@ -44,12 +47,8 @@ impl Sql {
     pub fn rows(&self, sql: &str) -> Vec<String> {
         let line = |cells: Vec<String>| cells.join(" | ");
         match self {
-            Self::Postgres(database) => {
-                let cells = |row: Vec<Option<String>>| {
-                    row.into_iter().map(|cell| cell.map_or("NULL".into(), |cell| format!("'{cell}'")))
-                };
-                aside(|| database.rows(sql)).into_iter().map(|row| line(cells(row).collect())).collect()
-            }
+            Self::Postgres(database) => texts(aside(|| database.rows(sql))).into_iter().map(line).collect(),
+            Self::Maria(database) => texts(aside(|| database.rows(sql))).into_iter().map(line).collect(),
             Self::Sqlite(file, _) => file.rows(sql).into_iter().map(line).collect(),
         }
     }
@@ -61,6 +60,11 @@ impl Sql {
     }
 }
 
+fn texts(rows: Vec<Vec<Option<String>>>) -> Vec<Vec<String>> {
+    let cell = |cell: Option<String>| cell.map_or("NULL".into(), |cell| format!("'{cell}'"));
+    rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect()
+}
+
 fn end(text: &str, sql: Sql) -> End {
     let url = Url::parse(text).unwrap();
     End { engine: engine(&url).unwrap(), url, sql }
@@ -70,6 +74,12 @@ fn end(text: &str, sql: Sql) -> End {
 pub fn postgres(name: &str) -> Option<End> {
     let database = server()?.database(name);
     Some(end(&database.url(), Sql::Postgres(database)))
+}
+
+/// An empty MariaDB database; none where tests run without servers.
+pub fn maria(name: &str) -> Option<End> {
+    let database = mariadb::server()?.database(name);
+    Some(end(&database.url(), Sql::Maria(database)))
 }
 
 pub fn postgres_fixture(fixture: &'static str) -> Option<End> {
@@ -104,6 +114,14 @@ pub fn each_engine<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
     }
 }
 
+/// As [`each_engine`], with those that apply no changes.
+pub fn each_target<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
+    each_engine(&promise);
+    if let Some((source, target)) = maria("source").zip(maria("target")) {
+        block_on(promise(source, target));
+    }
+}
+
 /// A goal that nobody looks into.
 pub fn goal(digest: &str) -> Goal {
     Goal { digest: digest.into(), ..Goal::default() }
@@ -126,12 +144,18 @@ impl End {
         self.target().await.lock(PLAN, &goal("sha256:00"), Duration::ZERO).await.unwrap()
     }
 
-    fn schema(&self) -> &'static str {
-        if self.engine.dialect().features().schemas { "public" } else { "main" }
+    pub fn table(&self, name: &str) -> Name {
+        let schema = match &self.sql {
+            Sql::Postgres(_) => "public",
+            Sql::Maria(database) => &database.name,
+            Sql::Sqlite(..) => "main",
+        };
+        Name::new(schema, name)
     }
 
-    pub fn table(&self, name: &str) -> Name {
-        Name::new(self.schema(), name)
+    /// As [`Self::projection`], to a table of that name at another end.
+    pub fn projection_to(&self, target: &Self, table: &str, columns: &[(&str, &str)]) -> Projection {
+        Projection { target: target.table(table), ..self.projection(table, columns) }
     }
 
     /// All columns of a table to a table of that name and type, in the neutral form. `columns`

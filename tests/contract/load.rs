@@ -7,7 +7,8 @@ use towpath::change::Position;
 use towpath::checkpoint::{Checkpoint, ChunkMark, StepMark};
 
 use super::ends::{
-    End, PLAN, block_on, each_engine, load_all, postgres, postgres_fixture, sqlite, sqlite_fixture,
+    End, PLAN, block_on, each_engine, each_target, load_all, postgres, postgres_fixture, sqlite,
+    sqlite_fixture,
 };
 
 const COLUMNS: [(&str, &str); 2] = [("id", "integer"), ("v", "text")];
@@ -43,9 +44,9 @@ fn marks(end: &End) -> [Checkpoint; 2] {
 
 #[test]
 fn a_load_is_all_or_nothing_with_its_marks() {
-    each_engine(|source, target| async move {
+    each_target(|source, target| async move {
         with_tables(&source, &target).await;
-        let projection = source.projection("t", &COLUMNS);
+        let projection = source.projection_to(&target, "t", &COLUMNS);
         let lock = target.lock().await;
         for commits in [false, true] {
             let mut session = lock.session().await.unwrap();
@@ -81,7 +82,7 @@ fn a_load_is_all_or_nothing_with_its_marks() {
 
 #[test]
 fn a_void_mark_is_gone() {
-    each_engine(|_, target| async move {
+    each_target(|_, target| async move {
         target.sql.execute("CREATE TABLE t (id integer PRIMARY KEY, v text)");
         let lock = target.lock().await;
         let mut session = lock.session().await.unwrap();
@@ -104,10 +105,10 @@ fn a_void_mark_is_gone() {
 /// A row that the target refuses is an error of the load, and nothing of it stays.
 #[test]
 fn a_row_that_does_not_fit_fails_the_load() {
-    each_engine(|source, target| async move {
+    each_target(|source, target| async move {
         source.sql.execute("CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'secret-cell')");
         target.sql.execute("CREATE TABLE t (id integer PRIMARY KEY, v text CHECK (length(v) < 5))");
-        let projection = source.projection("t", &COLUMNS);
+        let projection = source.projection_to(&target, "t", &COLUMNS);
         let lock = target.lock().await;
         let mut session = lock.session().await.unwrap();
         session.begin().await.unwrap();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use towpath::catalog::Sequence;
 use towpath::engine::{Cause, SequenceValue};
 
-use super::ends::{PLAN, Sql, block_on, each_engine, goal, postgres};
+use super::ends::{PLAN, Sql, block_on, each_target, goal, maria, postgres};
 
 #[test]
 fn f_04_the_second_is_told_who_holds_the_lock() {
-    each_engine(|_, target| async move {
+    each_target(|_, target| async move {
         let first = target.lock().await;
         let second = target.target().await;
         let holder = second.holder(PLAN).await.unwrap().expect("nobody holds the lock");
@@ -20,7 +20,7 @@ fn f_04_the_second_is_told_who_holds_the_lock() {
         assert!(error.to_string().contains(&holder.by), "{error} does not name {}", holder.by);
         // Another plan's lock is another lock.
         let other = second.lock("other", &goal("sha256:00"), Duration::ZERO).await;
-        if target.engine.name() == "postgres" {
+        if target.engine.name() != "sqlite" {
             other.unwrap().close("done").await.unwrap();
         }
         first.heartbeat().await.unwrap();
@@ -68,9 +68,49 @@ fn f_05_who_lost_the_lock_cannot_commit() {
     assert_eq!(target.sql.rows("SELECT id FROM t"), ["'2'"]);
 }
 
+/// The same where sessions are ended by their numbers.
+#[test]
+fn f_05_who_lost_the_lock_cannot_commit_mariadb() {
+    let Some(target) = maria("target") else { return };
+    target.sql.execute("CREATE TABLE t (id integer PRIMARY KEY)");
+    let insert = |id: u32| {
+        vec![format!("INSERT INTO {} VALUES ({id})", target.engine.dialect().quote_name(&target.table("t")))]
+    };
+    block_on(async {
+        let first = target.lock().await;
+        let mut session = first.session().await.unwrap();
+        session.begin().await.unwrap();
+        session.execute(&insert(1)).await.unwrap();
+        let ended = target.sql.rows(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
+             AND ID NOT IN (SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX)",
+        );
+        for id in ended {
+            target.sql.execute(&format!("KILL CONNECTION {}", id.trim_matches('\'')));
+        }
+        let second =
+            target.target().await.lock(PLAN, &goal("sha256:00"), Duration::from_secs(20)).await.unwrap();
+        let error = session.commit().await.expect_err("a run without the lock has committed");
+        assert!(matches!(error.cause, Cause::Locked | Cause::Connection), "{error}");
+        session.begin().await.unwrap();
+        session.execute(&insert(3)).await.unwrap();
+        let error = session.commit().await.expect_err("a run without the lock has committed");
+        assert_eq!(error.cause, Cause::Locked, "{error}");
+        first.heartbeat().await.expect_err("the lost lock was not noticed");
+        drop(session);
+        let mut session = second.session().await.unwrap();
+        session.begin().await.unwrap();
+        session.execute(&insert(2)).await.unwrap();
+        session.commit().await.unwrap();
+        drop(session);
+        second.close("done").await.unwrap();
+    });
+    assert_eq!(target.sql.rows("SELECT id FROM t"), ["'2'"]);
+}
+
 #[test]
 fn the_state_remembers_its_runs() {
-    each_engine(|_, target| async move {
+    each_target(|_, target| async move {
         assert_eq!(target.target().await.plans().await.unwrap(), [""; 0]);
         target.lock().await.close("partial").await.unwrap();
         target.lock().await.close("done").await.unwrap();

@@ -22,5 +22,6 @@ mod serving;
 mod silence;
 mod stale;
 mod stream_crash;
+mod to_mariadb;
 mod verify;
 mod watching;

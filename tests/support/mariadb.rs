@@ -123,6 +123,8 @@ impl Server {
             .arg(format!("--datadir={}", directory.join("data").display()))
             .arg(format!("--tmpdir={}", directory.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            // Two that are made at once must not meet in a shared one.
+            .env("TMPDIR", &directory)
             .stdin(Stdio::null())
             .output()
             .unwrap();

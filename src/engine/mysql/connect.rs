@@ -1,6 +1,6 @@
 //! From a URL to sessions: where to dial, what to prove, who answered, and the settings that every
 //! session gets first so that no user, server or global default can change what rows look like
-//! (contract, R8). All sessions are read-only.
+//! (contract, R8). All sessions but a target's writers are read-only.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -147,7 +147,16 @@ impl Link {
 
     /// A session on the same server as the first one; read-only, with all settings pinned.
     pub async fn session(&self) -> Result<Conn, EngineError> {
-        let mut conn = dial(&self.address, self.encrypted).await?;
+        self.session_as(Role::Reader).await
+    }
+
+    /// As [`Self::session`], to write.
+    pub async fn writer(&self) -> Result<Conn, EngineError> {
+        self.session_as(Role::Writer).await
+    }
+
+    async fn session_as(&self, role: Role) -> Result<Conn, EngineError> {
+        let mut conn = dial(&self.address, self.encrypted, role).await?;
         let found = identity(&mut conn).await.map_err(|error| error.on(self.shown()))?;
         if found.0 != self.server.identity {
             return Err(EngineError::new(
@@ -163,7 +172,7 @@ impl Link {
 
     /// Ends what a session is doing, from another one.
     pub async fn kill_query(&self, id: u32) {
-        if let Ok(mut other) = dial(&self.address, self.encrypted).await {
+        if let Ok(mut other) = dial(&self.address, self.encrypted, Role::Reader).await {
             let _ = other.query_drop(format!("KILL QUERY {id}")).await;
             close(other).await;
         }
@@ -175,14 +184,42 @@ pub(super) async fn close(conn: Conn) {
     let _ = conn.disconnect().await;
 }
 
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Reader,
+    Writer,
+}
+
+/// The modes of a writing session: what does not fit is an error, and a zero in a column that
+/// counts up is a zero.
+const STRICT: &str =
+    "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO";
+
 /// Settings of every session, as statements. A text that one flavor alone knows stands in a comment
 /// that the other skips.
-fn settings(address: &Address) -> Vec<String> {
+fn settings(address: &Address, role: Role) -> Vec<String> {
+    let (mode, access) = match role {
+        Role::Reader => ("NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION", "READ ONLY"),
+        Role::Writer => (STRICT, "READ WRITE"),
+    };
+    let mut settings = general(address, mode, access);
+    if role == Role::Writer {
+        settings.push(
+            "SET SESSION foreign_key_checks = 1, unique_checks = 1, autocommit = 1, max_error_count = 64 \
+             /*M!100802 , explicit_defaults_for_timestamp = 1 */ /*M! , check_constraint_checks = 1 */"
+                .to_string(),
+        );
+    }
+    settings
+}
+
+fn general(address: &Address, mode: &str, access: &str) -> Vec<String> {
     let lock = address.lock_seconds.max(1);
     vec![
         "SET NAMES utf8mb4".to_string(),
         format!(
-            "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
+            "SET SESSION sql_mode = '{mode}', time_zone = '+00:00', \
              sql_select_limit = {ROWS_MAX}, sql_auto_is_null = 0, sql_safe_updates = 0, sql_big_selects = 1, \
              sql_quote_show_create = 1, div_precision_increment = 4, lc_messages = 'en_US', \
              lc_time_names = 'en_US', net_write_timeout = {IDLE_SECONDS}, net_read_timeout = {IDLE_SECONDS}, \
@@ -191,27 +228,29 @@ fn settings(address: &Address) -> Vec<String> {
              idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0 */ \
              /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */"
         ),
-        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_string(),
+        format!("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, {access}"),
     ]
 }
 
 /// Dials with the mode's own rule for falling back.
 async fn dial_any(address: &Address) -> Result<(Conn, bool), EngineError> {
     match (&address.host, address.tls.mode) {
-        (Host::Socket(_), _) | (_, Mode::Disable) => Ok((dial(address, false).await?, false)),
-        (_, Mode::Prefer) => match dial(address, true).await {
-            Err(error) if error.code.as_deref() == Some(NO_TLS) => Ok((dial(address, false).await?, false)),
+        (Host::Socket(_), _) | (_, Mode::Disable) => Ok((dial(address, false, Role::Reader).await?, false)),
+        (_, Mode::Prefer) => match dial(address, true, Role::Reader).await {
+            Err(error) if error.code.as_deref() == Some(NO_TLS) => {
+                Ok((dial(address, false, Role::Reader).await?, false))
+            }
             result => Ok((result?, true)),
         },
-        _ => Ok((dial(address, true).await?, true)),
+        _ => Ok((dial(address, true, Role::Reader).await?, true)),
     }
 }
 
 /// Our own code for a server that declines TLS.
 const NO_TLS: &str = "no-tls";
 
-async fn dial(address: &Address, encrypted: bool) -> Result<Conn, EngineError> {
-    let options = options(address, encrypted).await.map_err(|error| error.on(&address.shown))?;
+async fn dial(address: &Address, encrypted: bool, role: Role) -> Result<Conn, EngineError> {
+    let options = options(address, encrypted, role).await.map_err(|error| error.on(&address.shown))?;
     let limit = Duration::from_secs(address.seconds);
     let made = match tokio::time::timeout(limit, Conn::new(options)).await {
         Ok(Ok(conn)) => return Ok(conn),
@@ -226,7 +265,7 @@ async fn dial(address: &Address, encrypted: bool) -> Result<Conn, EngineError> {
     Err(made.on(&address.shown))
 }
 
-async fn options(address: &Address, encrypted: bool) -> Result<OptsBuilder, EngineError> {
+async fn options(address: &Address, encrypted: bool, role: Role) -> Result<OptsBuilder, EngineError> {
     let mut options = OptsBuilder::default()
         .user(Some(address.user.as_str()))
         .pass(address.password.as_deref())
@@ -237,7 +276,7 @@ async fn options(address: &Address, encrypted: bool) -> Result<OptsBuilder, Engi
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .wait_timeout(Some(IDLE_SECONDS))
         .stmt_cache_size(0)
-        .setup(settings(address));
+        .setup(settings(address, role));
     match &address.host {
         Host::Socket(path) => options = options.socket(Some(path.as_str())),
         Host::Tcp(host) => {

@@ -1,14 +1,13 @@
-//! How MySQL and MariaDB write things down, as far as a source needs it: names, types, expressions
-//! and questions. There is no DDL: nothing is ever made there. Pure.
+//! How MySQL and MariaDB write things down: names, types, expressions and questions. DDL is in
+//! `ddl.rs`, what has no place there in `refuse.rs`. Pure.
 
 use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
-use crate::catalog::expr;
 use crate::catalog::{
-    Catalog, Check, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
+    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
     Sequence, Table, Type, UserType,
 };
 
-use super::{probe, quote, text, types};
+use super::{ddl, probe, quote, refuse, rename, text, types};
 
 /// The dialect.
 pub(super) struct MysqlDialect;
@@ -19,7 +18,7 @@ static FEATURES: Features = Features {
     alter_adds_constraints: true,
     validates_later: false,
     transactional_ddl: false,
-    schemas: true,
+    schemas: false,
     sequences: false,
     analyze: true,
     writers_max: 64,
@@ -27,6 +26,10 @@ static FEATURES: Features = Features {
     folds_case: false,
     index_names_per_schema: false,
     named_constraints: true,
+    constraint_names_per_schema: true,
+    folds_columns: true,
+    clustered: true,
+    applies: false,
     frozen_load: false,
     capture: ChangeLog::WholeRows,
 };
@@ -69,8 +72,17 @@ impl Dialect for MysqlDialect {
 
     fn bad_identifier(&self, identifier: &str) -> Option<String> {
         let characters = identifier.chars().count();
-        (identifier.is_empty() || characters > 64)
-            .then(|| format!("it has {characters} characters; a name has 1 to 64"))
+        if identifier.is_empty() || characters > 64 {
+            Some(format!("it has {characters} characters; a name has 1 to 64"))
+        } else if identifier.chars().any(|c| c == '\0' || u32::from(c) > 0xffff) {
+            Some("a name there holds characters of the basic plane only, without U+0000".into())
+        } else if identifier.ends_with(' ') {
+            Some("a name there cannot end in a blank".into())
+        } else if identifier.to_lowercase().starts_with("towpath_") {
+            Some("names that start with towpath_ belong to Towpath's own tables".into())
+        } else {
+            None
+        }
     }
 
     fn system_schema(&self, name: &str) -> bool {
@@ -81,9 +93,8 @@ impl Dialect for MysqlDialect {
         types::parse(native)
     }
 
-    /// None: no column is made there.
-    fn spell_type(&self, _ty: &Type) -> Option<String> {
-        None
+    fn spell_type(&self, ty: &Type) -> Option<String> {
+        types::spell(ty)
     }
 
     fn normal_type(&self, native: &str, _catalog: Option<&Catalog>) -> Option<String> {
@@ -99,11 +110,11 @@ impl Dialect for MysqlDialect {
     }
 
     fn spell_expr(&self, expr: &Expr) -> Result<String, Unspeakable> {
-        expr::spell(expr, &text::SYNTAX)
+        text::spell(expr)
     }
 
-    fn rename(&self, _native: &str, _renames: &Renames) -> Result<String, Unspeakable> {
-        Err(Unspeakable { what: "an expression of a target that cannot be written".into() })
+    fn rename(&self, native: &str, renames: &Renames) -> Result<String, Unspeakable> {
+        Ok(rename::rename(native, renames))
     }
 
     fn same_expr(&self, a: &str, b: &str) -> bool {
@@ -134,36 +145,54 @@ impl Dialect for MysqlDialect {
         Vec::new()
     }
 
-    fn create_table(&self, _table: &Table, _identity: &[&Sequence], _inline: Inline) -> Vec<String> {
-        Vec::new()
+    fn create_table(&self, table: &Table, _identity: &[&Sequence], inline: Inline) -> Vec<String> {
+        vec![ddl::create_table(table, inline)]
     }
 
-    fn add_check(&self, _table: &Table, _check: &Check) -> Vec<String> {
-        Vec::new()
+    fn add_check(&self, table: &Table, check: &Check) -> Vec<String> {
+        vec![ddl::add_check(table, check)]
     }
 
-    fn add_key(&self, _table: &Table, _key: &Key) -> Vec<String> {
-        Vec::new()
+    fn add_key(&self, table: &Table, key: &Key) -> Vec<String> {
+        vec![ddl::add_key(table, key)]
     }
 
-    fn create_index(&self, _table: &Table, _index: &Index) -> Vec<String> {
-        Vec::new()
+    fn create_index(&self, table: &Table, index: &Index) -> Vec<String> {
+        vec![ddl::create_index(table, index)]
     }
 
-    fn add_foreign_key(&self, _table: &Table, _key: &ForeignKey, _validate: bool) -> Vec<String> {
-        Vec::new()
+    fn add_foreign_key(&self, table: &Table, key: &ForeignKey, validate: bool) -> Vec<String> {
+        ddl::add_foreign_key(table, key, validate)
     }
 
+    /// None: a key that is added is checked then, or never.
     fn validate_foreign_key(&self, _table: &Table, _key: &ForeignKey) -> Vec<String> {
         Vec::new()
     }
 
-    fn analyze(&self, _table: &Name) -> Vec<String> {
-        Vec::new()
+    fn analyze(&self, table: &Name) -> Vec<String> {
+        vec![format!("ANALYZE TABLE {}", quote::name(table))]
     }
 
-    fn empty_table(&self, _table: &Name) -> Vec<String> {
-        Vec::new()
+    /// Not TRUNCATE, which ends the transaction that it is in.
+    fn empty_table(&self, table: &Name) -> Vec<String> {
+        vec![format!("DELETE FROM {}", quote::name(table))]
+    }
+
+    fn refuse_key(&self, table: &Table, key: &Key) -> Option<Unspeakable> {
+        refuse::key(table, key)
+    }
+
+    fn refuse_index(&self, table: &Table, index: &Index) -> Option<Unspeakable> {
+        refuse::index(table, index)
+    }
+
+    fn refuse_foreign_key(&self, table: &Table, key: &ForeignKey) -> Option<Unspeakable> {
+        refuse::foreign_key(table, key)
+    }
+
+    fn refuse_column(&self, table: &Table, column: &Column) -> Option<Unspeakable> {
+        refuse::column(table, column)
     }
 
     fn probe(&self, probe: &Probe) -> Option<String> {

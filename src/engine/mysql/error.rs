@@ -38,7 +38,23 @@ pub(super) fn cause(code: u16) -> Cause {
         1021 | 1037 | 1038 | 1040 | 1041 | 1114 | 1129 | 1135 | 1203 | 1206 | 1226 | 3 | 28 => {
             Cause::Resources
         }
-        1062 | 1064 | 1153 | 1264..=1267 | 1292 | 1365 | 1366 | 1406 | 1411 | 1690 => Cause::Data,
+        1048
+        | 1062
+        | 1064
+        | 1153
+        | 1216
+        | 1217
+        | 1264..=1267
+        | 1292
+        | 1364..=1366
+        | 1406
+        | 1411
+        | 1451
+        | 1452
+        | 1690
+        | 3140
+        | 3819
+        | 4025 => Cause::Data,
         _ => Cause::Other,
     }
 }
@@ -65,6 +81,10 @@ fn next_step(code: u16) -> Option<&'static str> {
         1053 | 1927 | 4031 => "the server closed this session; run the same command again: it continues",
         1153 => "raise max_allowed_packet on the server: a row is larger than it may send",
         1021 | 1114 => "the server's disk is full: make room there, then run the same command again",
+        1452 => {
+            "rows have no parent: mend them on the source, or leave the key out with keys: [primary, unique]"
+        }
+        1118 => "the columns are too wide for one row: map long ones to longtext",
         3159 => "the server wants TLS: leave sslmode out of the URL, or write sslmode=verify-full",
         _ => return None,
     })
@@ -88,6 +108,11 @@ fn from_server(doing: &str, error: &ServerError) -> EngineError {
             Some((_, key)) => format!("duplicate entry for key {key}"),
             None => "duplicate entry".to_string(),
         },
+        // So does the column's; the value stands before it.
+        1264 | 1265 | 1292 | 1366 if error.message.contains(" for column ") => {
+            let place = error.message.rsplit_once(" for column ").map_or("", |(_, place)| place);
+            format!("a value does not fit column {place}")
+        }
         code if QUOTES_VALUES.contains(&code) => cut_values(&error.message),
         _ => error.message.clone(),
     };

@@ -177,7 +177,11 @@ pub(super) async fn sealed(link: &Link, plan: &str) -> Result<Vec<Name>, EngineE
     let refusing = found.into_iter().filter(|(_, _, does)| !does.contains("IS_USED_LOCK"));
     let mut tables: Vec<Name> = refusing.map(|(table, _, _)| table).collect();
     tables.sort();
-    Ok(tables.chunk_by(PartialEq::eq).filter(|all| all.len() == EVENTS.len()).map(|all| all[0].clone()).collect())
+    Ok(tables
+        .chunk_by(PartialEq::eq)
+        .filter(|all| all.len() == EVENTS.len())
+        .map(|all| all[0].clone())
+        .collect())
 }
 
 /// Takes a sealed fence away, or what a crash left of one; says what was removed.

@@ -1,13 +1,15 @@
-//! MySQL and MariaDB as a source: the door and the reading end. One engine for both; where the two
-//! differ, the server says which it is: changes are followed of MariaDB alone. Nothing is written to
-//! a server but the triggers of a fence, and it cannot be a target yet.
+//! MySQL and MariaDB: the door to a database's two ends. One engine for both; where the two differ,
+//! the server says which it is: changes are followed of MariaDB alone, and into neither. Nothing is
+//! written to a source but the triggers of a fence.
 
 mod capture;
 mod charset;
 mod chunks;
 mod connect;
+mod ddl;
 mod decode;
 mod dialect;
+mod encode;
 mod error;
 mod events;
 mod facts;
@@ -16,20 +18,29 @@ mod followed;
 mod grants;
 mod image;
 mod inflate;
+mod insert;
 mod inspect;
+mod intent;
+mod load;
+mod lock;
+mod marks;
 mod moment;
 mod obstacle;
 mod place;
 mod probe;
 mod quote;
 mod read;
+mod refuse;
 mod relation;
+mod rename;
 mod replication;
 mod select;
+mod sequence;
 mod snapshot;
 mod source;
 mod statement;
 mod summary;
+mod target;
 mod text;
 mod tls;
 mod types;
@@ -37,7 +48,7 @@ mod view;
 
 use async_trait::async_trait;
 
-use super::{Cause, Engine, EngineError, Limits, Source, Target, Url, UrlError};
+use super::{Engine, EngineError, Limits, Source, Target, Url, UrlError};
 use crate::catalog::Dialect;
 
 /// The door.
@@ -72,13 +83,9 @@ impl Engine for Mysql {
     async fn target(
         &self,
         url: &Url,
-        _limits: &Limits,
+        limits: &Limits,
         _read_only: bool,
     ) -> Result<Box<dyn Target>, EngineError> {
-        let message = "MySQL and MariaDB can be read from, not written to, in this version";
-        Err(EngineError::new(Cause::NotFound, "use as a target", message)
-            .on(url)
-            .contract("E132")
-            .hint("a target is a postgres:// URL or sqlite:PATH"))
+        Ok(Box::new(target::Writable::open(url, limits).await?))
     }
 }

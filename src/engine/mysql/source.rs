@@ -39,6 +39,24 @@ impl Readable {
         Ok(Self { changes: Kept::new(&link, limits), link, limits: limits.clone(), asking: Mutex::default() })
     }
 
+    pub fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// The account of a role, or of the session.
+    pub async fn account(&self, role: Option<&str>) -> Result<String, EngineError> {
+        const DOING: &str = "ask who the user of the session is at";
+        let mut conn = self.asking().await?;
+        let own: Option<String> = conn
+            .query_first("SELECT CURRENT_USER()")
+            .await
+            .map_err(|error| self.on(error::from_driver(DOING, error)))?;
+        self.keep(conn).await;
+        let role = role.map(str::to_string).or(own).unwrap_or_default();
+        let (user, host) = role.rsplit_once('@').unwrap_or((&role, "%"));
+        Ok(account(user, host))
+    }
+
     /// The session for questions. It is lost when a question fails, so that the next one starts on
     /// a fresh one.
     async fn asking(&self) -> Result<Conn, EngineError> {
@@ -126,22 +144,15 @@ impl Source for Readable {
     }
 
     async fn grants(&self, duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {
-        const DOING: &str = "ask who the user of the session is at";
         let mut conn = self.asking().await?;
         let objects =
             inspect::sequence_objects(&mut conn, &self.link).await.map_err(|error| self.on(error))?;
-        let own: Option<String> = conn
-            .query_first("SELECT CURRENT_USER()")
-            .await
-            .map_err(|error| self.on(error::from_driver(DOING, error)))?;
         self.keep(conn).await;
-        let role = duties.role.map(str::to_string).or(own).unwrap_or_default();
-        let (user, host) = role.rsplit_once('@').unwrap_or((&role, "%"));
         // Counters of columns are read with their tables.
         let sequences = duties.sequences.iter().filter(|sequence| objects.contains(&sequence.name));
         let sequences: Vec<_> = sequences.cloned().collect();
         Ok(grants::source(
-            &account(user, host),
+            &self.account(duties.role).await?,
             self.link.server.flavor,
             &Duties { sequences: &sequences, ..*duties },
         ))

@@ -2,6 +2,7 @@
 //! there into the neutral subset. Strings compare by collation here, so that a comparison of text
 //! is only neutral where the column compares by bytes, or its labels are known.
 
+use crate::catalog::dialect::Unspeakable;
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Op, Syntax};
 use crate::catalog::token::{self, Kind, Rules};
 use crate::catalog::{Column, Expr, Table, Type};
@@ -18,7 +19,7 @@ const RULES: Rules = Rules {
     named_params: true,
 };
 
-pub(super) static SYNTAX: Syntax = Syntax {
+const READ: Syntax = Syntax {
     tokens: RULES,
     quote: quote::identifier,
     literal: quote::literal,
@@ -62,6 +63,29 @@ pub(super) static SYNTAX: Syntax = Syntax {
         ("trim", "trim"),
     ],
 };
+
+pub(super) static SYNTAX: Syntax = READ;
+
+/// As [`SYNTAX`]; a server prints truth as 1.
+static SPELLED: Syntax = Syntax { boolean_words: false, ..READ };
+
+/// Writes a neutral expression. What the signs mean otherwise here is refused.
+pub(super) fn spell(expr: &Expr) -> Result<String, Unspeakable> {
+    let mut rest = vec![expr];
+    while let Some(part) = rest.pop() {
+        let what = match part {
+            Expr::Binary { op: Op::Div | Op::Mod, .. } => "a division, which rounds in another way",
+            Expr::Binary { op: Op::Concat, .. } => "||, which is OR there",
+            Expr::Bytes(_) => "a literal of bytes",
+            _ => {
+                rest.extend(part.parts());
+                continue;
+            }
+        };
+        return Err(Unspeakable { what: what.into() });
+    }
+    expr::spell(expr, &SPELLED)
+}
 
 fn cast(native: &str) -> CastKind {
     match native.split('(').next().unwrap_or(native).trim() {
@@ -356,17 +380,38 @@ pub(super) fn check_condition(text: &str) -> Result<(), String> {
     if depth == 0 { Ok(()) } else { Err("a parenthesis is never closed".into()) }
 }
 
-/// True where two texts are the same but for spacing and outer parentheses.
+/// True where two texts are the same but for spacing, or are literals of one value: a server prints
+/// them with the digits of their column.
 pub(super) fn same(a: &str, b: &str) -> bool {
     let normal = |text: &str| -> Option<Vec<String>> {
         let spelled = standard(text).ok()?;
         let tokens = token::tokenize(&spelled, &RULES).ok()?;
         Some(tokens.iter().map(|token| token.text.to_string()).collect())
     };
+    if let (Some(a), Some(b)) = (digits(a), digits(b)) {
+        return a == b;
+    }
     match (normal(a), normal(b)) {
         (Some(a), Some(b)) => a == b,
         _ => a == b,
     }
+}
+
+/// A literal number or moment, without zeros at the end of its fraction.
+fn digits(text: &str) -> Option<String> {
+    let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let inside = quoted.unwrap_or(text);
+    // What stands in quotes may be a text, in which every character counts.
+    let moment =
+        inside.contains([':', '-']) && inside.len() >= 10 && inside.starts_with(|c: char| c.is_ascii_digit());
+    let plain = inside.bytes().all(|byte| byte.is_ascii_digit() || b"-:. ".contains(&byte));
+    if inside.is_empty() || !plain || (quoted.is_some() && !moment) {
+        return None;
+    }
+    Some(match inside.contains('.') {
+        true => inside.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => inside.to_string(),
+    })
 }
 
 #[cfg(test)]

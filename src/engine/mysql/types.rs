@@ -96,6 +96,69 @@ fn known(native: &str, lower: &str) -> Option<Type> {
     })
 }
 
+/// Most characters of a column that counts its length: four bytes each, in a row of 65535.
+const VARCHAR_MAX: u32 = 16_383;
+
+/// The type of exactly this meaning, as a server prints it. The same words serve both flavors: where
+/// they differ (UUID, JSON) the one that keeps every value on both is taken. None where there is none.
+pub(super) fn spell(ty: &Type) -> Option<String> {
+    let timed = |name: &str, precision: u8| match precision {
+        0 => Some(name.to_string()),
+        1..=6 => Some(format!("{name}({precision})")),
+        _ => None,
+    };
+    Some(match ty {
+        Type::Bool => "tinyint(1)".into(),
+        Type::Int { bits } => whole(*bits)?.into(),
+        Type::UInt { bits } => format!("{} unsigned", whole(*bits)?),
+        Type::Decimal { precision: Some(precision), scale } => {
+            let scale = u32::try_from(scale.unwrap_or(0)).ok()?;
+            let fits = (1..=65).contains(precision) && scale <= 30 && scale <= *precision;
+            fits.then(|| format!("decimal({precision},{scale})"))?
+        }
+        Type::Float { bits: 32 } => "float".into(),
+        Type::Float { .. } => "double".into(),
+        Type::Char { length } if (1..=255).contains(length) => format!("char({length})"),
+        Type::VarChar { length } if *length <= VARCHAR_MAX => format!("varchar({length})"),
+        Type::Text => "longtext".into(),
+        Type::Binary { length } if (1..=255).contains(length) => format!("binary({length})"),
+        Type::Blob => "longblob".into(),
+        Type::Bit { length: Some(length), varying: false } if (1..=64).contains(length) => {
+            format!("bit({length})")
+        }
+        Type::Date => "date".into(),
+        Type::Time { precision, zone: false } => timed("time", *precision)?,
+        Type::Timestamp { precision } => timed("datetime", *precision)?,
+        Type::Uuid => "char(36)".into(),
+        Type::Enum { labels, .. } => format!("enum({})", list(labels, false)?),
+        Type::Set { labels } if labels.len() <= 64 => format!("set({})", list(labels, true)?),
+        _ => return None,
+    })
+}
+
+fn whole(bits: u8) -> Option<&'static str> {
+    Some(match bits {
+        8 => "tinyint",
+        16 => "smallint",
+        24 => "mediumint",
+        32 => "int",
+        64 => "bigint",
+        _ => return None,
+    })
+}
+
+/// Labels as they are printed. Blanks at their ends are cut off there, the empty one is like the
+/// error value, and those of a SET are parted by commas.
+fn list(labels: &[String], set: bool) -> Option<String> {
+    let held = |label: &String| {
+        let parted = set && label.contains(',');
+        let odd = label.is_empty() || label.ends_with(' ') || label.contains('\0');
+        !(parted || odd) && label.chars().count() <= 255
+    };
+    let quoted: Vec<_> = labels.iter().map(|label| format!("'{}'", label.replace('\'', "''"))).collect();
+    (!labels.is_empty() && labels.len() <= 65_535 && labels.iter().all(held)).then(|| quoted.join(","))
+}
+
 /// Labels as they are printed: in quotes, a quote doubled, and nothing else escaped.
 fn labels(inside: &str) -> Option<Vec<String>> {
     let mut all = Vec::new();

@@ -31,6 +31,10 @@ static FEATURES: Features = Features {
     folds_case: false,
     index_names_per_schema: true,
     named_constraints: true,
+    constraint_names_per_schema: false,
+    folds_columns: false,
+    clustered: false,
+    applies: true,
     frozen_load: true,
     capture: ChangeLog::Log,
 };

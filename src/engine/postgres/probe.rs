@@ -135,11 +135,8 @@ fn outside(probe: &Probe, from: &str, column: &str, min: &str, max: &str) -> Opt
 
 /// Infinite, before Christ, or with a year of more than four digits.
 fn date_beyond(column: &str) -> String {
-    let moment = format!("{column}::pg_catalog.timestamp");
-    format!(
-        "NOT pg_catalog.isfinite({moment}) OR {moment} < '0001-01-01'::pg_catalog.timestamp OR {moment} >= \
-         '10000-01-01'::pg_catalog.timestamp"
-    )
+    // Not cast: a date may lie beyond what a timestamp holds.
+    format!("NOT pg_catalog.isfinite({column}) OR {column} < '0001-01-01' OR {column} >= '10000-01-01'")
 }
 
 /// Too many digits before the point, or digits behind it that would be rounded away. NaN and

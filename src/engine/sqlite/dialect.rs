@@ -28,6 +28,10 @@ static FEATURES: Features = Features {
     folds_case: true,
     index_names_per_schema: true,
     named_constraints: true,
+    constraint_names_per_schema: false,
+    folds_columns: false,
+    clustered: false,
+    applies: true,
     frozen_load: false,
     capture: ChangeLog::Triggers,
 };

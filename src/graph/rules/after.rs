@@ -56,7 +56,9 @@ impl<'a> Rules<'a> {
             };
             draft.needs = tables.iter().flat_map(|table| self.rows_in(table)).collect();
             draft.needs.insert(id::sequence(&sequence.name));
-            draft.unit = "sequences".into();
+            if self.to.features().transactional_ddl {
+                draft.unit = "sequences".into();
+            }
             self.add(draft);
         }
     }

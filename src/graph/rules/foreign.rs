@@ -73,15 +73,18 @@ impl<'a> Rules<'a> {
 
     pub(super) fn add_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
         let name = &table.want.name;
-        let at_once = !self.to.features().validates_later || self.is_tree(table, key);
+        let later = self.to.features().validates_later;
+        let at_once = !later || self.is_tree(table, key);
+        // Where nothing can be validated later, what is not to be checked never is.
+        let unchecked = !later && (!key.validated || self.orphans_accepted(table, key));
         let own = id::foreign(name, key);
-        let mut draft =
-            Draft::sql(own.clone(), Phase::Key, self.to.add_foreign_key(&table.want, key, at_once));
+        let statements = self.to.add_foreign_key(&table.want, key, at_once && !unchecked);
+        let mut draft = Draft::sql(own.clone(), Phase::Key, statements);
         draft.needs = self.foreign_needs(table, key);
         draft.table = Some(name.clone());
         draft.locks = vec![name.clone(), key.parent.clone()];
         draft.estimate = if at_once { pace::check(table.rows) } else { pace::statement() };
-        draft.unit = self.foreign_unit(table);
+        draft.unit = self.foreign_unit(table, &own);
         self.add(draft);
         if at_once || !key.validated || self.orphans_accepted(table, key) {
             return;
@@ -94,7 +97,7 @@ impl<'a> Rules<'a> {
         // Two validations of one table wait for each other anyway.
         draft.locks = vec![name.clone()];
         draft.estimate = pace::check(table.rows);
-        draft.unit = if self.is_small(table) { self.foreign_unit(table) } else { validate };
+        draft.unit = if self.is_small(table) { self.foreign_unit(table, &validate) } else { validate };
         self.add(draft);
     }
 
@@ -103,12 +106,13 @@ impl<'a> Rules<'a> {
         let Some(query) = self.to.validate_foreign_key(&table.want, key).into_iter().next() else { return };
         let label = id::foreign_label(key);
         let message = format!("rows of {name} have no parent in {} by foreign key {label}", key.parent);
-        let mut draft = Draft::sql(id::validate(name, key), Phase::Key, Vec::new());
+        let own = id::validate(name, key);
+        let mut draft = Draft::sql(own.clone(), Phase::Key, Vec::new());
         draft.action = Action::Check { query, message };
         draft.needs = self.foreign_needs(table, key);
         draft.table = Some(name.clone());
         draft.estimate = pace::check(table.rows);
-        draft.unit = self.foreign_unit(table);
+        draft.unit = self.foreign_unit(table, &own);
         self.add(draft);
     }
 

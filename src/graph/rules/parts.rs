@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{Draft, Rules, made, missing};
-use crate::catalog::{Index, Name, TableKind};
+use crate::catalog::{Index, KeyKind, Name, TableKind};
 use crate::diff::{TableDiff, id};
 use crate::graph::pace;
 use crate::graph::step::{Action, Estimate, Phase, shared_unit};
@@ -80,9 +80,12 @@ impl<'a> Rules<'a> {
         self.shared.get(&table.want.name).cloned().unwrap_or_else(|| table.want.name.to_string())
     }
 
-    /// The unit of a table's foreign keys.
-    pub(super) fn foreign_unit(&self, table: &TableDiff) -> String {
-        format!("{}/foreign", self.unit_of(table))
+    /// The unit of a table's foreign keys; each has its own where no transaction holds two.
+    pub(super) fn foreign_unit(&self, table: &TableDiff, id: &str) -> String {
+        match self.to.features().transactional_ddl {
+            true => format!("{}/foreign", self.unit_of(table)),
+            false => id.to_string(),
+        }
     }
 
     /// Created and loaded in one transaction.
@@ -135,7 +138,9 @@ impl<'a> Rules<'a> {
         if !self.to.features().alter_adds_constraints {
             return;
         }
-        for key in table.keys.iter().filter(|key| missing(key)).map(|wanted| &wanted.want) {
+        let with_table = self.to.features().clustered && made(table);
+        let wanted = table.keys.iter().filter(|key| missing(key)).map(|wanted| &wanted.want);
+        for key in wanted.filter(|key| !(with_table && key.kind == KeyKind::Primary)) {
             let name = &table.want.name;
             let own = id::key(name, key);
             let mut needs = self.part_needs(table);

@@ -676,22 +676,26 @@ fn f_70_the_fence_is_held_lost_lifted_and_sealed() {
                 .map(|sql| database.try_execute(sql))
             })
         };
-        let mut fence = source.fence(&tables).await.unwrap();
+        let mut fence = source.fence("shop", &tables).await.unwrap();
         fence.holds().await.unwrap();
+        assert!(source.fenced("shop").await.unwrap().is_empty(), "nothing is decided yet");
         assert!(write().unwrap_err().contains("has moved"));
         assert!(all().iter().all(Result::is_err));
         // A session that ends without a word, as in a crash.
         drop(fence);
         crate::support::wait_until("the lock is gone", Duration::from_secs(20), || write().is_ok());
-        let fence = source.fence(&tables).await.unwrap();
+        let fence = source.fence("shop", &tables).await.unwrap();
         assert!(write().is_err());
         fence.lift().await.unwrap();
         write().unwrap();
-        assert!(source.unfence(&tables).await.unwrap().is_empty(), "lifting left nothing");
-        let fence = source.fence(&tables).await.unwrap();
+        assert!(source.unfence("shop").await.unwrap().is_empty(), "lifting left nothing");
+        let fence = source.fence("shop", &tables).await.unwrap();
         fence.seal().await.unwrap();
         assert!(write().is_err() && all().iter().all(Result::is_err));
-        assert_eq!(source.unfence(&tables).await.unwrap().len(), 6);
+        assert_eq!(source.fenced("shop").await.unwrap(), tables);
+        assert!(source.fenced("another").await.unwrap().is_empty());
+        assert!(source.unfence("another").await.unwrap().is_empty(), "the fence of another plan stays");
+        assert_eq!(source.unfence("shop").await.unwrap().len(), 2);
         write().unwrap();
     });
 }

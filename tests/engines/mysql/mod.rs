@@ -5,6 +5,7 @@ mod capture;
 mod door;
 mod equal;
 mod moments;
+mod target;
 mod values;
 
 use towpath::catalog::{Cell, ColumnMap, Form, Name, Projection, RowBatch};

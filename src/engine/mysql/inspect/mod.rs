@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub(super) use sequences::values as sequence_values;
 
 use super::connect::{Flavor, Link};
-use super::{error, quote, source};
+use super::{error, marks, quote, source};
 use crate::catalog::{Catalog, Denied, Name, OtherObject, Place, Schema, Table, TableKind};
 use crate::engine::EngineError;
 
@@ -133,6 +133,10 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
     let mut found = Found::default();
     for mut row in asking.rows(&sql).await? {
         let name = row.text(0);
+        // What a target remembers is nobody's table.
+        if marks::is_state(&name) {
+            continue;
+        }
         let other =
             |kind: &str| OtherObject { kind: kind.into(), name: Name::new(database, &name), table: None };
         let (kind, engine) = (row.text(1), row.maybe(2));
