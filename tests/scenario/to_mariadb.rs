@@ -284,7 +284,7 @@ fn f_01_killed_at_random_times_on_the_way_to_mariadb() {
     let mut killed = 0;
     for attempt in 0..5 {
         let mut run = job.start_apply();
-        let after = std::time::Duration::from_millis(200 + pseudo_random(attempt) % 1500);
+        let after = std::time::Duration::from_millis(200 + 250 * attempt + pseudo_random(attempt) % 150);
         let start = std::time::Instant::now();
         wait_until("its moment has come", std::time::Duration::from_secs(60), || {
             run.ended() || start.elapsed() >= after

@@ -33,6 +33,9 @@ const ATTEMPTS: u32 = 100;
 /// Attempts to begin all sessions while no transaction is half way.
 const QUIET_ATTEMPTS: u32 = 5;
 
+/// Equal answers in a row that are believed.
+const HEARD_MIN: u32 = 4;
+
 /// Where all sessions return to after each read: it lets go of the locks on the table's structure.
 pub(super) const SAVEPOINT: &str = "towpath";
 
@@ -70,7 +73,10 @@ pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, En
 
 /// The ways without the log's help; where none is to be had, all sessions but one are closed.
 async fn without_log(link: &Link, conns: &mut Vec<Conn>) -> Result<Place, EngineError> {
-    if let Some(place) = by_view(conns).await? {
+    // A log that was only written to without a pause still tells a place to who waits for one.
+    let logged = alone(&mut conns[..1]).await?.log.is_some();
+    end_all(&mut conns[..1]).await?;
+    if !logged && let Some(place) = by_view(conns).await? {
         return Ok(place);
     }
     if let Some(place) = by_lock(link, conns).await? {
@@ -82,9 +88,12 @@ async fn without_log(link: &Link, conns: &mut Vec<Conn>) -> Result<Place, Engine
     alone(conns).await
 }
 
+/// One session: where its snapshot stands, nobody has to agree to.
 async fn alone(conns: &mut [Conn]) -> Result<Place, EngineError> {
     begin_all(conns).await?;
-    Ok(Place { view: view(conns).await, ..Place::default() })
+    let log = snapshot_place(&mut conns[0]).await?;
+    let gtid = gtid_at(&mut conns[0], log.as_ref()).await?;
+    Ok(Place { gtid, log, view: view(conns).await })
 }
 
 async fn view(conns: &mut [Conn]) -> Option<View> {
@@ -131,7 +140,10 @@ async fn end_all(conns: &mut [Conn]) -> Result<(), EngineError> {
 async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
     for attempt in 0..ATTEMPTS {
         begin_all(conns).await?;
-        let places = try_join_all(conns.iter_mut().map(snapshot_place)).await?;
+        let mut places = Vec::with_capacity(conns.len());
+        for conn in conns.iter_mut() {
+            places.push(snapshot_place(conn).await?);
+        }
         match &places[0] {
             None => {
                 end_all(conns).await?;
@@ -151,8 +163,21 @@ async fn by_log(conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
     Ok(None)
 }
 
-/// Where the session's snapshot stands in the log.
+/// Where the session's snapshot stands in the log. The server keeps the answer in variables that all
+/// sessions share while they ask (MariaDB's `set_status_variables`): who asks at the same time as
+/// another may hear of the other's. So ours ask one after the other, and each until it has heard
+/// the same several times in a row, since anybody may ask for a server's status.
 pub(super) async fn snapshot_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
+    let (mut place, mut heard) = (told_place(conn).await?, 1);
+    while heard < HEARD_MIN && place.is_some() {
+        let again = told_place(conn).await?;
+        heard = if again == place { heard + 1 } else { 1 };
+        place = again;
+    }
+    Ok(place)
+}
+
+async fn told_place(conn: &mut Conn) -> Result<Option<(String, u64)>, EngineError> {
     let status: Vec<(String, String)> = conn
         .query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")
         .await
