@@ -170,14 +170,25 @@ pub trait Dialect: Send + Sync {
     /// Is `text` one scalar condition of this dialect: no `;`, no comment, no sub-select, balanced?
     fn check_condition(&self, text: &str) -> Result<(), String>;
 
-    // DDL: statements in order, each complete, without a closing semicolon.
-    fn create_schema(&self, schema: &Schema) -> Vec<String>;
-    fn create_extension(&self, extension: &Extension) -> Vec<String>;
-    fn create_type(&self, user_type: &UserType) -> Vec<String>;
+    // DDL: statements in order, each complete, without a closing semicolon; none for what the engine
+    // has no such objects of.
+    fn create_schema(&self, _schema: &Schema) -> Vec<String> {
+        Vec::new()
+    }
+    fn create_extension(&self, _extension: &Extension) -> Vec<String> {
+        Vec::new()
+    }
+    fn create_type(&self, _user_type: &UserType) -> Vec<String> {
+        Vec::new()
+    }
     /// A sequence that stands alone or belongs to a `serial` column; identity ones come with the
     /// table. Ownership is set by [`Self::own_sequence`] once the table is there.
-    fn create_sequence(&self, sequence: &Sequence) -> Vec<String>;
-    fn own_sequence(&self, sequence: &Sequence) -> Vec<String>;
+    fn create_sequence(&self, _sequence: &Sequence) -> Vec<String> {
+        Vec::new()
+    }
+    fn own_sequence(&self, _sequence: &Sequence) -> Vec<String> {
+        Vec::new()
+    }
     /// The table with columns, defaults, checks, generated columns, comments, options, parents
     /// and partition bound; with `identity` the sequences of its identity columns. Keys and
     /// foreign keys only where `inline` asks for them.

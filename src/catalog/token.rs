@@ -406,6 +406,31 @@ fn number_length(rest: &str) -> usize {
     at
 }
 
+/// Are these tokens one scalar condition: no `;`, no comment, no list, balanced, and none of the
+/// words that make more of it? Else what is wrong.
+pub fn one_condition(tokens: &[Token<'_>], more: &[&str]) -> Result<(), String> {
+    if tokens.is_empty() {
+        return Err("it is empty".into());
+    }
+    let mut depth = 0;
+    for token in tokens {
+        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+        let what = match token.kind {
+            Kind::Comment => "a comment".to_string(),
+            Kind::Param => "a parameter".to_string(),
+            _ if token.is(";") => "a semicolon".to_string(),
+            _ if token.is(",") && depth == 0 => "a comma between two expressions".to_string(),
+            _ if depth < 0 => "a closing parenthesis without its opening one".to_string(),
+            _ => match more.iter().find(|word| token.is_word(word)) {
+                Some(word) => format!("{word}; only one condition is taken"),
+                None => continue,
+            },
+        };
+        return Err(format!("it holds {what}"));
+    }
+    if depth == 0 { Ok(()) } else { Err("a parenthesis is never closed".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

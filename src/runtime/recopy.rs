@@ -55,7 +55,11 @@ pub fn prepare(planned: &Planned) -> Result<Recopy, EngineError> {
     }
     for step in &graph.steps {
         match &step.action {
-            Action::Copy { projection, empty, .. } if followed.contains(&projection.target) => {
+            // What was not copied by this plan is not emptied by it: rows there are somebody's.
+            Action::Copy { projection, empty, .. }
+                if followed.contains(&projection.target)
+                    && is_copied(progress, &step.id, &projection.target) =>
+            {
                 if empty.is_empty() {
                     return Err(refuse("the plan cannot empty it").on(&projection.target));
                 }
@@ -72,6 +76,11 @@ pub fn prepare(planned: &Planned) -> Result<Recopy, EngineError> {
     out.tables.sort();
     out.tables.dedup();
     Ok(out)
+}
+
+/// True where rows of the plan are in the table, be it a part of them.
+fn is_copied(progress: &Progress, step: &str, table: &Name) -> bool {
+    progress.step(step).is_some() || progress.chunks_of(table).next().is_some()
 }
 
 /// Foreign keys that the plan has made or checked, and that hold for a followed table.

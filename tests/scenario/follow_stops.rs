@@ -53,6 +53,18 @@ fn f_44_g_10_the_slot_is_dropped_while_it_is_followed() {
     copies_again(&followed, &outcome);
 }
 
+/// Rows that this plan did not copy are somebody's: copying again does not empty such a table.
+#[test]
+fn g_01_what_was_not_copied_is_not_emptied() {
+    let Some(server) = moving_server() else { return };
+    let followed = Followed::not_yet(server, server, PLAN);
+    followed.job.run(&["apply", "--yes", "--until", "schema"]).expect(6);
+    followed.target.execute("INSERT INTO items (id, n) VALUES (7000, 1)");
+    let outcome = followed.job.run(&["apply", "--yes", "--recopy"]);
+    assert_ne!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(followed.target.value("SELECT count(*)::text FROM items WHERE id = 7000"), "1", "{outcome}");
+}
+
 #[test]
 fn f_45_a_table_is_taken_out_of_the_publication() {
     let Some(followed) = Followed::new(PLAN) else { return };

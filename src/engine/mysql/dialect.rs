@@ -3,8 +3,8 @@
 
 use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
 use crate::catalog::{
-    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
-    Sequence, Table, Type, UserType,
+    Catalog, Check, Column, Dialect, Expr, Features, ForeignKey, Index, Key, Name, Probe, Sequence, Table,
+    Type,
 };
 
 use super::{ddl, probe, quote, refuse, rename, text, types};
@@ -123,26 +123,6 @@ impl Dialect for MysqlDialect {
 
     fn check_condition(&self, text: &str) -> Result<(), String> {
         text::check_condition(text)
-    }
-
-    fn create_schema(&self, _schema: &Schema) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_extension(&self, _extension: &Extension) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_type(&self, _user_type: &UserType) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_sequence(&self, _sequence: &Sequence) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn own_sequence(&self, _sequence: &Sequence) -> Vec<String> {
-        Vec::new()
     }
 
     fn create_table(&self, table: &Table, _identity: &[&Sequence], inline: Inline) -> Vec<String> {

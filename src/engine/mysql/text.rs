@@ -4,7 +4,7 @@
 
 use crate::catalog::dialect::Unspeakable;
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Op, Syntax};
-use crate::catalog::token::{self, Kind, Rules};
+use crate::catalog::token::{self, Rules};
 use crate::catalog::{Column, Expr, Table, Type};
 
 use super::quote;
@@ -357,27 +357,7 @@ pub(super) fn check_condition(text: &str) -> Result<(), String> {
     // `||` is an ordinary OR where a condition stays on its server.
     let spelled = standard(&text.replace("||", " OR ")).map_err(|what| format!("it holds {what}"))?;
     let tokens = token::tokenize(&spelled, &RULES).map_err(|error| error.to_string())?;
-    if tokens.is_empty() {
-        return Err("it is empty".into());
-    }
-    let mut depth = 0;
-    for token in &tokens {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        let word = NOT_IN_CONDITIONS.iter().find(|word| token.is_word(word));
-        let what = match token.kind {
-            Kind::Comment => "a comment".to_string(),
-            Kind::Param => "a parameter".to_string(),
-            _ if token.is(";") => "a semicolon".to_string(),
-            _ if token.is(",") && depth == 0 => "a comma between two expressions".to_string(),
-            _ if depth < 0 => "a closing parenthesis without its opening one".to_string(),
-            _ => match word {
-                Some(word) => format!("{word}; only one condition is taken"),
-                None => continue,
-            },
-        };
-        return Err(format!("it holds {what}"));
-    }
-    if depth == 0 { Ok(()) } else { Err("a parenthesis is never closed".into()) }
+    token::one_condition(&tokens, &NOT_IN_CONDITIONS)
 }
 
 /// True where two texts are the same but for spacing, or are literals of one value: a server prints

@@ -7,8 +7,8 @@ use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
 use crate::catalog::expr::{self, BytesStyle, CastKind, LikeStyle, Now, Syntax};
 use crate::catalog::token::{self, Kind, Token};
 use crate::catalog::{
-    Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Index, Key, Name, Probe, Schema,
-    Sequence, Table, Type, UserType,
+    Catalog, Check, Column, Dialect, Expr, Features, ForeignKey, Index, Key, Name, Probe, Sequence, Table,
+    Type,
 };
 
 /// SQLite's way of writing.
@@ -93,10 +93,9 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// Words that make a text more than a condition.
-const NOT_IN_CONDITIONS: [&str; 12] = [
-    "SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER", "ATTACH",
-    "PRAGMA",
-];
+// `replace(` is also a function, and harmless.
+const NOT_IN_CONDITIONS: [&str; 11] =
+    ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "ATTACH", "PRAGMA"];
 
 impl Dialect for Sqlite {
     fn name(&self) -> &'static str {
@@ -187,26 +186,6 @@ impl Dialect for Sqlite {
 
     fn check_condition(&self, text: &str) -> Result<(), String> {
         check_condition(text)
-    }
-
-    fn create_schema(&self, _schema: &Schema) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_extension(&self, _extension: &Extension) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_type(&self, _user_type: &UserType) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create_sequence(&self, _sequence: &Sequence) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn own_sequence(&self, _sequence: &Sequence) -> Vec<String> {
-        Vec::new()
     }
 
     fn create_table(&self, table: &Table, _identity: &[&Sequence], inline: Inline) -> Vec<String> {
@@ -335,28 +314,7 @@ fn encloses_all(tokens: &[Token<'_>]) -> bool {
 
 fn check_condition(text: &str) -> Result<(), String> {
     let tokens = token::tokenize(text, &parse::RULES).map_err(|error| error.to_string())?;
-    if tokens.is_empty() {
-        return Err("it is empty".into());
-    }
-    let mut depth = 0;
-    for token in &tokens {
-        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
-        let word = NOT_IN_CONDITIONS.iter().find(|word| token.is_word(word));
-        // `replace(` is also a function, and harmless.
-        let what = match token.kind {
-            Kind::Comment => "a comment".to_string(),
-            Kind::Param => "a parameter".to_string(),
-            _ if token.is(";") => "a semicolon".to_string(),
-            _ if token.is(",") && depth == 0 => "a comma between two expressions".to_string(),
-            _ if depth < 0 => "a closing parenthesis without its opening one".to_string(),
-            _ => match word {
-                Some(word) if *word != "REPLACE" => format!("{word}; only one condition is taken"),
-                _ => continue,
-            },
-        };
-        return Err(format!("it holds {what}"));
-    }
-    if depth == 0 { Ok(()) } else { Err("a parenthesis is never closed".into()) }
+    token::one_condition(&tokens, &NOT_IN_CONDITIONS)
 }
 
 #[cfg(test)]
