@@ -381,7 +381,7 @@ impl<'a> Spill<'a> {
                 more.iter().for_each(|piece| self.forget(&piece.stored));
                 let cut = (last.segment, last.at as usize + last.length);
                 let cut = self.cut_off(cut, &found[at..]).await;
-                cut.map_err(|error| if error.cause == Cause::Data { self.missing(number) } else { error })?;
+                cut.map_err(|error| if error.cause == Cause::Stale { self.missing(number) } else { error })?;
                 break;
             }
             // What begins after the target's position cannot follow it: the source has to tell it.
@@ -532,11 +532,14 @@ impl<'a> Spill<'a> {
 
     fn damaged(&self, segment: u64, at: u64) -> EngineError {
         let message = format!("the record at byte {at} is damaged");
-        EngineError::new(Cause::Data, "read changes from", message).on(self.disk.place(Some(segment))).hint(
-            "look at the disk; move the segment files away and run the same command again: what the \
-             source still keeps is read from it anew, and if it keeps no more, `towpath apply --recopy` \
-             copies the tables again",
-        )
+        EngineError::new(Cause::Stale, "read changes from", message)
+            .on(self.disk.place(Some(segment)))
+            .contract("C508")
+            .hint(
+                "look at the disk; move the segment files away and run the same command again: what the \
+                 source still keeps is read from it anew, and if it keeps no more, `towpath apply --recopy` \
+                 copies the tables again",
+            )
     }
 
     fn missing(&self, segment: u64) -> EngineError {

@@ -300,6 +300,8 @@ fn f_67_a_spool_that_was_damaged_is_told_and_not_applied() {
     piled.holder.execute("ROLLBACK");
     let stopped = piled.followed.job.run(&["follow", "--until-lag", "0s"]);
     assert_eq!(stopped.code, Some(4), "{stopped}");
+    // By a later record that was durable after it, or by what the source was told it may forget.
+    assert!(stopped.both().contains("damaged"), "{stopped}");
     assert_eq!(piled.followed.target.value("SELECT count(*)::text FROM items WHERE body LIKE '%x%'"), "0");
 }
 

@@ -300,8 +300,8 @@ impl End {
                 "the log was acknowledged beyond: it is kept from {acknowledged} on, and the target has come to {from} only"
             );
             return Err(EngineError::new(Cause::Stale, DOING, message).contract("C508").hint(
-                "the target was set back (restored, or failed over to a copy that lags), or another reader used the \
-                 slot; `towpath apply --recopy` copies the tables again",
+                "the target was set back (restored, or failed over to a copy that lags), the spool was lost or \
+                 damaged, or another reader used the slot; `towpath apply --recopy` copies the tables again",
             ));
         }
         let Found::Ours { mark, .. } = publication else { return Err(gone("the publication is not ours")) };

@@ -203,7 +203,7 @@ fn f_67_a_bit_that_flips_in_what_was_durable_is_told() {
             // Nothing after the last record says that it was durable: the source decides.
             Ok((ends, _)) => assert!(at > first_two && ends.len() < 3, "byte {at}: {ends:?}"),
             Err(error) => {
-                assert!(matches!(error.cause, Cause::Data | Cause::Stale), "byte {at}: {error:?}");
+                assert!(error.cause == Cause::Stale, "byte {at}: {error:?}");
                 let object = error.object.as_deref().unwrap_or_default();
                 assert!(object.ends_with(".changes"), "it names the segment: {error:?}");
                 assert!(error.hint.is_some());
@@ -222,7 +222,7 @@ fn f_67_a_segment_that_is_missing_in_the_middle_is_told() {
     assert!(files.len() >= 3);
     std::fs::remove_file(&files[1]).expect("removed");
     let error = ground.recovered(0).expect_err("a gap");
-    assert_eq!(error.cause, Cause::Data, "{error:?}");
+    assert_eq!(error.cause, Cause::Stale, "{error:?}");
     assert!(error.message.contains("missing"), "{error}");
 }
 
@@ -236,7 +236,7 @@ fn damage_while_it_runs_is_told_and_never_applied() {
         bytes[middle] ^= 1;
         put(&path, &bytes);
         let error = spill.read(&stored, false).await.expect_err("damaged");
-        assert_eq!(error.cause, Cause::Data);
+        assert_eq!(error.cause, Cause::Stale);
         std::fs::remove_file(&path).expect("removed");
     });
 }
