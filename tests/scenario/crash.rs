@@ -85,7 +85,7 @@ trait Try {
     /// The marks of finished chunks, each with what tells it from one written again.
     fn marks(&self) -> BTreeSet<String>;
     fn change_target(&self, sql: &str);
-    /// The source is changed for this try alone.
+    /// The source may be that of other tries, too.
     fn change_source(&self, sql: &str);
 }
 
@@ -297,6 +297,15 @@ fn dies_everywhere(ends: &dyn Ends) {
     for point in POINTS.iter().copied().filter(|point| ends.has(point)) {
         deaths.extend([(point, 1), (point, 2)]);
     }
+    // What changes the source comes when no other try reads it.
+    let (alone, together): (VecDeque<_>, _) =
+        deaths.into_iter().partition(|(point, _)| *point == "copy::emptied");
+    let failed = [die_in_turn(ends, together, 3), die_in_turn(ends, alone, 1)].concat();
+    assert!(failed.is_empty(), "{failed:?}: see above");
+}
+
+/// What went wrong.
+fn die_in_turn(ends: &dyn Ends, deaths: VecDeque<(&str, u32)>, threads: usize) -> Vec<String> {
     let (deaths, failed) = (Mutex::new(deaths), Mutex::new(Vec::new()));
     let work = || {
         loop {
@@ -308,9 +317,8 @@ fn dies_everywhere(ends: &dyn Ends) {
             }
         }
     };
-    std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(work))));
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{failed:?}: see above");
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    failed.into_inner().unwrap()
 }
 
 #[test]

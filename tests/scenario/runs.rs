@@ -71,7 +71,7 @@ fn f_04_two_applies_at_once() {
     let job = Job::new(&source.url(), &target.url(), &slow());
     let mut first = job.start_apply();
     wait_for_rows(&mut first, &target);
-    job.apply().expect(5);
+    job.run(&["apply", "--yes"]).expect(5);
     job.run(&["status"]).expect(0);
     first.wait().expect(0);
     postgres_arrived(&source, &target);
@@ -90,7 +90,7 @@ fn f_04_two_applies_to_one_sqlite_file() {
         fs::metadata(&target.path).is_ok_and(|file| file.len() > 40_000)
             || fs::metadata(format!("{}-wal", target.path.display())).is_ok_and(|file| file.len() > 40_000)
     });
-    job.apply().expect(5);
+    job.run(&["apply", "--yes"]).expect(5);
     first.wait().expect(0);
     sqlite_arrived(&source, &target);
     job.is_done();

@@ -69,9 +69,9 @@ impl Job {
         self.run(&["apply", "p.json", "--expect", &self.digest()])
     }
 
-    /// Plans and applies in one go.
+    /// Plans and applies in one go. The sessions of a run that was killed may live on for a moment.
     pub fn apply(&self) -> Outcome {
-        self.run(&["apply", "--yes"])
+        self.run(&["apply", "--yes", "--lock-timeout", "1m"])
     }
 
     pub fn start_apply(&self) -> Running {
