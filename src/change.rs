@@ -1,6 +1,7 @@
 //! Floor 1: what a change log says, and places in it. Plain data: a run of bytes that goes from the
 //! decoder through memory or disk to the target without an object per row.
 
+pub mod cascade;
 pub mod log;
 pub mod net;
 
@@ -8,7 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use log::{Cells, Changes, Datum, Malformed, Record, Records, RowChange, RowKind};
+pub use cascade::{Hop, Path, Wording};
+pub use log::{Cascade, Cells, Changes, Datum, Malformed, Record, Records, RowChange, RowKind};
 pub use net::{Net, NetTable, NetUpdates, Rows};
 
 use crate::catalog::Projection;

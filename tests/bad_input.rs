@@ -407,7 +407,7 @@ fn following_is_off_unless_asked_for_and_its_settings_are_read() {
     let plan = good(&tables("  \"*\": {}"));
     assert!(!plan.defaults.cdc && plan.cutover.is_none() && plan.cdc == Cdc::default());
     let plan = good(&followed(
-        "cdc:\n  { mode: transactional, keep_log: 20GB, acknowledge: spooled, sqlite: triggers,\n    memory: { limit: 64MiB, keep: 5s }, spill: { dir: /var/spill, limit: 1GiB } }\n\
+        "cdc:\n  { mode: transactional, keep_log: 20GB, acknowledge: spooled, sqlite: triggers, cascades: emulate,\n    memory: { limit: 64MiB, keep: 5s }, spill: { dir: /var/spill, limit: 1GiB } }\n\
          cutover:\n  max_lag: 2s\n  sequences: { from: max, margin: 1000 }\n  fence: { roles: [app, jobs] }\n  budget: 30s\n  \
          verify: count\n  checks:\n    - { db: target, sql: \"select 1 where false\" }",
     ));
@@ -421,6 +421,7 @@ fn following_is_off_unless_asked_for_and_its_settings_are_read() {
         spill_dir: Some("/var/spill".into()),
         spill_bytes: 1 << 30,
         triggers: true,
+        cascades: true,
     };
     assert_eq!(plan.cdc, cdc);
     let cutover = plan.cutover.expect("a cutover");
@@ -467,7 +468,6 @@ fn y_05_y_06_y_10_keys_of_following_are_judged_as_all_others() {
 fn y_28_what_is_not_built_is_refused_by_name() {
     for (text, name) in [
         (followed("cdc: { sqlite: triggers, on_ddl: pause }"), "pause"),
-        (followed("cdc: { sqlite: triggers, cascades: emulate }"), "cascades"),
         (tables("  users: { load: upsert }"), "upsert"),
         (tables("  users: { protect: true }"), "protect"),
         (tables("  users: { after: [orders] }"), "after"),

@@ -5,10 +5,13 @@
 //!   begin       position, UTF-8
 //!   row         table (4), kind (1), cells of the old row (2), cells of the new row (2), cells
 //!   truncate    flags (1), tables (4 each)
+//!   cascade     length of the path (4), path (JSON), cells of the key (2), cells to set (2), cells
 //!   commit      microseconds since 1970 (8), position, UTF-8
 //!   reached     position, UTF-8
 //!   cell        tag (1), then 1 or 8 bytes of a number, or length (4) and bytes
 //! ```
+
+use super::cascade::Path;
 
 /// One value of a changed row. For rows in native form `Text` is the source engine's own text of
 /// the value; else cells are those of [`crate::catalog::RowBatch`], as each `Type` says.
@@ -47,6 +50,8 @@ pub enum Record<'a> {
         tables: Tables<'a>,
         restart_identity: bool,
     },
+    /// Rows were changed by a foreign key, and the log does not say which.
+    Cascade(Cascade<'a>),
     /// The transaction is complete. Going on from `position` repeats none of it.
     Commit {
         position: &'a str,
@@ -73,6 +78,24 @@ pub struct RowChange<'a> {
     pub new: Cells<'a>,
 }
 
+/// What a foreign key did, to be found again on the target. It comes before the change of the row
+/// that caused it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cascade<'a> {
+    path: &'a [u8],
+    /// Of the row that was referred to, as it was; as many as the first hop has columns.
+    pub key: Cells<'a>,
+    /// Values of [`Path::set`].
+    pub set: Cells<'a>,
+}
+
+impl Cascade<'_> {
+    /// Which rows, and which of their columns.
+    pub fn path(&self) -> Path {
+        serde_json::from_slice(self.path).expect("broken invariant: records are checked when they come in")
+    }
+}
+
 /// The bytes are not a run of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a run of changes: bad record at byte {0}")]
@@ -83,6 +106,7 @@ const ROW: u8 = 2;
 const TRUNCATE: u8 = 3;
 const COMMIT: u8 = 4;
 const REACHED: u8 = 5;
+const CASCADE: u8 = 6;
 
 const NULL: u8 = 0;
 const ABSENT: u8 = 1;
@@ -205,6 +229,23 @@ impl Changes {
         self.end();
     }
 
+    /// Begins a cascade: cells of the key follow by [`Self::push`], then those to set, and then
+    /// [`Self::end_cascade`].
+    pub fn begin_cascade(&mut self, path: &Path) {
+        self.start(CASCADE);
+        let text = serde_json::to_vec(path).expect("broken invariant: plain data");
+        self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&text);
+        let key = path.hops.first().map_or(0, |hop| hop.columns.len());
+        self.bytes.extend_from_slice(&(key as u16).to_le_bytes());
+        self.bytes.extend_from_slice(&(path.set.len() as u16).to_le_bytes());
+    }
+
+    pub fn end_cascade(&mut self) {
+        self.end();
+        debug_assert!(read_record(&self.bytes, self.record).is_some(), "as many cells as announced");
+    }
+
     /// Begins a row of `old` and `new` cells, which follow by [`Self::push`], and then
     /// [`Self::end_row`].
     pub fn begin_row(&mut self, table: usize, kind: RowKind, old: usize, new: usize) {
@@ -239,7 +280,7 @@ impl Changes {
         debug_assert!(read_record(&self.bytes, self.record).is_some(), "as many cells as announced");
     }
 
-    /// Takes the row that was begun back.
+    /// Takes the row or cascade that was begun back.
     pub fn cancel_row(&mut self) {
         self.bytes.truncate(self.record);
     }
@@ -286,7 +327,7 @@ impl Changes {
         match record {
             Record::Begin { .. } => self.open = true,
             Record::Row(_) => self.rows += 1,
-            Record::Truncate { .. } => {}
+            Record::Truncate { .. } | Record::Cascade(_) => {}
             Record::Commit { .. } => {
                 self.commits += 1;
                 self.open = false;
@@ -407,6 +448,7 @@ fn read_record(bytes: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
             Record::Commit { position: text(&body[8..])?, at }
         }
         REACHED => Record::Reached { position: text(body)? },
+        CASCADE => Record::Cascade(read_cascade(body)?),
         _ => return None,
     };
     Some((record, end))
@@ -425,6 +467,18 @@ fn read_row(body: &[u8]) -> Option<RowChange<'_>> {
     let old = Cells { count: old.into(), bytes: &body[ROW_HEAD..] };
     let new = Cells { count: new.into(), bytes: skip_cells(old)? };
     skip_cells(new)?.is_empty().then_some(RowChange { table, kind, old, new })
+}
+
+fn read_cascade(body: &[u8]) -> Option<Cascade<'_>> {
+    let length = u32::from_le_bytes(body.get(..4)?.try_into().ok()?) as usize;
+    let path = body.get(4..)?.get(..length)?;
+    let rest = &body[4 + length..];
+    let count = |at: usize| Some(usize::from(u16::from_le_bytes(rest.get(at..at + 2)?.try_into().ok()?)));
+    let key = Cells { count: count(0)?, bytes: rest.get(4..)? };
+    let set = Cells { count: count(2)?, bytes: skip_cells(key)? };
+    let told: Path = serde_json::from_slice(path).ok()?;
+    let as_told = told.hops.first()?.columns.len() == key.count && told.set.len() == set.count;
+    (as_told && skip_cells(set)?.is_empty()).then_some(Cascade { path, key, set })
 }
 
 /// What follows the cells.
@@ -461,6 +515,11 @@ fn read_cell(bytes: &[u8]) -> Option<(Datum<'_>, usize)> {
 mod tests {
     use super::*;
 
+    fn path() -> Path {
+        let hop = crate::change::Hop { table: 2, columns: vec![1], refer_to: vec![] };
+        Path { hops: vec![hop], set: vec![1] }
+    }
+
     fn sample() -> Changes {
         let mut changes = Changes::default();
         changes.begin("0/1");
@@ -470,6 +529,9 @@ mod tests {
         }
         changes.end_row();
         changes.truncate(&[1, 2], true);
+        changes.begin_cascade(&path());
+        [Datum::Int(7), Datum::Null].into_iter().for_each(|datum| changes.push(datum));
+        changes.end_cascade();
         changes.commit("0/2", 77);
         changes.reached("0/3");
         changes.begin("0/4");
@@ -487,15 +549,18 @@ mod tests {
         let again = Changes::from_bytes(changes.as_bytes().to_vec(), false).expect("good bytes");
         assert_eq!((again.rows(), again.commits(), again.is_open()), (2, 1, true));
         let records: Vec<_> = again.records().collect();
-        assert_eq!(records.len(), 7);
+        assert_eq!(records.len(), 8);
         let Record::Row(row) = records[1] else { panic!("{:?}", records[1]) };
         assert_eq!((row.table, row.kind), (3, RowKind::Update));
         assert_eq!(row.old.collect::<Vec<_>>(), [Datum::Int(-1), Datum::Absent]);
         assert_eq!(row.new.collect::<Vec<_>>(), [Datum::Text(b"x"), Datum::Null]);
         let Record::Truncate { tables, restart_identity: true } = records[2] else { panic!() };
         assert_eq!(tables.iter().collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(records[3], Record::Commit { position: "0/2", at: 77 });
-        let Record::Row(row) = records[6] else { panic!() };
+        let Record::Cascade(cascade) = records[3] else { panic!() };
+        assert_eq!(cascade.path(), path());
+        assert_eq!(cascade.key.chain(cascade.set).collect::<Vec<_>>(), [Datum::Int(7), Datum::Null]);
+        assert_eq!(records[4], Record::Commit { position: "0/2", at: 77 });
+        let Record::Row(row) = records[7] else { panic!() };
         let cells: Vec<_> = row.new.collect();
         assert_eq!(
             cells,
@@ -509,7 +574,7 @@ mod tests {
         let tail = changes.split_tail();
         assert_eq!((changes.rows(), changes.commits(), changes.is_open()), (1, 1, false));
         assert_eq!((tail.rows(), tail.commits(), tail.is_open()), (1, 0, true));
-        assert_eq!(changes.records().count() + tail.records().count(), 7);
+        assert_eq!(changes.records().count() + tail.records().count(), 8);
     }
 
     #[test]
@@ -536,8 +601,10 @@ mod tests {
         for cut in 0..bytes.len() {
             if let Ok(changes) = Changes::from_bytes(bytes[..cut].to_vec(), false) {
                 for record in changes.records() {
-                    if let Record::Row(row) = record {
-                        assert!(row.old.count() + row.new.count() < 5);
+                    match record {
+                        Record::Row(row) => assert!(row.old.count() + row.new.count() < 5),
+                        Record::Cascade(cascade) => assert_eq!(cascade.path().hops.len(), 1),
+                        _ => {}
                     }
                 }
             }

@@ -12,6 +12,8 @@ use crate::change::{Changes, Followed, Position};
 pub struct CaptureSpec<'a> {
     pub plan: &'a str,
     pub tables: &'a [Followed],
+    /// What foreign keys change without a word in the log is derived from them, and told.
+    pub cascades: bool,
 }
 
 /// The change log of a source.

@@ -165,8 +165,13 @@ pub static CDC_MAP: Shape = Shape {
             Kind::Choice { words: &["triggers"], unbuilt: &[] },
             "Consent to triggers and a change table in a SQLite source, which has no change log.",
         ),
+        key(
+            "cascades",
+            Kind::Choice { words: &["emulate"], unbuilt: &[] },
+            "What foreign keys of MariaDB delete and update without a word in its log is done on the target too.",
+        ),
     ],
-    unbuilt: &[("cascades", "engines that hide cascades from their log are not built yet")],
+    unbuilt: &[],
 };
 
 /// `cdc.memory:`.

@@ -21,6 +21,8 @@ pub struct Cdc {
     pub spill_bytes: u64,
     /// The plan agrees to triggers and a change table in a source without a change log.
     pub triggers: bool,
+    /// What foreign keys change without a word in the source's log is derived from them.
+    pub cascades: bool,
 }
 
 impl Default for Cdc {
@@ -34,6 +36,7 @@ impl Default for Cdc {
             spill_dir: None,
             spill_bytes: 10 << 30,
             triggers: false,
+            cascades: false,
         }
     }
 }

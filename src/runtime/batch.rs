@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What does not fold is left to be applied row by row, after the net changes: from the first such
-//! change of a row on, all of that row; from a truncate, or a change of a row that only the whole
-//! row tells, all of that table. Rows of different keys do not depend on each other but through
+//! change of a row on, all of that row; from a truncate, a cascade through a table, or a change of a
+//! row that only the whole row tells, all of that table. Rows of different keys do not depend on each other but through
 //! unique values, and those make the sets clash.
 //!
 //! Identities are compared by their bytes. Where an engine holds two texts for equal (`1.0` and
@@ -129,6 +129,11 @@ impl<'a, 'f> Fold<'a, 'f> {
                 Record::Row(change) => self.row(&change),
                 Record::Truncate { tables, .. } => {
                     tables.iter().for_each(|table| self.closed[table] = true);
+                    false
+                }
+                // It finds its rows through all of these.
+                Record::Cascade(cascade) => {
+                    cascade.path().hops.iter().for_each(|hop| self.closed[hop.table] = true);
                     false
                 }
                 Record::Begin { .. } | Record::Commit { .. } | Record::Reached { .. } => true,

@@ -82,6 +82,8 @@ pub struct FollowOptions {
     /// Rows and bytes of changes in one target transaction. A larger source transaction is one.
     pub batch_rows: usize,
     pub batch_bytes: usize,
+    /// What foreign keys change without a word in the source's log is derived.
+    pub cascades: bool,
     /// Attempts at work that fails retryably, without any progress between.
     pub attempts: u32,
 }
@@ -97,6 +99,7 @@ impl Default for FollowOptions {
             acknowledge: Acknowledge::Applied,
             batch_rows: 50_000,
             batch_bytes: 32 << 20,
+            cascades: false,
             attempts: 10,
         }
     }

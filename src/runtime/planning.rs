@@ -151,7 +151,9 @@ async fn look_at_capture(
         let way = "cdc: false".to_string();
         return Ok(vec![Finding { code: "C502".into(), at: "source".into(), what, way, blocks: true }]);
     };
-    let found = capture.check(&CaptureSpec { plan: &plan.name, tables: &diff.followed }).await?;
+    let found = capture
+        .check(&CaptureSpec { plan: &plan.name, tables: &diff.followed, cascades: plan.cdc.cascades })
+        .await?;
     let finding = |obstacle: Obstacle| {
         let Obstacle { code, at, message, hint, blocks } = obstacle;
         Finding { code: code.to_string(), at, what: message, way: hint, blocks }
@@ -178,7 +180,9 @@ async fn look_at_way_back(
     let there: Vec<Followed> = there.cloned().collect();
     let fenced = plan.cutover.as_ref().is_some_and(|cutover| cutover.fence == plan::Fence::Tables);
     let ends = (back.source.as_ref(), back.target.as_ref());
-    let found = way_back::obstacles(ends, &back_name(&plan.name), (&there, &turned.followed), fenced).await?;
+    let name = back_name(&plan.name);
+    let spec = CaptureSpec { plan: &name, tables: &there, cascades: plan.cdc.cascades };
+    let found = way_back::obstacles(ends, &spec, &turned.followed, fenced).await?;
     let finding = |(end, obstacle): (way_back::End, Obstacle)| {
         let Obstacle { code, at, message, hint, blocks } = obstacle;
         let table = turned.followed.iter().map(|followed| &followed.projection);

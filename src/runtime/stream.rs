@@ -46,6 +46,7 @@ pub fn follow_options(plan: &Plan, attempts: u32) -> FollowOptions {
             plan::Acknowledge::Applied => follow::Acknowledge::Applied,
             plan::Acknowledge::Spooled => follow::Acknowledge::Spooled,
         },
+        cascades: cdc.cascades,
         attempts,
         ..usual
     }
@@ -274,7 +275,11 @@ impl<'a> Run<'a> {
         let mut tries = Attempts::new(self.options.attempts);
         loop {
             let opened = async {
-                let spec = CaptureSpec { plan: &self.graph.name, tables: &stream.tables };
+                let spec = CaptureSpec {
+                    plan: &self.graph.name,
+                    tables: &stream.tables,
+                    cascades: self.options.follow.cascades,
+                };
                 capture_of(self.source)?.open(&spec, OPEN_WAIT).await
             };
             match opened.await {

@@ -23,17 +23,17 @@ pub enum End {
 }
 
 /// Everything in the way of following the one and writing to the other, found by reading only.
-/// `there`: those of the tables that the first one has by now.
+/// `spec`: with those of the tables that the first one has by now.
 pub async fn obstacles(
     (source, target): (&dyn Source, &dyn Target),
-    plan: &str,
-    (there, tables): (&[Followed], &[Followed]),
+    spec: &CaptureSpec<'_>,
+    tables: &[Followed],
     fenced: bool,
 ) -> Result<Vec<(End, Obstacle)>, EngineError> {
     let mut found = Vec::new();
     match source.capture() {
         Some(capture) => {
-            let obstacles = capture.check(&CaptureSpec { plan, tables: there }).await?;
+            let obstacles = capture.check(spec).await?;
             found.extend(obstacles.into_iter().map(|obstacle| (End::Followed, obstacle)));
         }
         None => found.push((
@@ -57,7 +57,8 @@ pub async fn obstacles(
 pub async fn obstacle(service: &Service<'_>, fenced: bool) -> Result<Option<(End, Obstacle)>, EngineError> {
     let ends = (service.source, service.target);
     let tables = &stream_of(service.graph)?.tables;
-    let found = obstacles(ends, &service.graph.name, (tables, tables), fenced).await?;
+    let spec = CaptureSpec { plan: &service.graph.name, tables, cascades: service.follow.cascades };
+    let found = obstacles(ends, &spec, tables, fenced).await?;
     let accepted = |code: &str| HAZARDS.iter().any(|(known, may)| *known == code && *may);
     Ok(found.into_iter().find(|(_, obstacle)| obstacle.blocks && !accepted(obstacle.code)))
 }
@@ -76,7 +77,11 @@ impl<'a> WayBack<'a> {
         if again && matches!(way.capture.standing(way.name()).await?, Standing::Kept { .. }) {
             return Ok(way);
         }
-        let spec = CaptureSpec { plan: way.name(), tables: &stream_of(service.graph)?.tables };
+        let spec = CaptureSpec {
+            plan: way.name(),
+            tables: &stream_of(service.graph)?.tables,
+            cascades: service.follow.cascades,
+        };
         // The rows are there: of the snapshot nothing is needed.
         match way.capture.open(&spec, OPEN_WAIT).await {
             Ok(snapshot) => {

@@ -85,7 +85,7 @@ fn g_05_a_snapshot_and_what_comes_after_it_are_everything_once() {
         target.sql.execute(MAKE);
         source.sql.execute("INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, NULL, NULL), (4, '', 4)");
         let tables = [road(&source, &target, "t", &COLUMNS)];
-        let spec = CaptureSpec { plan: PLAN, tables: &tables };
+        let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
         let reading = source.source().await;
         let capture = reading.capture().unwrap();
         assert!(capture.check(&spec).await.unwrap().iter().all(|found| !found.blocks));
@@ -180,7 +180,7 @@ async fn a_change_is_worth_a_copy(
         followed
     };
     let (copy, tables) = (named("copied"), [named("followed")]);
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     let reading = source.source().await;
     let capture = reading.capture().unwrap();
     let snapshot = capture.open(&spec, WAIT).await.unwrap();
@@ -328,7 +328,7 @@ async fn native_is_worth_a_copy(source: &End, target: &End, followed: Followed) 
         .collect();
     target.sql.execute(&format!("CREATE TABLE {table} ({})", list.join(", ")));
     let tables = [followed];
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     let reading = source.source().await;
     let capture = reading.capture().unwrap();
     let snapshot = capture.open(&spec, WAIT).await.unwrap();

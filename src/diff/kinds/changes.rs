@@ -52,7 +52,8 @@ pub(super) const CHANGES: &[Kind] = &[
         "cascades are invisible in the stream",
         "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
          How it is found: By asking the live source; a changed key of a parent stops the stream.\n\n\
-         Ways out: The key without the action, and an application that changes children; or cdc: false.",
+         Ways out: cdc: { cascades: emulate } derives from the keys what they did, and does the same on the\n\
+         target. Or the key without the action, and an application that changes children; or cdc: false.",
     ),
     kind(
         "C505",

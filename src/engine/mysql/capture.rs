@@ -229,8 +229,8 @@ impl Kept {
         obstacle::check_settings(conn).await?;
         self.check_place(conn, &from).await?;
         let found = followed::read(conn, &self.link, spec.tables).await?;
-        let layouts = spec.tables.iter().enumerate().map(|(at, followed)| Layout::of(followed, &found, at));
-        let decoder = Decoder::new(layouts.collect::<Result<_, _>>()?, &from, &starts)?;
+        let layouts = Layout::all(spec.tables, &found, spec.cascades)?;
+        let decoder = Decoder::new(layouts, &from, &starts)?;
         let log = replication::open(&self.link, spec.plan, &from).await?;
         Ok(Reading::new(log, decoder, Arc::clone(&self.shared), self.link.shown()))
     }

@@ -12,14 +12,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::decode::Refused;
+use super::cascade::reached;
 use super::followed::{CHANGED, Layout};
 use super::inflate;
 use super::place::{self, At, Gtids, split};
 use super::relation::{Input, Map, Relation};
+use super::row::{Field, Row, read_fields};
 use super::statement::{self, Said};
-use crate::catalog::{Cell, Name, RowBatch};
-use crate::change::{Changes, Datum, RowKind};
+use crate::catalog::{Name, RowBatch};
+use crate::change::{Changes, RowKind};
 use crate::engine::{Cause, EngineError};
 
 pub(super) const DOING: &str = "follow";
@@ -75,6 +76,9 @@ pub(super) mod kind {
 const STANDALONE: u8 = 1;
 const PREPARED_XA: u8 = 64;
 
+/// A flag of rows: the session did not look at foreign keys, which then do nothing either.
+const NO_KEYS: u64 = 2;
+
 /// Bytes of an event's sum.
 const SUM_BYTES: usize = 4;
 
@@ -126,26 +130,6 @@ struct Scratch {
     cells: RowBatch,
     spare: Vec<u8>,
     unpacked: Vec<u8>,
-}
-
-/// A column of a row image: where its value is in it.
-type Field = Option<(usize, usize)>;
-
-/// Columns of a row, and where the row ends.
-fn read_fields(rows: &[u8], relation: &Relation, fields: &mut Vec<Field>) -> Option<usize> {
-    fields.clear();
-    let nulls = relation.columns.len().div_ceil(8);
-    let mut at = nulls;
-    for (column, stored) in relation.columns.iter().enumerate() {
-        if rows.get(column / 8)? >> (column % 8) & 1 == 1 {
-            fields.push(None);
-            continue;
-        }
-        let (prefix, length) = stored.extent(rows.get(at..)?)?;
-        fields.push(Some((at + prefix, at + prefix + length)));
-        at += prefix + length;
-    }
-    (at <= rows.len() && nulls <= rows.len()).then_some(at)
 }
 
 impl Decoder {
@@ -471,12 +455,16 @@ impl Decoder {
             return Err(broken("rows of a table that was not described"));
         };
         let Some(table) = relation.table else { return Ok(()) };
+        let kind = [RowKind::Insert, RowKind::Update, RowKind::Delete][usize::from(what)];
+        let acts = kind != RowKind::Insert && !self.tables[table].effects.is_empty();
+        if acts {
+            self.check_starts(table)?;
+        }
         if !self.is_told(table) {
             return Ok(());
         }
-        let kind = [RowKind::Insert, RowKind::Update, RowKind::Delete][usize::from(what)];
         let head = rows_head(&mut input, version, kind == RowKind::Update);
-        let (width, whole) = head.ok_or_else(|| broken(SHORT))?;
+        let RowsHead { width, whole, keys_act } = head.ok_or_else(|| broken(SHORT))?;
         if width != relation.columns.len() {
             return Err(changed(&self.names[table], "its rows have another number of columns".into()));
         }
@@ -496,17 +484,33 @@ impl Decoder {
         }
         self.tell_begin(into)?;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let told = self.tell_rows(number, table, kind, packed, input.0, &mut scratch, into);
+        let told =
+            self.tell_rows((number, table), (kind, acts && keys_act), packed, input.0, &mut scratch, into);
         self.scratch = scratch;
         told
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one loop over an event, with its memory beside it")]
+    /// What foreign keys do is found through tables that stand at the same moment.
+    fn check_starts(&self, table: usize) -> Result<(), EngineError> {
+        let told = self.is_told(table);
+        match reached(&self.tables[table].effects).find(|other| self.is_told(*other) != told) {
+            None => Ok(()),
+            Some(other) => Err(stopped(
+                format!(
+                    "its foreign keys change rows of {}, which was copied at another moment",
+                    self.names[other]
+                ),
+                "`towpath apply --recopy` copies the tables again, all at one moment",
+            )
+            .on(&self.names[table])),
+        }
+    }
+
+    /// `acts`: foreign keys do something, too.
     fn tell_rows(
         &self,
-        number: u64,
-        table: usize,
-        kind: RowKind,
+        (number, table): (u64, usize),
+        (kind, acts): (RowKind, bool),
         packed: bool,
         rows: &[u8],
         scratch: &mut Scratch,
@@ -533,6 +537,9 @@ impl Decoder {
                 }
                 RowKind::Delete => {
                     let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    if acts {
+                        row.tell_effects((rest, before), None)?;
+                    }
                     row.tell(table, kind, Some((rest, before)), None)?;
                     rest = &rest[end..];
                 }
@@ -541,6 +548,9 @@ impl Decoder {
                     let (old, new) = rest.split_at(end);
                     let end = read_fields(new, relation, after).ok_or_else(short)?;
                     row.refuse_cascade((old, before), (new, after))?;
+                    if acts {
+                        row.tell_effects((old, before), Some((new, after)))?;
+                    }
                     let same = row.same_identity((old, before), (new, after));
                     row.tell(table, kind, (!same).then_some((old, before)), Some((new, after)))?;
                     rest = &new[end..];
@@ -551,9 +561,17 @@ impl Decoder {
     }
 }
 
-/// The width of rows, and whether they are whole; what comes behind are the rows.
-fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<(usize, bool)> {
-    let _flags = input.number(2)?;
+/// What stands before rows.
+struct RowsHead {
+    width: usize,
+    whole: bool,
+    /// Foreign keys were looked at, and acted.
+    keys_act: bool,
+}
+
+/// What comes behind are the rows.
+fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<RowsHead> {
+    let flags = input.number(2)?;
     if version == 2 {
         let extra = input.number(2)? as usize;
         input.take(extra.checked_sub(2)?)?;
@@ -564,7 +582,7 @@ fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<(usize,
         let present = input.take(width.div_ceil(8))?;
         whole &= (0..width).all(|column| present[column / 8] >> (column % 8) & 1 == 1);
     }
-    Some((width, whole))
+    Some(RowsHead { width, whole, keys_act: flags & NO_KEYS == 0 })
 }
 
 /// Database and text of a statement.
@@ -578,107 +596,6 @@ fn query_parts(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let schema = input.take(length)?;
     input.take(1)?;
     Some((schema, input.0))
-}
-
-/// What a row is told with.
-struct Row<'a> {
-    relation: &'a Relation,
-    layout: &'a Layout,
-    cells: &'a mut RowBatch,
-    spare: &'a mut Vec<u8>,
-    into: &'a mut Changes,
-}
-
-type Image<'a> = (&'a [u8], &'a [Field]);
-
-fn bytes_of<'a>((row, fields): Image<'a>, at: usize) -> Option<&'a [u8]> {
-    fields[at].map(|(start, end)| &row[start..end])
-}
-
-impl Row<'_> {
-    fn same_identity(&self, old: Image<'_>, new: Image<'_>) -> bool {
-        let Some(identity) = &self.layout.identity else { return false };
-        identity.iter().all(|place| {
-            let at = self.layout.places[*place].at;
-            bytes_of(old, at) == bytes_of(new, at)
-        })
-    }
-
-    /// InnoDB changes the rows of children without a word in the log.
-    fn refuse_cascade(&self, old: Image<'_>, new: Image<'_>) -> Result<(), EngineError> {
-        let moved = self.layout.referred.iter().find(|(at, _)| bytes_of(old, *at) != bytes_of(new, *at));
-        moved.map_or(Ok(()), |(_, child)| {
-            let why = format!(
-                "a key changed that {child} refers to with an action on update: the server changed rows there and \
-                 logged nothing"
-            );
-            Err(EngineError::new(Cause::Stale, DOING, why).on(&self.layout.name).contract("C504").hint(
-                "`towpath apply --recopy` copies the tables again; update children by statements of their own",
-            ))
-        })
-    }
-
-    fn tell(
-        &mut self,
-        table: usize,
-        kind: RowKind,
-        old: Option<Image<'_>>,
-        new: Option<Image<'_>>,
-    ) -> Result<(), EngineError> {
-        let width = self.layout.places.len();
-        let count = |image: &Option<Image<'_>>| if image.is_some() { width } else { 0 };
-        self.into.begin_row(table, kind, count(&old), count(&new));
-        for (image, identity_only) in [(old, self.layout.identity.is_some()), (new, false)] {
-            let Some(image) = image else { continue };
-            if let Err((place, refused)) = self.tell_image(image, identity_only) {
-                self.into.cancel_row();
-                return Err(self.refused(place, refused));
-            }
-        }
-        self.into.end_row();
-        Ok(())
-    }
-
-    fn tell_image(&mut self, image: Image<'_>, identity_only: bool) -> Result<(), (usize, Refused)> {
-        self.cells.clear();
-        for (place, column) in self.layout.places.iter().enumerate() {
-            let wanted = !identity_only
-                || self.layout.identity.as_ref().is_some_and(|identity| identity.contains(&place));
-            let value = match bytes_of(image, column.at).filter(|_| wanted) {
-                None => mysql_async::Value::NULL,
-                Some(bytes) => {
-                    let stored = self.relation.columns[column.at];
-                    let value = stored.value(&column.meaning, bytes, std::mem::take(self.spare));
-                    value.map_err(|refused| (place, refused))?
-                }
-            };
-            let pushed = column.decode.push(&value, self.cells);
-            if let mysql_async::Value::Bytes(bytes) = value {
-                *self.spare = bytes;
-            }
-            pushed.map_err(|refused| (place, refused))?;
-            let cell = self.cells.last().unwrap_or(Cell::Null);
-            let datum = match cell {
-                _ if !wanted => Datum::Absent,
-                Cell::Null => Datum::Null,
-                Cell::Bool(value) => Datum::Bool(value),
-                Cell::Int(value) => Datum::Int(value),
-                Cell::UInt(value) => Datum::UInt(value),
-                Cell::Float(value) => Datum::Float(value),
-                Cell::Text { .. } => Datum::Text(self.cells.data(cell)),
-                Cell::Bytes { .. } => Datum::Bytes(self.cells.data(cell)),
-            };
-            self.into.push(datum);
-        }
-        Ok(())
-    }
-
-    fn refused(&self, place: usize, refused: Refused) -> EngineError {
-        let column = super::quote::identifier(&self.layout.places[place].name);
-        EngineError::new(Cause::Data, DOING, refused.why())
-            .on(format!("{}, column {column}", self.layout.name))
-            .hint(refused.hint(&column))
-    }
 }
 
 /// The log does not hold together: another reading may.

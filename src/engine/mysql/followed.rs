@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::cascade::{self, Effect, Keys};
 use super::charset::Charset;
 use super::connect::Link;
 use super::decode::Decode;
@@ -42,20 +43,21 @@ pub(super) struct PresentColumn {
 
 /// A foreign key whose action changes rows without a word in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cascade {
+pub(super) struct ForeignKey {
     pub child: Name,
     pub name: String,
+    pub columns: Vec<String>,
     pub parent: Name,
     pub parent_columns: Vec<String>,
-    pub on_delete: bool,
-    pub on_update: bool,
+    pub on_delete: Action,
+    pub on_update: Action,
 }
 
 /// What there is of the followed tables, by their places in the list.
 pub(super) struct Found {
     pub tables: Vec<Option<Present>>,
     /// Of all children that are followed.
-    pub cascades: Vec<Cascade>,
+    pub keys: Vec<ForeignKey>,
 }
 
 /// Table, column, type, character set, collation, printed type.
@@ -96,21 +98,22 @@ pub(super) async fn read(conn: &mut Conn, link: &Link, tables: &[Followed]) -> R
     };
     let is_followed = |name: &Name| tables.iter().any(|followed| followed.projection.source == *name);
     let children = catalog.tables.iter().filter(|table| is_followed(&table.name));
-    let cascades = children.flat_map(|table| {
-        table.foreign_keys.iter().map(|key| Cascade {
+    let keys = children.flat_map(|table| {
+        table.foreign_keys.iter().map(|key| ForeignKey {
             child: table.name.clone(),
             name: key.name.clone(),
+            columns: key.columns.clone(),
             parent: key.parent.clone(),
             parent_columns: key.parent_columns.clone(),
-            on_delete: acts(key.on_delete),
-            on_update: acts(key.on_update),
+            on_delete: key.on_delete,
+            on_update: key.on_update,
         })
     });
-    let cascades = cascades.filter(|key| key.on_delete || key.on_update).collect();
-    Ok(Found { tables: tables.iter().map(present).collect(), cascades })
+    let keys = keys.filter(|key| acts(key.on_delete) || acts(key.on_update)).collect();
+    Ok(Found { tables: tables.iter().map(present).collect(), keys })
 }
 
-fn acts(action: Action) -> bool {
+pub(super) fn acts(action: Action) -> bool {
     matches!(action, Action::Cascade | Action::SetNull | Action::SetDefault)
 }
 
@@ -124,8 +127,11 @@ pub(super) struct Layout {
     pub places: Vec<Place>,
     /// Places of the identity in the projection; none: the whole row.
     pub identity: Option<Vec<usize>>,
-    /// Columns of the image that others refer to with an action on update, and who does.
+    /// Columns of the image that others refer to with an action on update that is not derived, and
+    /// who does.
     pub referred: Vec<(usize, Name)>,
+    /// What its rows take along, where that is derived.
+    pub effects: Vec<Effect>,
 }
 
 /// Where a column of the projection is in a row image.
@@ -138,7 +144,31 @@ pub(super) struct Place {
 }
 
 impl Layout {
-    pub fn of(followed: &Followed, found: &Found, place: usize) -> Result<Self, EngineError> {
+    /// Of all followed tables. `derive`: what foreign keys do is told, too.
+    pub fn all(tables: &[Followed], found: &Found, derive: bool) -> Result<Vec<Self>, EngineError> {
+        let keys = derive.then(|| Keys::new(tables, found));
+        let layout = |(place, followed): (usize, &Followed)| {
+            let effects = keys.as_ref().map_or(Some(Vec::new()), |keys| keys.effects(place));
+            let effects = effects.ok_or_else(|| {
+                let (why, hint) = cascade::too_many();
+                EngineError::new(Cause::NotFound, "follow", why)
+                    .on(&followed.projection.source)
+                    .contract("C504")
+                    .hint(hint)
+            })?;
+            let derived = |key: &ForeignKey| derive && cascade::look(tables, found, key).is_ok();
+            Self::of(followed, found, place, effects, &derived)
+        };
+        tables.iter().enumerate().map(layout).collect()
+    }
+
+    fn of(
+        followed: &Followed,
+        found: &Found,
+        place: usize,
+        effects: Vec<Effect>,
+        derived: &dyn Fn(&ForeignKey) -> bool,
+    ) -> Result<Self, EngineError> {
         let name = &followed.projection.source;
         let present = found.tables[place]
             .as_ref()
@@ -157,7 +187,8 @@ impl Layout {
             let decode = Decode::of(cell_type(map), binary);
             places.push(Place { at, name: map.source.clone(), meaning, decode });
         }
-        let referring = found.cascades.iter().filter(|key| key.on_update && key.parent == *name);
+        let referring =
+            found.keys.iter().filter(|key| acts(key.on_update) && key.parent == *name && !derived(key));
         let referred = referring.flat_map(|key| {
             let columns = key.parent_columns.iter().filter_map(|column| position(column));
             columns.map(|at| (at, key.child.clone()))
@@ -171,6 +202,7 @@ impl Layout {
                 Identity::Whole => None,
             },
             referred: referred.collect(),
+            effects,
         })
     }
 }

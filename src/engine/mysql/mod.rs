@@ -3,6 +3,7 @@
 //! written to a source but the triggers of a fence.
 
 mod capture;
+mod cascade;
 mod charset;
 mod chunks;
 mod connect;
@@ -34,6 +35,7 @@ mod refuse;
 mod relation;
 mod rename;
 mod replication;
+mod row;
 mod select;
 mod sequence;
 mod snapshot;

@@ -8,13 +8,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
 use super::capture::{log_files, place_of_head};
+use super::cascade::{self, Keys};
 use super::connect::{Flavor, Link};
 use super::error::{escape, from_driver};
-use super::followed::{self, Cascade, Found, Present};
+use super::followed::{self, ForeignKey, Found, Present, acts};
 use super::place::{At, digest};
 use super::quote::{identifier, name};
 use super::replication;
-use crate::catalog::Name;
 use crate::catalog::name::show;
 use crate::change::{Followed, Identity};
 use crate::engine::{CaptureSpec, Cause, EngineError, Obstacle};
@@ -52,7 +52,7 @@ pub(super) async fn all(
             }
         }
     }
-    cascades(spec.tables, &present, &mut found);
+    cascades(spec, &present, &mut found);
     // The last word is the server's own: a privilege, or a proxy in between, shows only there.
     if !found.iter().any(|obstacle| obstacle.blocks && obstacle.at == SERVER)
         && let Some((file, offset)) = place_of_head(conn).await?
@@ -298,30 +298,47 @@ fn table(followed: &Followed, present: &Present, found: &mut Vec<Obstacle>) {
 }
 
 /// Foreign keys that change rows of a followed table: InnoDB does so without a word in the log.
-fn cascades(tables: &[Followed], present: &Found, found: &mut Vec<Obstacle>) {
-    let is_followed = |name: &Name| tables.iter().any(|followed| followed.projection.source == *name);
-    for Cascade { child, name: key, parent, on_delete, .. } in &present.cascades {
-        let label = format!("foreign key {} to {parent}", show(key));
+fn cascades(spec: &CaptureSpec<'_>, present: &Found, found: &mut Vec<Obstacle>) {
+    for key in &present.keys {
+        let ForeignKey { child, name: label, parent, on_delete, .. } = key;
         let alter = format!(
-            "ALTER TABLE {} DROP FOREIGN KEY {}, and add it without the action",
+            "ALTER TABLE {} DROP FOREIGN KEY {}, and add it without the action (the application then changes children \
+             itself); or cdc: false for {child}",
             name(child),
-            identifier(key)
+            identifier(label)
         );
-        if *on_delete || !is_followed(parent) {
-            let what = if *on_delete { "deletes of" } else { "changes of keys in" };
-            found.push(stop(
-                "C504",
-                child,
-                format!("{label}: {what} the parent change its rows, and the server logs nothing of that"),
-                format!("{alter} (the application then deletes children itself); or cdc: false for {child}"),
-            ));
-        } else {
-            found.push(warn(
+        let label = format!("foreign key {} to {parent}", show(label));
+        let looked = cascade::look(spec.tables, present, key);
+        match looked {
+            Ok(None) if spec.cascades => {}
+            Ok(Some((why, way))) if spec.cascades => {
+                found.push(stop("C504", child, format!("{label}: {why}"), format!("{way}; or {alter}")));
+            }
+            Ok(_) if !acts(*on_delete) => found.push(warn(
                 "C504",
                 child,
                 format!("{label}: a changed key there changes its rows, and the server logs nothing of that"),
-                "the follow stops at such a change; keys that are never changed do no harm",
-            ));
+                "the follow stops at such a change; cdc: { cascades: emulate } does the same on the target",
+            )),
+            Ok(_) => found.push(stop(
+                "C504",
+                child,
+                format!("{label}: deletes of the parent change its rows, and the server logs nothing of that"),
+                format!("cdc: {{ cascades: emulate }} does the same on the target; or {alter}"),
+            )),
+            Err((why, way)) => found.push(stop(
+                "C504",
+                child,
+                format!("{label} changes its rows, the server logs nothing of that, and it cannot be derived: {why}"),
+                format!("{way}; or {alter}"),
+            )),
+        }
+    }
+    let keys = Keys::new(spec.tables, present);
+    for (place, followed) in spec.tables.iter().enumerate().filter(|_| spec.cascades) {
+        if keys.effects(place).is_none() {
+            let (why, way) = cascade::too_many();
+            found.push(stop("C504", &followed.projection.source, why, way));
         }
     }
 }

@@ -5,12 +5,13 @@
 use super::apply::{Act, BEGIN, Follower};
 use super::apply_sql::Table;
 use super::arrays::{Unbound, bind_row};
+use super::cascade;
 use super::error;
 use super::pipeline::{Failure, Pipeline};
 use super::wire::{Fault, Wire};
 use crate::catalog::Name;
 use crate::catalog::name::{is_hidden, show};
-use crate::change::{Datum, Record, Records, RowChange, RowKind};
+use crate::change::{Cascade, Datum, Record, Records, RowChange, RowKind};
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 
@@ -23,7 +24,13 @@ const DOING: &str = "apply changes";
 enum Sent<'a> {
     Begin,
     Row(RowChange<'a>),
-    Truncate { first: usize },
+    Truncate {
+        first: usize,
+    },
+    /// Into this table.
+    Cascade {
+        table: usize,
+    },
 }
 
 /// What came of it.
@@ -89,6 +96,7 @@ async fn send<'a>(
                 let tables: Vec<usize> = tables.iter().collect();
                 queue_truncate(pipeline, follower, &tables)?;
             }
+            Record::Cascade(cascade) => queue_cascade(pipeline, follower, cascade)?,
             Record::Begin { .. } | Record::Commit { .. } | Record::Reached { .. } => {}
         }
         pipeline.flow().await.map_err(broken)?;
@@ -229,10 +237,29 @@ fn queue_truncate(
 ) -> Result<(), Refused> {
     let mut names = Vec::with_capacity(tables.len());
     for &table in tables {
-        names.push(follower.table(table)?.truncated());
+        names.push(follower.table(table)?.only());
     }
     let Some(&first) = tables.first() else { return Ok(()) };
     pipeline.run(&format!("TRUNCATE {}", names.join(", ")), Sent::Truncate { first }).map_err(broken)
+}
+
+/// As many rows as there are (S-27).
+fn queue_cascade<'a>(
+    pipeline: &mut Pipeline<'_, Sent<'a>>,
+    follower: &mut Follower,
+    cascade: Cascade<'a>,
+) -> Result<(), Refused> {
+    let path = cascade.path();
+    let table = path.end().table;
+    match cascade::bind(pipeline.wire.out(), &follower.tables, &mut follower.scratch, &path, cascade)? {
+        Ok(()) => pipeline.execute(None, Sent::Cascade { table }).map_err(broken),
+        Err(Unbound::Fault(fault)) => Err(broken(fault)),
+        Err(Unbound::Bad(bad)) => {
+            let error =
+                EngineError::new(Cause::Data, DOING, format!("a key that is referred to: {}", bad.why));
+            Err(error.on(&follower.table(table)?.projection.target).into())
+        }
+    }
 }
 
 fn doing(kind: RowKind) -> &'static str {
@@ -247,9 +274,9 @@ fn explain(follower: &Follower, failure: Failure<Sent<'_>>) -> EngineError {
     let (what, found) = match failure {
         Failure::Server(error, Sent::Row(change)) => return refused_row(follower, &error, &change),
         Failure::Server(error, Sent::Begin) => return error::engine_error("begin a transaction", &error),
-        Failure::Server(error, Sent::Truncate { first }) => {
-            let made = error::engine_error("empty", &error);
-            return match (&made.object, follower.table(first)) {
+        Failure::Server(error, Sent::Truncate { first: table } | Sent::Cascade { table }) => {
+            let made = error::engine_error(DOING, &error);
+            return match (&made.object, follower.table(table)) {
                 (None, Ok(table)) => made.on(&table.projection.target),
                 _ => made,
             };

@@ -178,8 +178,22 @@ impl Table {
         set.iter().any(|column| self.columns[*column].always)
     }
 
-    pub fn truncated(&self) -> &str {
+    /// Without rows that are those of a child.
+    pub fn only(&self) -> &str {
         &self.only
+    }
+
+    pub fn column_name(&self, column: usize) -> &str {
+        &self.columns[column].name
+    }
+
+    pub fn equals(&self, column: usize) -> &str {
+        &self.columns[column].equals
+    }
+
+    /// A parameter, counted from 0, as a value of a column.
+    pub fn given(&self, column: usize, at: usize) -> String {
+        self.columns[column].value(&parameter(at), false)
     }
 
     fn names(&self) -> String {

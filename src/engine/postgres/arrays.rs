@@ -44,6 +44,18 @@ pub fn bind_row<'a>(
     bind(out, statement, 0, values, |(column, datum), out| put_value(encoder, scratch, column, datum, out))
 }
 
+/// As [`bind_row`], with the encoder of the table that each value's column is in.
+pub fn bind_each<'e, 'a>(
+    out: &mut BytesMut,
+    statement: &str,
+    scratch: &mut Vec<u8>,
+    values: impl Iterator<Item = (&'e Encoder, usize, Datum<'a>)>,
+) -> Result<(), Unbound> {
+    bind(out, statement, 0, values, |(encoder, column, datum), out| {
+        put_value(encoder, scratch, column, datum, out)
+    })
+}
+
 /// Binds an array per parameter: the rows of `range` of each column.
 pub fn bind_set<'r, 'a: 'r>(
     out: &mut BytesMut,

@@ -10,6 +10,7 @@ mod arrays;
 mod ask;
 mod builds;
 mod capture;
+mod cascade;
 mod connect;
 mod ddl;
 mod decode;

@@ -8,7 +8,9 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, Statement, ffi};
 use super::error::classify;
 use super::park::{Park, TWICE};
 use super::road::{Known, Road};
-use crate::change::{Cells, Changes, Datum, Followed, Net, NetTable, Record, RowChange, RowKind};
+use crate::change::{
+    Cascade, Cells, Changes, Datum, Followed, Net, NetTable, Path, Record, RowChange, RowKind, Wording,
+};
 use crate::engine::{Applied, Cause, EngineError};
 
 pub(super) const APPLY: &str = "apply changes to";
@@ -108,11 +110,53 @@ impl Applier {
                         self.lane(table)?.truncate(conn)?;
                     }
                 }
+                Record::Cascade(cascade) => {
+                    hand = None;
+                    self.cascade(conn, &cascade)?;
+                }
                 Record::Commit { .. } => self.settle(conn)?,
                 Record::Begin { .. } | Record::Reached { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// What a foreign key of the source did without a word in its log (S-27). A row that waits may be
+    /// among those that it concerns.
+    fn cascade(&mut self, conn: &Connection, cascade: &Cascade<'_>) -> Result<(), EngineError> {
+        let path = cascade.path();
+        let widths: Vec<usize> = self.tables.iter().map(|lane| lane.road.projection.columns.len()).collect();
+        if !path.fits(&widths) {
+            let message = "a cascade through a table that is not followed";
+            return Err(EngineError::new(Cause::Other, APPLY, message));
+        }
+        for hop in &path.hops {
+            let Lane { road, park } = &mut self.tables[hop.table];
+            if park.rows > 0 {
+                park.settle(conn, road)?;
+            }
+        }
+        let (first, end) = (&path.hops[0], path.end().table);
+        let sql = self.cascade_sql(&path);
+        let fail = |error| classify(APPLY, error).on(&self.tables[end].road.projection.target);
+        let mut statement = conn.prepare_cached(&sql).map_err(fail)?;
+        let set = path.set.iter().map(|place| (end, *place)).zip(cascade.set);
+        let key = first.columns.iter().map(|place| (first.table, *place)).zip(cascade.key);
+        for (((table, place), datum), number) in set.chain(key).zip(1..) {
+            let bound = self.tables[table].road.value(place, datum)?;
+            statement.raw_bind_parameter(number, bound).map_err(fail)?;
+        }
+        statement.raw_execute().map(drop).map_err(fail)
+    }
+
+    fn cascade_sql(&self, path: &Path) -> String {
+        let (table, condition) = (self.table(path.end().table), path.condition(self));
+        match path.set.is_empty() {
+            true => format!("DELETE FROM {table} AS t0 WHERE {condition}"),
+            false => {
+                format!("UPDATE OR ABORT {table} AS t0 SET {} WHERE {condition}", path.assignments(self))
+            }
+        }
     }
 
     fn lane(&mut self, table: usize) -> Result<&mut Lane, EngineError> {
@@ -155,6 +199,25 @@ impl Applier {
             Done::Clash(what) if parking => lane.park.take(conn, &lane.road, taken, &what),
             Done::Clash(what) => Err(lane.road.diverged(taken, &what)),
         }
+    }
+}
+
+impl Wording for Applier {
+    fn table(&self, table: usize) -> String {
+        self.tables[table].road.table()
+    }
+
+    fn column(&self, table: usize, place: usize) -> String {
+        self.tables[table].road.column(place)
+    }
+
+    /// Whatever a column's collation takes for equal, the bytes must be.
+    fn equal(&self, _: usize, _: usize, left: &str, right: &str) -> String {
+        format!("{left} = {right} COLLATE BINARY")
+    }
+
+    fn given(&self, _: usize, _: usize, number: usize) -> String {
+        format!("?{}", number + 1)
     }
 }
 

@@ -176,7 +176,7 @@ impl Capture for Kept {
         let (plan, tables) = (spec.plan.to_string(), spec.tables.to_vec());
         self.borders.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.write(wait, move |conn, file| {
-            ledger::make(conn, file, &CaptureSpec { plan: &plan, tables: &tables })
+            ledger::make(conn, file, &CaptureSpec { plan: &plan, tables: &tables, cascades: false })
         })
         .await?;
         match self.snapshot_of(spec.plan).await {

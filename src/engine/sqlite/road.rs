@@ -130,7 +130,7 @@ impl Road {
             self.first += self.known.len();
             self.known.clear();
         }
-        let sql = self.sql(&format!("main.{}", quote(&self.projection.target.name)), taken);
+        let sql = self.sql(&self.table(), taken);
         let (kind, set, by) = (taken.kind, taken.set.clone(), taken.by.clone());
         self.known.push(Known { kind, set, by, sql });
         self.first + self.known.len() - 1
@@ -166,7 +166,11 @@ impl Road {
     }
 
     pub fn truncate(&self) -> String {
-        format!("DELETE FROM main.{}", quote(&self.projection.target.name))
+        format!("DELETE FROM {}", self.table())
+    }
+
+    pub fn table(&self) -> String {
+        format!("main.{}", quote(&self.projection.target.name))
     }
 
     /// The columns that a row of the log brings.
@@ -174,7 +178,7 @@ impl Road {
         (0..self.rules.len()).map(|place| self.column(place)).collect::<Vec<_>>().join(", ")
     }
 
-    fn column(&self, place: usize) -> String {
+    pub fn column(&self, place: usize) -> String {
         quote(&self.projection.columns[place].target)
     }
 
@@ -213,7 +217,7 @@ impl Road {
         let (old, set) = (Vec::new(), Vec::new());
         let same =
             Taken { kind: RowKind::Delete, old, new: taken.new.clone(), set, by: self.identity.clone() };
-        let table = format!("main.{}", quote(&self.projection.target.name));
+        let table = self.table();
         let sql = format!("SELECT count(*) FROM {table} WHERE {}", self.condition(&table, &same));
         let fail = |error| classify(APPLY, error).on(&self.projection.target);
         let mut query = conn.prepare_cached(&sql).map_err(fail)?;
@@ -237,7 +241,7 @@ impl Road {
     }
 
     #[inline]
-    fn value<'a>(&self, place: usize, value: Datum<'a>) -> Result<Bound<'a>, EngineError> {
+    pub fn value<'a>(&self, place: usize, value: Datum<'a>) -> Result<Bound<'a>, EngineError> {
         let column = &self.projection.columns[place];
         let bound = convert(self.rules[place], value);
         let made = match (&column.cast, bound) {

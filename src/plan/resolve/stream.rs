@@ -28,6 +28,7 @@ impl Resolver<'_> {
         }
         self.word(&fields, shape, "on_ddl");
         cdc.triggers = self.word(&fields, shape, "sqlite").is_some();
+        cdc.cascades = self.word(&fields, shape, "cascades").is_some();
         cdc.keep_log = self.number(&fields, shape, "keep_log");
         if let Some(node) = fields.get("memory")
             && let Some(fields) = self.walker.fields(node, &keys::CDC_MEMORY)

@@ -109,7 +109,7 @@ impl Intake {
                         moved = true;
                     }
                 }
-                Record::Row(_) | Record::Truncate { .. } => {}
+                Record::Row(_) | Record::Truncate { .. } | Record::Cascade(_) => {}
             }
         }
         if !self.skipping {

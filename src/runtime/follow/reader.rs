@@ -127,7 +127,11 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     async fn connect(&mut self) -> Result<(), EngineError> {
         let following = self.flow.following;
-        let spec = CaptureSpec { plan: following.plan, tables: following.tables };
+        let spec = CaptureSpec {
+            plan: following.plan,
+            tables: following.tables,
+            cascades: following.options.cascades,
+        };
         let from = self.intake.position().clone();
         let stream = following.capture.changes(&spec, &from, following.starts).await?;
         crash_point("cdc::connected");

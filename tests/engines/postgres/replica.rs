@@ -89,6 +89,7 @@ impl Replica {
                 Record::Row(RowChange { table, kind, old, new }) => {
                     self.open.push(Change::Row { table, kind, old: values(old), new: values(new) });
                 }
+                Record::Cascade(_) => unreachable!("this log hides nothing"),
                 Record::Truncate { tables, .. } => self.open.push(Change::Truncate(tables.iter().collect())),
                 Record::Commit { position, .. } => {
                     for change in std::mem::take(&mut self.open) {
@@ -170,7 +171,7 @@ pub fn followed(name: &str, columns: &[(&str, Type, &str)]) -> Followed {
 }
 
 pub fn spec<'a>(plan: &'a str, tables: &'a [Followed]) -> CaptureSpec<'a> {
-    CaptureSpec { plan, tables }
+    CaptureSpec { plan, tables, cascades: false }
 }
 
 /// Takes changes into the replica until it has come to a position.
@@ -347,6 +348,7 @@ fn word(record: &Record<'_>) -> Option<String> {
             tables.sort();
             format!("truncate {tables:?} {restart_identity}")
         }
+        Record::Cascade(cascade) => format!("{cascade:?}"),
         Record::Commit { .. } => "commit".into(),
         Record::Reached { .. } => return None,
     })

@@ -142,6 +142,7 @@ fn words(changes: &Changes) -> Vec<String> {
         Record::Truncate { tables, restart_identity } => {
             format!("truncate {:?} {restart_identity}", tables.iter().collect::<Vec<_>>())
         }
+        Record::Cascade(cascade) => format!("{cascade:?}"),
         Record::Commit { position, at } => format!("commit {position} {at}"),
         Record::Reached { position } => format!("reached {position}"),
     };

@@ -32,7 +32,7 @@ impl Captured {
         app.busy_timeout(WAIT).expect("a timeout");
         let source = place.source("a.db").await;
         let capture = source.capture().expect("a capture");
-        let spec = CaptureSpec { plan: PLAN, tables };
+        let spec = CaptureSpec { plan: PLAN, tables, cascades: false };
         assert!(capture.check(&spec).await.expect("looked").iter().all(|obstacle| !obstacle.blocks));
         let snapshot = capture.open(&spec, WAIT).await.expect("opened");
         let opened = snapshot.position().clone();
@@ -45,7 +45,7 @@ impl Captured {
     }
 
     pub fn spec(&self) -> CaptureSpec<'_> {
-        CaptureSpec { plan: PLAN, tables: &self.tables }
+        CaptureSpec { plan: PLAN, tables: &self.tables, cascades: false }
     }
 
     pub fn run(&self, sql: &str) {
@@ -133,7 +133,7 @@ async fn g_05_a_change_is_in_the_snapshot_or_comes_after_it() {
     let source = place.source("a.db").await;
     let capture = source.capture().expect("a capture");
     let tables = [keyed()];
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     assert_eq!(capture.standing(PLAN).await.expect("an answer"), Standing::Missing);
     let snapshot = capture.open(&spec, WAIT).await.expect("opened");
     app.execute_batch("INSERT INTO t VALUES (2, 'after'); UPDATE t SET v = 'x' WHERE id = 1")
@@ -241,7 +241,7 @@ async fn l_01_and_l_09_every_value_is_told_as_a_copy_reads_it() {
         app.execute_batch("PRAGMA journal_mode = wal").expect("wal");
         let source = place.source("a.db").await;
         let capture = source.capture().expect("a capture");
-        let spec = CaptureSpec { plan: PLAN, tables: std::slice::from_ref(&table) };
+        let spec = CaptureSpec { plan: PLAN, tables: std::slice::from_ref(&table), cascades: false };
         let snapshot = capture.open(&spec, WAIT).await.expect("opened");
         let from = snapshot.position().clone();
         drop(snapshot);
@@ -468,7 +468,7 @@ async fn rows_enter_and_leave_what_a_condition_chooses_as_a_copy_would_choose_th
         let at = Captured::open(KEYED, &[keyed()]).await;
         let mut table = keyed();
         table.projection.filter = Some(filter.into());
-        let spec = CaptureSpec { plan: PLAN, tables: &[table] };
+        let spec = CaptureSpec { plan: PLAN, tables: &[table], cascades: false };
         let found = at.capture().check(&spec).await.expect("looked");
         assert!(found.iter().any(|found| found.blocks && found.code == "C502"), "{filter}: {found:?}");
     }
@@ -483,7 +483,7 @@ async fn s_32_names_are_data() {
     let app = place.make("a.db", "PRAGMA journal_mode = wal; CREATE TABLE \"t\"\"; DROP TABLE x; -- 💧'\" (\"select \"\"\" TEXT PRIMARY KEY, rowid TEXT UNIQUE, \"a, b\", new) WITHOUT ROWID");
     let source = place.source("a.db").await;
     let capture = source.capture().expect("a capture");
-    let spec = CaptureSpec { plan: "A-plan.1_2", tables: std::slice::from_ref(&table) };
+    let spec = CaptureSpec { plan: "A-plan.1_2", tables: std::slice::from_ref(&table), cascades: false };
     let before = source.inspect().await.expect("inspected");
     let snapshot = capture.open(&spec, WAIT).await.expect("opened");
     let from = snapshot.position().clone();

@@ -156,7 +156,7 @@ async fn read_some(
     dice: &mut Dice,
 ) -> bool {
     let tables = tables();
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     let from = replica.position().await;
     if capture.reached(&from, goal) {
         return true;
@@ -198,8 +198,10 @@ async fn g_06_a_replica_that_is_cut_off_anywhere_ends_as_its_source() {
         let source: Box<dyn Source> = place.source("a.db").await;
         let capture = source.capture().expect("a capture");
         let tables = tables();
-        let snapshot =
-            capture.open(&CaptureSpec { plan: PLAN, tables: &tables }, WAIT).await.expect("opened");
+        let snapshot = capture
+            .open(&CaptureSpec { plan: PLAN, tables: &tables, cascades: false }, WAIT)
+            .await
+            .expect("opened");
         let start = snapshot.position().clone();
         snapshot.close().await.expect("closed");
         let mut replica = Replica::new(&start).await;
@@ -254,8 +256,10 @@ async fn f_78_two_processes_write_and_are_killed_while_they_are_followed() {
         let source: Box<dyn Source> = place.source("a.db").await;
         let capture = source.capture().expect("a capture");
         let tables = tables();
-        let snapshot =
-            capture.open(&CaptureSpec { plan: PLAN, tables: &tables }, WAIT).await.expect("opened");
+        let snapshot = capture
+            .open(&CaptureSpec { plan: PLAN, tables: &tables, cascades: false }, WAIT)
+            .await
+            .expect("opened");
         let start = snapshot.position().clone();
         snapshot.close().await.expect("closed");
         let mut replica = Replica::new(&start).await;

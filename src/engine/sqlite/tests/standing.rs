@@ -71,7 +71,7 @@ async fn f_17_a_capture_is_opened_in_place_of_what_was_left_and_old_positions_ar
     assert_eq!(error.cause, Cause::Stale, "{error}");
     let mut unplanned = keyed();
     unplanned.projection.columns.pop();
-    let late = CaptureSpec { plan: "late", tables: &[unplanned] };
+    let late = CaptureSpec { plan: "late", tables: &[unplanned], cascades: false };
     let error = at.capture().open(&late, WAIT).await.err().expect("a column that the plan does not know");
     assert!(error.cause == Cause::Stale && error.to_string().contains("column \"v\""), "{error}");
     // Another plan's capture stands beside it.
@@ -91,7 +91,7 @@ async fn f_18_a_writer_that_does_not_end_is_waited_for_and_nothing_is_left() {
     let capture = source.capture().expect("a capture");
     app.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1, 1)").expect("begun");
     let tables = [keyed()];
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     let error = capture.open(&spec, Duration::from_millis(200)).await.err().expect("busy");
     assert_eq!(error.cause, Cause::Busy, "{error}");
     app.execute_batch("COMMIT").expect("committed");
@@ -108,7 +108,7 @@ async fn in_rollback_journal_mode_changes_are_told_too() {
     let source = place.source("a.db").await;
     let capture = source.capture().expect("a capture");
     let tables = [keyed()];
-    let spec = CaptureSpec { plan: PLAN, tables: &tables };
+    let spec = CaptureSpec { plan: PLAN, tables: &tables, cascades: false };
     let found = capture.check(&spec).await.expect("looked");
     assert!(found.iter().any(|found| found.message.contains("journal mode is delete") && !found.blocks));
     let snapshot = capture.open(&spec, WAIT).await.expect("opened");
@@ -136,7 +136,7 @@ async fn what_cannot_be_followed_is_found_before_anything_is_made() {
     let source = place.source("a.db").await;
     let capture = source.capture().expect("a capture");
     let look = async |table: Followed| {
-        let spec = CaptureSpec { plan: PLAN, tables: &[table] };
+        let spec = CaptureSpec { plan: PLAN, tables: &[table], cascades: false };
         let found = capture.check(&spec).await.expect("looked");
         found.into_iter().filter(|found| found.at.starts_with("main.")).collect::<Vec<_>>()
     };

@@ -1,0 +1,182 @@
+//! One row image of the log, told as cells; and before it, what its change does to rows that refer to
+//! it. Pure.
+
+use super::cascade::{Effect, Given, When};
+use super::decode::Refused;
+use super::events::DOING;
+use super::followed::Layout;
+use super::relation::Relation;
+use crate::catalog::{Cell, RowBatch};
+use crate::change::{Changes, Datum, RowKind};
+use crate::engine::{Cause, EngineError};
+
+/// A column of a row image: where its value is in it.
+pub(super) type Field = Option<(usize, usize)>;
+
+/// Columns of a row, and where the row ends.
+pub(super) fn read_fields(rows: &[u8], relation: &Relation, fields: &mut Vec<Field>) -> Option<usize> {
+    fields.clear();
+    let nulls = relation.columns.len().div_ceil(8);
+    let mut at = nulls;
+    for (column, stored) in relation.columns.iter().enumerate() {
+        if rows.get(column / 8)? >> (column % 8) & 1 == 1 {
+            fields.push(None);
+            continue;
+        }
+        let (prefix, length) = stored.extent(rows.get(at..)?)?;
+        fields.push(Some((at + prefix, at + prefix + length)));
+        at += prefix + length;
+    }
+    (at <= rows.len() && nulls <= rows.len()).then_some(at)
+}
+
+/// What a row is told with.
+pub(super) struct Row<'a> {
+    pub relation: &'a Relation,
+    pub layout: &'a Layout,
+    pub cells: &'a mut RowBatch,
+    pub spare: &'a mut Vec<u8>,
+    pub into: &'a mut Changes,
+}
+
+pub(super) type Image<'a> = (&'a [u8], &'a [Field]);
+
+fn bytes_of<'a>((row, fields): Image<'a>, at: usize) -> Option<&'a [u8]> {
+    fields[at].map(|(start, end)| &row[start..end])
+}
+
+impl Row<'_> {
+    pub fn same_identity(&self, old: Image<'_>, new: Image<'_>) -> bool {
+        let Some(identity) = &self.layout.identity else { return false };
+        identity.iter().all(|place| {
+            let at = self.layout.places[*place].at;
+            bytes_of(old, at) == bytes_of(new, at)
+        })
+    }
+
+    /// InnoDB changes the rows of children without a word in the log.
+    pub fn refuse_cascade(&self, old: Image<'_>, new: Image<'_>) -> Result<(), EngineError> {
+        let moved = self.layout.referred.iter().find(|(at, _)| bytes_of(old, *at) != bytes_of(new, *at));
+        moved.map_or(Ok(()), |(_, child)| {
+            let why = format!(
+                "a key changed that {child} refers to with an action on update: the server changed rows there and \
+                 logged nothing"
+            );
+            Err(EngineError::new(Cause::Stale, DOING, why).on(&self.layout.name).contract("C504").hint(
+                "`towpath apply --recopy` copies the tables again; update children by statements of their own",
+            ))
+        })
+    }
+
+    pub fn tell(
+        &mut self,
+        table: usize,
+        kind: RowKind,
+        old: Option<Image<'_>>,
+        new: Option<Image<'_>>,
+    ) -> Result<(), EngineError> {
+        let width = self.layout.places.len();
+        let count = |image: &Option<Image<'_>>| if image.is_some() { width } else { 0 };
+        self.into.begin_row(table, kind, count(&old), count(&new));
+        for (image, identity_only) in [(old, self.layout.identity.is_some()), (new, false)] {
+            let Some(image) = image else { continue };
+            if let Err((place, refused)) = self.tell_image(image, identity_only) {
+                self.into.cancel_row();
+                return Err(self.refused(place, refused));
+            }
+        }
+        self.into.end_row();
+        Ok(())
+    }
+
+    fn tell_image(&mut self, image: Image<'_>, identity_only: bool) -> Result<(), (usize, Refused)> {
+        for place in 0..self.layout.places.len() {
+            let wanted = !identity_only
+                || self.layout.identity.as_ref().is_some_and(|identity| identity.contains(&place));
+            match wanted {
+                true => self.tell_cell(image, place)?,
+                false => self.into.push(Datum::Absent),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_cell(&mut self, image: Image<'_>, place: usize) -> Result<(), (usize, Refused)> {
+        let column = &self.layout.places[place];
+        let Some(bytes) = bytes_of(image, column.at) else {
+            self.into.push(Datum::Null);
+            return Ok(());
+        };
+        self.cells.clear();
+        let stored = self.relation.columns[column.at];
+        let value = stored.value(&column.meaning, bytes, std::mem::take(self.spare));
+        let value = value.map_err(|refused| (place, refused))?;
+        let pushed = column.decode.push(&value, self.cells);
+        if let mysql_async::Value::Bytes(bytes) = value {
+            *self.spare = bytes;
+        }
+        pushed.map_err(|refused| (place, refused))?;
+        let cell = self.cells.last().unwrap_or(Cell::Null);
+        self.into.push(match cell {
+            Cell::Null => Datum::Null,
+            Cell::Bool(value) => Datum::Bool(value),
+            Cell::Int(value) => Datum::Int(value),
+            Cell::UInt(value) => Datum::UInt(value),
+            Cell::Float(value) => Datum::Float(value),
+            Cell::Text { .. } => Datum::Text(self.cells.data(cell)),
+            Cell::Bytes { .. } => Datum::Bytes(self.cells.data(cell)),
+        });
+        Ok(())
+    }
+
+    /// What the change of this row does further down; it comes before the change itself.
+    pub fn tell_effects(&mut self, old: Image<'_>, new: Option<Image<'_>>) -> Result<(), EngineError> {
+        let layout = self.layout;
+        let bytes = |image, place: usize| bytes_of(image, layout.places[place].at);
+        for effect in &layout.effects {
+            let happens = match (&effect.when, new) {
+                (When::Deleted, None) => true,
+                (When::Changed(on), Some(new)) => {
+                    on.iter().any(|&place| bytes(old, place) != bytes(new, place))
+                }
+                _ => false,
+            };
+            // Nothing refers to a key with a null in it.
+            if !happens || effect.key.iter().any(|&place| bytes(old, place).is_none()) {
+                continue;
+            }
+            self.into.begin_cascade(&effect.path);
+            if let Err((place, refused)) = self.tell_effect(effect, old, new) {
+                self.into.cancel_row();
+                return Err(self.refused(place, refused));
+            }
+            self.into.end_cascade();
+        }
+        Ok(())
+    }
+
+    fn tell_effect(
+        &mut self,
+        effect: &Effect,
+        old: Image<'_>,
+        new: Option<Image<'_>>,
+    ) -> Result<(), (usize, Refused)> {
+        for &place in &effect.key {
+            self.tell_cell(old, place)?;
+        }
+        for given in &effect.set {
+            match (*given, new) {
+                (Given::New(place), Some(new)) => self.tell_cell(new, place)?,
+                _ => self.into.push(Datum::Null),
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, place: usize, refused: Refused) -> EngineError {
+        let column = super::quote::identifier(&self.layout.places[place].name);
+        EngineError::new(Cause::Data, DOING, refused.why())
+            .on(format!("{}, column {column}", self.layout.name))
+            .hint(refused.hint(&column))
+    }
+}
