@@ -228,6 +228,10 @@ pub trait Dialect: Send + Sync {
     fn refuse_column(&self, _table: &Table, _column: &Column) -> Option<Unspeakable> {
         None
     }
+    /// Whether a foreign key may lead from a column of the one type to one of the other.
+    fn joins(&self, own: &Type, parent: &Type) -> bool {
+        family(own) == family(parent)
+    }
 
     /// The read-only query that answers a probe with one row: count, and two extremes or nulls.
     fn probe(&self, probe: &Probe) -> Option<String>;
@@ -238,4 +242,17 @@ pub trait Dialect: Send + Sync {
 pub struct Inline {
     pub keys: bool,
     pub foreign_keys: bool,
+}
+
+/// Types of one family are compared with each other.
+pub fn family(ty: &Type) -> Type {
+    match ty {
+        Type::Int { .. } | Type::UInt { .. } | Type::Decimal { .. } | Type::Float { .. } => {
+            Type::Decimal { precision: None, scale: None }
+        }
+        Type::Char { .. } | Type::VarChar { .. } | Type::Text => Type::Text,
+        Type::Timestamp { .. } | Type::Date | Type::TimestampTz { .. } => Type::Date,
+        Type::Binary { .. } | Type::Blob => Type::Blob,
+        other => other.clone(),
+    }
 }

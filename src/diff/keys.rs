@@ -469,24 +469,13 @@ fn check_types(
         }
         let Some(column) = want.column(child) else { continue };
         let theirs = road.planned_type(&from.parent, theirs);
-        if family(&column.ty) != family(&theirs) {
+        if !road.to.joins(&column.ty, &theirs) {
             let at = road.spot(&work.table.name, Some(own)).at;
-            let what =
-                format!("foreign key {label}: {} here, another kind of type at its parent", column.native);
+            let what = format!(
+                "foreign key {label}: {} here, a type at its parent that it cannot join",
+                column.native
+            );
             found.hazard("K305", at, what, &["give both columns the same type in columns:"]);
         }
-    }
-}
-
-/// Types that a foreign key may join.
-fn family(ty: &Type) -> Type {
-    match ty {
-        Type::Int { .. } | Type::UInt { .. } | Type::Decimal { .. } | Type::Float { .. } => {
-            Type::Decimal { precision: None, scale: None }
-        }
-        Type::Char { .. } | Type::VarChar { .. } | Type::Text => Type::Text,
-        Type::Timestamp { .. } | Type::Date | Type::TimestampTz { .. } => Type::Date,
-        Type::Binary { .. } | Type::Blob => Type::Blob,
-        other => other.clone(),
     }
 }

@@ -243,6 +243,7 @@ fn y_28_what_has_no_place_there_is_refused_by_name() {
          CREATE TABLE defers (id int PRIMARY KEY, p text REFERENCES named DEFERRABLE);
          CREATE TABLE followed (id int PRIMARY KEY);
          CREATE TABLE twice (id int PRIMARY KEY, \"A\" int, a int);
+         CREATE TABLE wide (id bigint PRIMARY KEY); CREATE TABLE narrow (id int PRIMARY KEY, w int REFERENCES wide);
          CREATE TABLE divides (id int PRIMARY KEY, half int GENERATED ALWAYS AS (id / 2) STORED)",
     );
     let job = Job::new(&source.url(), &target.url(), "tables: { named: {}, defers: {} }\n");
@@ -256,6 +257,10 @@ fn y_28_what_has_no_place_there_is_refused_by_name() {
     job.run(&["plan"]).expect(3).says("C502").says("cdc: false");
     job.write_plan("tables:\n  twice: {}\n");
     job.run(&["plan"]).expect(65).says("E142");
+    job.write_plan("tables: { wide: {}, narrow: {} }\n");
+    job.run(&["plan"]).expect(3).says("K305").says("narrow.w");
+    job.write_plan("tables: { wide: {}, narrow: { columns: { w: { type: bigint } } } }\n");
+    job.move_all();
     job.write_plan("tables:\n  divides: {}\n");
     job.run(&["plan"]).expect(3).says("a division");
 }

@@ -1,7 +1,7 @@
 //! How MySQL and MariaDB write things down: names, types, expressions and questions. DDL is in
 //! `ddl.rs`, what has no place there in `refuse.rs`. Pure.
 
-use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable, family};
 use crate::catalog::{
     Catalog, Check, Column, Dialect, Expr, Features, ForeignKey, Index, Key, Name, Probe, Sequence, Table,
     Type,
@@ -169,6 +169,13 @@ impl Dialect for MysqlDialect {
 
     fn refuse_foreign_key(&self, table: &Table, key: &ForeignKey) -> Option<Unspeakable> {
         refuse::foreign_key(table, key)
+    }
+
+    /// InnoDB wants numbers of equal size and sign.
+    fn joins(&self, own: &Type, parent: &Type) -> bool {
+        let number =
+            matches!(own, Type::Int { .. } | Type::UInt { .. } | Type::Decimal { .. } | Type::Float { .. });
+        if number { own == parent } else { family(own) == family(parent) }
     }
 
     fn refuse_column(&self, table: &Table, column: &Column) -> Option<Unspeakable> {
