@@ -28,7 +28,7 @@ use crate::engine::{Cause, EngineError};
 const DOING: &str = "keep writers out of";
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
 /// Triggers of the fence begin with this.
-const PREFIX: &str = "towpath_fence_";
+pub(super) const PREFIX: &str = "towpath_fence_";
 /// Seconds that our own lock may be held by an earlier session that is ending.
 const LOCK_SECONDS: u64 = 10;
 
