@@ -25,6 +25,8 @@ fn road(source: &End, target: &End, table: &str, columns: &[(&str, &str)]) -> Fo
     let (from, to) = (source.projection(table, columns), target.projection(table, columns));
     let mut projection = Projection { target: to.target, ..from };
     for (column, there) in projection.columns.iter_mut().zip(to.columns) {
+        let normal = source.engine.dialect().normal_type(&column.source_native, None);
+        column.source_native = normal.unwrap_or_else(|| column.source_native.clone());
         column.target_type = there.target_type;
         column.target_native = there.target_native;
     }
@@ -223,7 +225,7 @@ async fn a_change_is_worth_a_copy(
 /// As the plan does it: what the target has no type for goes into the next wider one.
 fn road_of_types(source: &End, target: &End, table: &str, columns: &[(&str, &str)]) -> Followed {
     let mut projection = source.projection(table, columns);
-    for column in &mut projection.columns {
+    for column in projection.columns.iter_mut().filter(|_| source.engine.name() != target.engine.name()) {
         let spelled = target.engine.dialect().spell_type(&column.source_type);
         column.target_native = spelled.or_else(|| target.engine.dialect().spell_type(&Type::Text)).unwrap();
         column.target_type = target.engine.dialect().parse_type(&column.target_native);

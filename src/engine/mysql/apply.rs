@@ -15,15 +15,13 @@ use super::encode::Bad;
 use super::error::from_driver;
 use super::fence;
 use super::insert::{self, PACKET_SPARE, ROWS_MAX, STATEMENT_BYTES};
+use super::marks::State;
 use super::quote::{identifier, literal, name};
 use crate::change::{Followed, Net, NetTable, Record, Records, RowChange, RowKind, Rows};
 use crate::engine::crash::crash_point;
-use crate::engine::{Applied, Cause, EngineError};
+use crate::engine::{Applied, Cause, EngineError, Obstacle};
 
 pub(super) const APPLY: &str = "apply changes to";
-
-/// What their foreign keys did at the source is in the log already.
-const STILL: &str = "SET SESSION foreign_key_checks = 0";
 
 /// Statements that one connection keeps prepared.
 const STATEMENTS_MAX: usize = 512;
@@ -104,7 +102,9 @@ impl Follower {
     /// Makes a connection one that applies, unless it is.
     pub async fn settle(&mut self, conn: &mut Conn) -> Result<(), EngineError> {
         if !self.settled {
-            conn.query_drop(STILL).await.map_err(|error| from_driver(APPLY, error))?;
+            // What foreign keys did at the source is in the log already.
+            let still = format!("SET SESSION foreign_key_checks = 0, {} = 1", fence::PASSES);
+            conn.query_drop(still).await.map_err(|error| from_driver(APPLY, error))?;
             self.settled = true;
         }
         Ok(())
@@ -394,6 +394,58 @@ impl Follower {
         let by = shape.by.iter().copied().zip(by.iter().copied());
         Ok(self.table(shape.table)?.parameters(set, by))
     }
+}
+
+/// What keeps changes of these tables from being applied, found by reading only: a statement that
+/// is prepared and not run shows whether it might.
+pub(super) async fn check(
+    conn: &mut Conn,
+    state: &State,
+    tables: &[Followed],
+    flavor: Flavor,
+) -> Result<Vec<Obstacle>, EngineError> {
+    let mut found = Vec::new();
+    for followed in tables {
+        let target = &followed.projection.target;
+        let stop = |code, message: String, hint: String| Obstacle {
+            code,
+            at: target.to_string(),
+            message,
+            hint,
+            blocks: true,
+        };
+        let table = match Table::read(conn, followed, flavor).await {
+            Ok(table) => table,
+            Err(error) if matches!(error.cause, Cause::Stale | Cause::Data) => {
+                found.push(stop("C502", error.message, error.hint.unwrap_or_else(|| "plan again".into())));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(right) = table.missing_right(conn).await? {
+            let message = format!("this user may not {} its rows", right.to_lowercase());
+            found.push(stop(
+                "P802",
+                message,
+                format!("GRANT {right} ON {} TO the user of this URL", name(target)),
+            ));
+        }
+    }
+    if let Err(error) = state.may_be_made(conn).await {
+        let hint = error.hint.unwrap_or_default();
+        let message = format!("this user may not make the state tables (towpath_...): {}", error.message);
+        found.push(Obstacle { code: "P802", at: "server".into(), message, hint, blocks: true });
+    }
+    for (table, trigger) in triggers(conn, tables).await? {
+        found.push(Obstacle {
+            code: "C509",
+            at: table,
+            message: format!("its trigger {trigger} acts on what is applied, too"),
+            hint: "DROP TRIGGER it, if what it does is done on the other end already".into(),
+            blocks: true,
+        });
+    }
+    Ok(found)
 }
 
 /// A value that must be unique is another row's.

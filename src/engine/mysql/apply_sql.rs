@@ -122,6 +122,23 @@ impl Table {
         Ok(Self { projection, encoder, identity, whole, columns, stamped, finds_one: whole || unique })
     }
 
+    /// The right that this user lacks to write changes, if any.
+    pub async fn missing_right(&self, conn: &mut Conn) -> Result<Option<&'static str>, EngineError> {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        for (kind, right) in
+            [(RowKind::Insert, "INSERT"), (RowKind::Update, "SELECT, UPDATE"), (RowKind::Delete, "DELETE")]
+        {
+            match conn.prep(self.statement(kind, &all, &self.identity)).await {
+                Ok(statement) => drop(conn.close(statement).await),
+                Err(error) => {
+                    let error = from_driver(APPLY, error).on(&self.projection.target);
+                    return if error.cause == Cause::Privilege { Ok(Some(right)) } else { Err(error) };
+                }
+            }
+        }
+        Ok(None)
+    }
+
     pub fn identity(&self) -> &[usize] {
         &self.identity
     }

@@ -155,6 +155,17 @@ impl State {
         conn.query_drop(format!("DELETE FROM {format} WHERE `format` < {FORMAT}")).await.map_err(fail)
     }
 
+    /// Fails where this user may not make the tables. Makes none: a statement is prepared only.
+    pub async fn may_be_made(&self, conn: &mut Conn) -> Result<(), EngineError> {
+        for (name, columns) in TABLES {
+            let sql = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", self.table(name));
+            let statement = conn.prep(sql).await.map_err(|error| from_driver("create", error))?;
+            // The session ends it, too.
+            let _ = conn.close(statement).await;
+        }
+        Ok(())
+    }
+
     /// Removes the plan's rows; where no other plan is left, the tables too. True where they are gone.
     pub async fn forget(&self, conn: &mut Conn, plan: &str) -> Result<bool, EngineError> {
         let fail = |error| from_driver("remove the state of plan", error).on(plan);

@@ -172,11 +172,41 @@ fn r6_a_row_that_is_not_as_it_should_be_is_named() {
             fill(&mut log);
             logs.push((log, says, key));
         };
-        log(&|log| drop(log.update(0, &[], &[i(77), t("canary"), NULL, NULL])), "an update", "(77)");
-        log(&|log| drop(log.delete(0, &only(77))), "a delete", "(77)");
-        log(&|log| drop(log.insert(0, &[i(1), t("canary"), NULL, NULL])), "an insert", "(1)");
-        log(&|log| drop(log.insert(0, &[i(9), t("b"), t("canary"), NULL])), "by_code", "(9)");
-        log(&|log| drop(log.update(0, &only(77), &[i(78), t("canary"), NULL, NULL])), "an update", "(77)");
+        log(
+            &|log| {
+                log.update(0, &[], &[i(77), t("canary"), NULL, NULL]);
+            },
+            "an update",
+            "(77)",
+        );
+        log(
+            &|log| {
+                log.delete(0, &only(77));
+            },
+            "a delete",
+            "(77)",
+        );
+        log(
+            &|log| {
+                log.insert(0, &[i(1), t("canary"), NULL, NULL]);
+            },
+            "an insert",
+            "(1)",
+        );
+        log(
+            &|log| {
+                log.insert(0, &[i(9), t("b"), t("canary"), NULL]);
+            },
+            "by_code",
+            "(9)",
+        );
+        log(
+            &|log| {
+                log.update(0, &only(77), &[i(78), t("canary"), NULL, NULL]);
+            },
+            "an update",
+            "(77)",
+        );
         let many = |log: &mut Log| {
             for id in 100..400 {
                 log.insert(0, &[i(id), NULL, NULL, NULL]);
@@ -196,7 +226,13 @@ fn r6_a_row_that_is_not_as_it_should_be_is_named() {
             "an insert",
             "(2)",
         );
-        log(&|log| drop(log.delete(0, &only(1)).delete(0, &only(1)).delete(0, &only(2))), "a delete", "(1)");
+        log(
+            &|log| {
+                log.delete(0, &only(1)).delete(0, &only(1)).delete(0, &only(2));
+            },
+            "a delete",
+            "(1)",
+        );
         for (log, says, key) in &logs {
             let error = applier.rows(log).await.expect_err("it differs");
             let text = error.to_string();
@@ -260,7 +296,14 @@ fn k_301_a_row_is_found_by_its_exact_key() {
             delete.delete(0, &[other, ABSENT]);
             for log in [&update, &delete] {
                 let error = applier.rows(log).await.expect_err(native);
-                assert_eq!(error.cause, Cause::Diverged, "{native}: {error}");
+                // What the column's character set does not have is in no row of it.
+                let none = error.code.as_deref() == Some("1977");
+                assert_eq!(
+                    error.cause,
+                    if none { Cause::Data } else { Cause::Diverged },
+                    "{native}: {error}"
+                );
+                assert!(!error.to_string().contains("F09F"), "{error}");
             }
             let mut log = Log::default();
             applier
