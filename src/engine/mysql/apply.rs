@@ -241,10 +241,8 @@ impl Follower {
                 _ => made.on(&table.projection.target),
             });
         }
-        let found = conn.affected_rows();
-        insert::warned(conn, doing, &table.projection.target).await?;
-        match (shape.kind, found) {
-            (_, 1) => Ok(()),
+        match (shape.kind, conn.affected_rows()) {
+            (_, 1) => insert::warned(conn, doing, &table.projection.target).await,
             (RowKind::Insert, _) => Err(diverged(format!("{} did not go in", row()))),
             (_, 0) => Err(diverged(format!("{} is not there", row()))),
             (_, found) => Err(diverged(format!("{} is there {found} times", row()))),

@@ -112,7 +112,8 @@ impl Target for Writable {
     }
 
     async fn check(&self, tables: &[Followed], _fenced: bool) -> Result<Vec<Obstacle>, EngineError> {
-        let mut conn = self.link.session().await?;
+        // What a read-only session may not do it may not prepare either; nothing is run here.
+        let mut conn = self.link.writer().await?;
         let found = apply::check(&mut conn, &self.state(), tables, self.link.server.flavor).await;
         let found = found.map_err(|error| self.on(error))?;
         connect::close(conn).await;
