@@ -3,7 +3,7 @@
 
 use super::job;
 use super::sqlite::application;
-use crate::support::mariadb::{Database, same_as_postgres};
+use crate::support::mariadb::{Database, PASSWORD_OF_OTHERS, Server, same_as_postgres};
 use crate::{need_mariadb, need_server};
 
 const SCHEMA: &str = "
@@ -120,5 +120,33 @@ fn f_71_from_mariadb_to_mariadb_killed_and_back() {
             assert_eq!(old.lines(table).1, new.lines(table).1, "{point}: {table}");
         }
         old.execute("INSERT INTO users (email) VALUES ('first')");
+    }
+}
+
+/// The user of both ends has the rights that are printed and no others; what is missing is said before.
+#[test]
+fn p_802_the_printed_grants_are_enough_for_there_and_back() {
+    let Some(server) = Server::start(&["--log-bin-trust-function-creators=ON"]) else { return };
+    let (old, new) = (server.database("old"), server.database("new"));
+    old.execute(SCHEMA);
+    server.admin(&format!("CREATE USER mover@'127.0.0.1' IDENTIFIED BY '{PASSWORD_OF_OTHERS}'"));
+    server.admin(&format!("GRANT SELECT, SHOW VIEW ON `{}`.* TO mover@'127.0.0.1'", old.name));
+    server.admin(&format!("GRANT ALL ON `{}`.* TO mover@'127.0.0.1'", new.name));
+    server.admin("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO mover@'127.0.0.1'");
+    let of = |database: &Database| database.url_of("mover", PASSWORD_OF_OTHERS);
+    let mine = job(&of(&old), &of(&new), PLAN);
+    mine.run(&["plan"]).expect(3).says("may not insert its rows").says("may not make the state tables");
+    server.admin("REVOKE ALL, GRANT OPTION FROM mover@'127.0.0.1'");
+    let own = job(&old.url(), &new.url(), PLAN);
+    let statements = own.run(&["grants", "--role", "mover@127.0.0.1"]).expect(0).stdout;
+    let statements = statements.lines().filter(|line| !line.starts_with("--"));
+    statements.for_each(|statement| server.admin(statement.trim_end_matches(';')));
+    mine.apply().expect(0);
+    application("users", "email", "before").iter().for_each(|sql| old.execute(sql));
+    mine.run(&["cutover", "--yes"]).expect(0);
+    application("users", "email", "after").iter().for_each(|sql| new.execute(sql));
+    mine.run(&["cutover", "--back", "--yes"]).expect(0);
+    for table in TABLES {
+        assert_eq!(old.lines(table).1, new.lines(table).1, "{table}");
     }
 }
