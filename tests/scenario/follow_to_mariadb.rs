@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::mariadb_follow::{self, Clients, after, copies_and_follows};
-use crate::support::mariadb::{self, Server, same_as_postgres};
+use crate::support::mariadb::{self, Server, same_as_postgres, same_as_sqlite};
 use crate::support::postgres::Database;
 use crate::support::scenario::Job;
+use crate::support::sqlite::File;
 use crate::support::wait_until;
 use crate::{need_mariadb, need_server};
 
@@ -164,7 +167,7 @@ fn f_02_f_31_dies_around_the_commit_and_loses_its_answer() {
             ["apply::mid_tx", "apply::progress_updated", "apply::commit_sent", "apply::commit_ok_before_ack"];
         for (number, point) in (0..).zip(points) {
             steps(&source, number * 20..number * 20 + 20);
-            let died = job.towpath.clone().env("FAILPOINTS", &format!("{point}=return")).run(&follow);
+            let died = job.towpath.clone().env("FAILPOINTS", format!("{point}=return")).run(&follow);
             assert!(died.code.is_none(), "{point} was not reached: {}", died.stderr);
             job.run(&follow).expect(0);
             same(&source, &target);
@@ -172,7 +175,7 @@ fn f_02_f_31_dies_around_the_commit_and_loses_its_answer() {
         for told in ["1*return(error)->off", "1*off->1*return(error)->off"] {
             steps(&source, 100..140);
             let lost =
-                job.towpath.clone().env("FAILPOINTS", &format!("apply::commit_sent={told}")).run(&follow);
+                job.towpath.clone().env("FAILPOINTS", format!("apply::commit_sent={told}")).run(&follow);
             assert_eq!(lost.code, Some(0), "{lost}");
             same(&source, &target);
         }
@@ -195,12 +198,10 @@ fn f_33_a_session_that_is_ended_is_made_again() {
         source.execute(&format!("INSERT INTO accounts VALUES ({id}, 1)"));
         let there = format!("SELECT COUNT(*) FROM accounts WHERE id = {id}");
         // All but the one that holds the plan's lock, which is no session that applies.
-        let ends = format!(
-            "SELECT GROUP_CONCAT('KILL CONNECTION ', ID SEPARATOR ';') FROM information_schema.PROCESSLIST \
+        let ends = "SELECT GROUP_CONCAT('KILL CONNECTION ', ID SEPARATOR ';') FROM information_schema.PROCESSLIST \
              WHERE DB = DATABASE() AND ID <> CONNECTION_ID() AND ID <> (SELECT MIN(ID) FROM information_schema.PROCESSLIST \
-             WHERE DB = DATABASE() AND ID <> CONNECTION_ID())"
-        );
-        let ends = target.value(&ends);
+             WHERE DB = DATABASE() AND ID <> CONNECTION_ID())";
+        let ends = target.value(ends);
         if !ends.is_empty() {
             // One that has ended by itself by now is no error.
             let _ = target.try_execute(&ends);
@@ -271,4 +272,48 @@ fn c_509_triggers_of_the_target_are_said() {
     target.execute("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TRIGGER acts BEFORE INSERT ON t FOR EACH ROW SET NEW.v = 1");
     let job = Job::new(&source.url(), &target.url(), "tables: { t: { cdc: true } }\n");
     job.run(&["plan"]).expect(3).says("C509").says("acts");
+}
+
+/// F-52: one transaction of many rows is one there, whatever way it goes, and through the disk.
+#[test]
+fn f_52_a_large_transaction_arrives_whole() {
+    let (server, maria) = (need_server!(), need_mariadb!());
+    for mode in ["transactional", "batch"] {
+        let (source, target) = (server.database("large"), maria.database("target"));
+        source.execute(SCHEMA);
+        let spill = "memory: { limit: 16MiB, keep: 1s }";
+        let job =
+            Job::new(&source.url(), &target.url(), &plan(&format!("cdc: {{ mode: {mode}, {spill} }}\n")));
+        job.apply().expect(0);
+        source.execute(
+            "BEGIN; INSERT INTO ledger (account, amount, f) SELECT 1 + i % 300, i, i FROM generate_series(1, 60000) i; \
+             UPDATE ledger SET amount = amount + 1 WHERE account > 250; DELETE FROM ledger WHERE account < 50; COMMIT; \
+             TRUNCATE events; INSERT INTO events VALUES ('one', 1, 'x')",
+        );
+        job.run(&["follow", "--until-lag", "1s"]).expect(0);
+        same(&source, &target);
+    }
+}
+
+/// From a file, whose changes its triggers keep.
+#[test]
+fn sqlite_to_mariadb_followed_and_cut_over() {
+    let maria = need_mariadb!();
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (File::new(directory.path(), "source.db"), maria.database("target"));
+    source.execute(
+        "PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT, r REAL, b BLOB) STRICT;
+         INSERT INTO t (v, r, b) VALUES ('a', 0.5, x'00ff'), (NULL, NULL, NULL), ('', 1e300, x'')",
+    );
+    let rest = "defaults: { cdc: true }\ntables: { \"*\": {} }\ncdc: { sqlite: triggers }\n";
+    let job = Job::new(&source.url(), &target.url(), rest);
+    job.apply().expect(0);
+    source.execute(
+        "UPDATE t SET v = 'b', r = -r WHERE id = 1; INSERT INTO t (v) VALUES ('c'); UPDATE t SET id = 40 WHERE id = 2; \
+         INSERT OR REPLACE INTO t VALUES (3, 'again', 2.5, x'0102'); DELETE FROM t WHERE id = 40; INSERT INTO t (v) VALUES ('é💧')",
+    );
+    job.run(&["cutover", "--yes"]).expect(0);
+    same_as_sqlite(&target, &source, &["t"]);
+    target.execute("INSERT INTO t (v) VALUES ('first')");
+    assert_eq!(target.value("SELECT COUNT(*) FROM t WHERE v = 'first' AND id > 5"), "1");
 }
