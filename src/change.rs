@@ -14,6 +14,7 @@ pub use log::{Cascade, Cells, Changes, Datum, Malformed, Record, Records, RowCha
 pub use net::{Net, NetTable, NetUpdates, Rows};
 
 use crate::catalog::Projection;
+use crate::catalog::name::is_hidden;
 
 /// A place in the source's history, opaque outside its engine: compare it only by asking that
 /// engine. Every chunk mark carries the position of the snapshot it was read in.
@@ -72,4 +73,35 @@ impl Counts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Characters of a key that are shown.
+const KEY_WIDTH: usize = 120;
+
+/// A value of a key on one line, not too long.
+pub fn shown(datum: Datum<'_>) -> String {
+    let text = match datum {
+        Datum::Null | Datum::Absent => return "null".to_string(),
+        Datum::Bool(value) => value.to_string(),
+        Datum::Int(value) => value.to_string(),
+        Datum::UInt(value) => value.to_string(),
+        Datum::Float(value) => value.to_string(),
+        Datum::Text(text) => String::from_utf8_lossy(&text[..text.len().min(4 * KEY_WIDTH)]).into_owned(),
+        Datum::Bytes(bytes) => {
+            let hex = bytes.iter().take(KEY_WIDTH / 2).map(|byte| format!("{byte:02x}"));
+            format!("\\x{}", hex.collect::<String>())
+        }
+    };
+    let mut line = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == KEY_WIDTH {
+            line.push_str("...");
+            break;
+        }
+        match is_hidden(c) {
+            true => line.extend(c.escape_unicode()),
+            false => line.push(c),
+        }
+    }
+    line
 }

@@ -96,6 +96,9 @@ async fn look(name: &str, source: &dyn Source, target: &dyn Target) -> Result<Fo
 }
 
 async fn kept(capture: &dyn Capture, name: &str) -> Result<Option<String>, Failure> {
+    if !capture.leaves_traces() {
+        return Ok(None);
+    }
     Ok(match capture.standing(name).await? {
         Standing::Missing => None,
         Standing::Kept { retained, .. } => Some(format!(

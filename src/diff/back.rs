@@ -12,7 +12,9 @@ use super::road::Road;
 use super::{Diff, SequencePair, State, TableDiff, Wanted, tables, typemap};
 use crate::catalog::name::show;
 use crate::catalog::noun::counted;
-use crate::catalog::{Cast, ChangeLog, Column, ColumnMap, Form, KeyKind, Name, Projection, Sequence, Table};
+use crate::catalog::{
+    Cast, ChangeLog, Column, ColumnMap, Form, KeyKind, Name, Projection, Sequence, Table, Type,
+};
 use crate::change::{Followed, Identity};
 use crate::plan::back::back_name;
 use crate::plan::{Indexes, Keys, Load, Policy};
@@ -47,11 +49,14 @@ pub(super) fn look(road: &Road<'_>, diff: &Diff, found: &mut Found) -> Option<Di
 
 fn say_what_is_made(road: &Road<'_>, tables: usize, found: &mut Found) {
     let name = back_name(&road.plan.name);
-    let capture = match road.to.features().capture {
-        ChangeLog::Triggers => "a change table and triggers",
-        _ => "a replication slot and a publication",
+    let what = match road.to.features().capture {
+        ChangeLog::Triggers => format!("the cutover makes a change table and triggers there, for {name}"),
+        ChangeLog::WholeRows => {
+            format!("its own log is read for {name}, which has to be kept as long as that takes")
+        }
+        _ => format!("the cutover makes a replication slot and a publication there, for {name}"),
     };
-    let what = format!("the way back: the cutover makes {capture} there, for {name}");
+    let what = format!("the way back: {what}");
     found.hazard(MADE, "target", what, &[]);
     let state = if road.from.features().schemas { "in schema towpath" } else { "in tables towpath_*" };
     let what = format!(
@@ -254,6 +259,10 @@ impl<'a, 'f> Turning<'a, 'f> {
     /// A column whose type is another one on the target.
     fn convert(&mut self, at: &str, map: &ColumnMap, mut turned: ColumnMap) -> Option<ColumnMap> {
         let zone = map.cast.as_ref().and_then(|cast| cast.zone.clone());
+        // Without a zone of its own, it holds what had one in UTC.
+        let lost = matches!(map.source_type, Type::TimestampTz { .. })
+            && matches!(turned.source_type, Type::Timestamp { .. });
+        let zone = zone.or_else(|| lost.then(|| "UTC".to_string()));
         let (here, there) = (&turned.source_native, &turned.target_native);
         match typemap::effects(&turned.source_type, &turned.target_type, zone.is_some()) {
             Err(why) => {

@@ -22,6 +22,10 @@ pub trait Capture: Send + Sync {
     /// Everything that keeps this capture from working or makes it a danger to the source, found
     /// by reading only. Empty: [`Self::open`] may be tried.
     async fn check(&self, spec: &CaptureSpec<'_>) -> Result<Vec<Obstacle>, EngineError>;
+    /// False where a log is read that the source keeps for itself: then nothing of a capture is there.
+    fn leaves_traces(&self) -> bool {
+        true
+    }
     /// What there is of the plan's capture on the source.
     async fn standing(&self, plan: &str) -> Result<Standing, EngineError>;
     /// Makes what keeps the log from now on, and a snapshot of the rows exactly there: each

@@ -142,10 +142,12 @@ impl Meeting {
         }
         session.begin().await?;
         let written = async {
+            // First, for where setting a counter ends the transaction it is in: all rows are in one
+            // with the mark.
+            set_sequences(service, repair, session.as_mut()).await?;
             for changes in [&repair.deletes, &repair.updates, &repair.inserts] {
                 session.apply_rows(changes.records()).await?;
             }
-            set_sequences(service, repair, session.as_mut()).await?;
             if let Some(Stuck { at, .. }) = &self.stuck {
                 let mark = self.leap(at);
                 session.mark(&service.graph.name, &Checkpoint::Applied(mark)).await?;
@@ -209,8 +211,8 @@ async fn take(service: &Service<'_>, lock: &dyn Lock, follows: bool) -> Result<T
 fn loud(plan: &str) -> EngineError {
     let why = "this role may not keep the target's triggers and foreign keys from acting on the rows";
     EngineError::new(Cause::Privilege, "put rows right for", why).on(plan).hint(
-        "GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15 or newer), or use a superuser; \
-         nothing was written",
+        "PostgreSQL: GRANT SET ON PARAMETER session_replication_role TO the role (15 or newer), or use a superuser; \
+         MySQL and MariaDB: DROP TRIGGER them until the cutover; nothing was written",
     )
 }
 

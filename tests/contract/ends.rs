@@ -82,6 +82,11 @@ pub fn maria(name: &str) -> Option<End> {
     Some(end(&database.url(), Sql::Maria(database)))
 }
 
+pub fn maria_fixture(fixture: &'static str) -> Option<End> {
+    let database = mariadb::server()?.fixture(fixture);
+    Some(end(&database.url(), Sql::Maria(database)))
+}
+
 pub fn postgres_fixture(fixture: &'static str) -> Option<End> {
     let database = server()?.fixture(fixture);
     Some(end(&database.url(), Sql::Postgres(database)))
@@ -114,7 +119,7 @@ pub fn each_engine<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
     }
 }
 
-/// As [`each_engine`], with those that apply no changes.
+/// As [`each_engine`], with MariaDB, whose snapshots have tests of their own.
 pub fn each_target<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
     each_engine(&promise);
     if let Some((source, target)) = maria("source").zip(maria("target")) {

@@ -3,6 +3,7 @@
 
 pub mod crash;
 mod gates;
+mod mariadb;
 mod postgres;
 mod sqlite;
 

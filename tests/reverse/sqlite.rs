@@ -26,7 +26,7 @@ accept:
 ";
 
 /// Writes of an application, in the words of both engines.
-fn application(users: &str, email: &str, who: &str) -> [String; 5] {
+pub(super) fn application(users: &str, email: &str, who: &str) -> [String; 5] {
     [
         format!("INSERT INTO {users} ({email}, paid) VALUES ('{who} 1', 0.25)"),
         format!("UPDATE {users} SET {email} = '{who} a', paid = 7.5 WHERE id = 1"),

@@ -241,15 +241,6 @@ fn p_802_grants_are_told_and_suffice() {
     same_as_postgres(&source, &target, "public", &FILMS);
 }
 
-/// Changes are not applied to MySQL and MariaDB, which is said.
-#[test]
-fn y_28_what_is_not_built_is_refused_by_name() {
-    let (server, maria) = (need_server!(), need_mariadb!());
-    let (source, target) = (server.fixture("chinook_like"), maria.database("target"));
-    let job = Job::new(&source.url(), &target.url(), "defaults: { cdc: true }\ntables: { \"*\": {} }\n");
-    job.run(&["plan"]).expect(3).says("C502").says("cdc: false");
-}
-
 /// Many rows in many pieces; `kill -9` at random moments, then the same command again.
 #[test]
 fn f_01_killed_at_random_times_and_resumed() {

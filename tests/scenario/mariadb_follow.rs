@@ -15,7 +15,7 @@ use crate::support::sqlite::File;
 use crate::support::wait_until;
 use crate::{need_mariadb, need_server};
 
-const SHOP: &str = "
+pub(super) const SHOP: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL, note varchar(100), price decimal(12,3), at timestamp(6) NOT NULL DEFAULT current_timestamp(6));
     CREATE TABLE ledger (id bigint AUTO_INCREMENT PRIMARY KEY, source int NOT NULL, target int NOT NULL, amount bigint NOT NULL, KEY (source));
     CREATE TABLE lists (client int, n int, body text, PRIMARY KEY (client, n));
@@ -23,9 +23,9 @@ const SHOP: &str = "
     INSERT INTO accounts (id, balance, note, price) SELECT seq, 1000, CONCAT('account ', seq), seq / 7 FROM seq_1_to_500;
     INSERT INTO ledger (source, target, amount) SELECT seq % 500, seq % 499, seq FROM seq_1_to_40000;
     INSERT INTO events SELECT CONCAT('k', seq % 3), seq, NULL FROM seq_1_to_40;";
-const TABLES: [&str; 4] = ["accounts", "events", "ledger", "lists"];
+pub(super) const TABLES: [&str; 4] = ["accounts", "events", "ledger", "lists"];
 
-fn plan(more: &str) -> String {
+pub(super) fn plan(more: &str) -> String {
     format!(
         "defaults: {{ cdc: true }}\ntables: {{ \"*\": {{}} }}\n{more}\
          accept:\n  - {{ hazard: K302, at: events, reason: test }}\n"
@@ -33,14 +33,14 @@ fn plan(more: &str) -> String {
 }
 
 /// Clients that write until they are stopped. One that loses its server tries again.
-struct Clients {
+pub(super) struct Clients {
     stop: Arc<AtomicBool>,
     transactions: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Clients {
-    fn start(database: &Database, clients: u64) -> Self {
+    pub(super) fn start(database: &Database, clients: u64) -> Self {
         let (stop, transactions) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let client = |seed: u64| {
             let (database, stop, transactions) =
@@ -54,7 +54,7 @@ impl Clients {
         Self { stop, transactions, threads }
     }
 
-    fn stop(self) -> u64 {
+    pub(super) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
         self.transactions.load(Ordering::Relaxed)
@@ -109,13 +109,13 @@ async fn write(database: &Database, seed: u64, stop: &AtomicBool, transactions: 
     }
 }
 
-fn after(time: Duration, ended: impl FnMut() -> bool) {
+pub(super) fn after(time: Duration, ended: impl FnMut() -> bool) {
     let (start, mut ended) = (Instant::now(), ended);
     wait_until("its moment has come", Duration::from_secs(120), || ended() || start.elapsed() >= time);
 }
 
 /// Copies, follows through two deaths of the tool and one of the server, and says when it is near.
-fn copies_and_follows(job: &Job, server: &Server) {
+pub(super) fn copies_and_follows(job: &Job, server: &Server) {
     let mut copying = job.start_apply();
     after(Duration::from_millis(700), || copying.ended());
     copying.kill();
@@ -276,29 +276,37 @@ const FATES: &[&str] = &[
 #[test]
 fn s_27_cascades_are_refused_or_derived() {
     let (server, maria) = (need_server!(), need_mariadb!());
-    for (mode, to_postgres) in [("batch", true), ("transactional", true), ("batch", false)] {
+    for (mode, to) in
+        [("batch", "postgres"), ("transactional", "postgres"), ("batch", "sqlite"), ("batch", "mariadb")]
+    {
         let source = maria.database("family");
         source.execute(FAMILY);
         let directory = TempDir::new().unwrap();
         let (target, file) = (server.database("family"), File::new(directory.path(), "family.db"));
-        let to = if to_postgres { target.url() } else { file.url() };
+        let other = maria.database("adopted");
+        let url = match to {
+            "postgres" => target.url(),
+            "sqlite" => file.url(),
+            _ => other.url(),
+        };
         let plan = |more: &str| {
             format!("defaults: {{ cdc: true }}\ntables: {{ \"*\": {{}} }}\ncdc: {{ mode: {mode}{more} }}\n")
         };
-        Job::new(&source.url(), &to, &plan(""))
+        Job::new(&source.url(), &url, &plan(""))
             .run(&["plan"])
             .expect(3)
             .says("C504")
             .says("cascades: emulate");
-        let job = Job::new(&source.url(), &to, &plan(", cascades: emulate"));
+        let job = Job::new(&source.url(), &url, &plan(", cascades: emulate"));
         job.apply().expect(0);
         for fate in FATES {
             source.execute(fate);
         }
         job.run(&["follow", "--until-lag", "0s"]).expect(0);
-        match to_postgres {
-            true => same_as_postgres(&source, &target, "public", &FAMILIES),
-            false => same_as_sqlite(&source, &file, &FAMILIES),
+        match to {
+            "postgres" => same_as_postgres(&source, &target, "public", &FAMILIES),
+            "sqlite" => same_as_sqlite(&source, &file, &FAMILIES),
+            _ => {}
         }
         // One by one, each at the head of the log.
         source.execute("DELETE FROM groups_ WHERE id = 20; UPDATE groups_ SET id = 700 WHERE id = 21");

@@ -4,6 +4,7 @@ mod crash;
 mod cut;
 mod follow_faults;
 pub mod follow_stops;
+mod follow_to_mariadb;
 mod followed;
 mod full_disk;
 mod handing_over;

@@ -241,7 +241,6 @@ fn y_28_what_has_no_place_there_is_refused_by_name() {
         "CREATE TABLE named (name text PRIMARY KEY, a int, b int);
          CREATE INDEX partial ON named (a) WHERE b > 0; CREATE INDEX computed ON named ((a + b));
          CREATE TABLE defers (id int PRIMARY KEY, p text REFERENCES named DEFERRABLE);
-         CREATE TABLE followed (id int PRIMARY KEY);
          CREATE TABLE twice (id int PRIMARY KEY, \"A\" int, a int);
          CREATE TABLE wide (id bigint PRIMARY KEY); CREATE TABLE narrow (id int PRIMARY KEY, w int REFERENCES wide);
          CREATE TABLE divides (id int PRIMARY KEY, half int GENERATED ALWAYS AS (id / 2) STORED)",
@@ -253,8 +252,6 @@ fn y_28_what_has_no_place_there_is_refused_by_name() {
         .says("some of the rows")
         .says("an expression in an index")
         .says("a deferrable foreign key");
-    job.write_plan("tables:\n  followed: { cdc: true }\n");
-    job.run(&["plan"]).expect(3).says("C502").says("cdc: false");
     job.write_plan("tables:\n  twice: {}\n");
     job.run(&["plan"]).expect(65).says("E142");
     job.write_plan("tables: { wide: {}, narrow: {} }\n");

@@ -141,7 +141,8 @@ pub(super) const CHANGES: &[Kind] = &[
         Note,
         "what the way back makes, and where",
         "With `reverse: true` the cutover opens a capture on the target (a slot and a publication; triggers and\n\
-         a change table in SQLite) under the name NAME+back, and the source, closed for everybody else, holds the\n\
+         a change table in SQLite; of MariaDB the log is read, and nothing is made there) under the name\n\
+         NAME+back, and the source, closed for everybody else, holds the\n\
          state of that stream. `towpath follow --back` then writes to the source what is written to the target,\n\
          and `towpath cutover --back` hands over to the source again. Until the way back is followed the target\n\
          keeps its log: `towpath clean --back` gives it up.\n\

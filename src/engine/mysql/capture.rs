@@ -257,6 +257,10 @@ impl Capture for Kept {
 
     /// The server knows of no plan: the log is kept from its oldest file on, for everybody. Whether
     /// the place of a plan is still in it shows when it is read from there.
+    fn leaves_traces(&self) -> bool {
+        false
+    }
+
     async fn standing(&self, _plan: &str) -> Result<Standing, EngineError> {
         self.check_flavor().map_err(|error| self.on(error))?;
         let mut conn = self.link.session().await?;

@@ -276,6 +276,8 @@ async fn options(address: &Address, encrypted: bool, role: Role) -> Result<OptsB
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .wait_timeout(Some(IDLE_SECONDS))
         .stmt_cache_size(0)
+        // Of an update the rows that were found count, also those that were so already.
+        .client_found_rows(role == Role::Writer)
         .setup(settings(address, role));
     match &address.host {
         Host::Socket(path) => options = options.socket(Some(path.as_str())),

@@ -29,7 +29,7 @@ static FEATURES: Features = Features {
     constraint_names_per_schema: true,
     folds_columns: true,
     clustered: true,
-    applies: false,
+    applies: true,
     frozen_load: false,
     capture: ChangeLog::WholeRows,
 };

@@ -6,6 +6,7 @@ use mysql_async::Value;
 
 use super::types;
 use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
+use crate::change::Datum;
 
 /// Makes rows of one projection. A column's values are all of one kind: a bulk takes no other.
 pub(super) struct Encoder {
@@ -79,13 +80,34 @@ impl Encoder {
         let mut bytes = 0;
         let mut values = Vec::with_capacity(self.columns.len());
         for (column, (put, cell)) in self.columns.iter().zip(batch.row(index)).enumerate() {
-            let value = put.value(*cell, batch.data(*cell)).map_err(|why| Bad { column, why })?;
-            // Nine bytes of length at most.
-            bytes += 10 + if let Value::Bytes(data) = &value { data.len() } else { 8 };
+            let data = batch.data(*cell);
+            let datum = match *cell {
+                Cell::Null => Datum::Null,
+                Cell::Bool(value) => Datum::Bool(value),
+                Cell::Int(value) => Datum::Int(value),
+                Cell::UInt(value) => Datum::UInt(value),
+                Cell::Float(value) => Datum::Float(value),
+                Cell::Text { .. } => Datum::Text(data),
+                Cell::Bytes { .. } => Datum::Bytes(data),
+            };
+            let value = put.value(datum).map_err(|why| Bad { column, why })?;
+            bytes += bytes_of(&value);
             values.push(value);
         }
         Ok((values, bytes))
     }
+
+    /// One cell of a column.
+    pub fn cell(&self, column: usize, datum: Datum<'_>) -> Result<Value, Bad> {
+        let unknown = Bad { column, why: "the change has more columns than the plan" };
+        let put = self.columns.get(column).ok_or(unknown)?;
+        put.value(datum).map_err(|why| Bad { column, why })
+    }
+}
+
+/// Bytes of a parameter, nine of its length at most.
+pub(super) fn bytes_of(value: &Value) -> usize {
+    10 + if let Value::Bytes(data) = value { data.len() } else { 8 }
 }
 
 impl Put {
@@ -122,15 +144,16 @@ impl Put {
         })
     }
 
-    fn value(&self, cell: Cell, data: &[u8]) -> Result<Value, &'static str> {
-        match cell {
-            Cell::Null => Ok(Value::NULL),
-            Cell::Bool(value) => self.truth(value),
-            Cell::Int(value) => self.number(value.into()),
-            Cell::UInt(value) => self.number(value.into()),
-            Cell::Float(value) => self.float(value),
-            Cell::Bytes { .. } => self.bytes(data),
-            Cell::Text { .. } => {
+    fn value(&self, datum: Datum<'_>) -> Result<Value, &'static str> {
+        match datum {
+            Datum::Null => Ok(Value::NULL),
+            Datum::Absent => Err("the log does not tell the value"),
+            Datum::Bool(value) => self.truth(value),
+            Datum::Int(value) => self.number(value.into()),
+            Datum::UInt(value) => self.number(value.into()),
+            Datum::Float(value) => self.float(value),
+            Datum::Bytes(data) => self.bytes(data),
+            Datum::Text(data) => {
                 let text = std::str::from_utf8(data).map_err(|_| "the text is not valid UTF-8")?;
                 self.text(text)
             }

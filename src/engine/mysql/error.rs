@@ -22,8 +22,8 @@ pub(super) fn escape(text: &str) -> String {
 
 /// Messages that quote the value of a cell, or a text of ours that may hold one.
 const QUOTES_VALUES: &[u16] = &[
-    1062, 1064, 1149, 1264, 1265, 1292, 1365, 1366, 1367, 1411, 1525, 1526, 1586, 1690, 1859, 3140, 4025,
-    4038,
+    1062, 1064, 1149, 1264, 1265, 1292, 1365, 1366, 1367, 1411, 1525, 1526, 1586, 1690, 1859, 1977, 3140,
+    4025, 4038,
 ];
 
 /// The class of an error code.
@@ -52,6 +52,7 @@ pub(super) fn cause(code: u16) -> Cause {
         | 1451
         | 1452
         | 1690
+        | 1977
         | 3140
         | 3819
         | 4025 => Cause::Data,

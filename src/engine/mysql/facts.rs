@@ -103,7 +103,7 @@ fn gone(table: &Name) -> EngineError {
 
 /// A snapshot shows tables of other storage engines as they are at each moment: such a table is read
 /// by one statement, during which it keeps still by itself.
-fn keeps_still(engine: Option<&str>) -> bool {
+pub(super) fn keeps_still(engine: Option<&str>) -> bool {
     let engine = engine.unwrap_or_default().to_ascii_lowercase();
     TRANSACTIONAL.contains(&engine.as_str())
 }

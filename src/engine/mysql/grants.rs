@@ -28,7 +28,7 @@ pub(super) fn source(user: &str, flavor: Flavor, duties: &Duties<'_>) -> Vec<Str
 /// For the user that writes: what makes tables and fills them, in the database of the target. The
 /// state that is kept there needs nothing more.
 pub(super) fn target(user: &str, database: &str, duties: &Duties<'_>) -> Vec<String> {
-    if !duties.load && !duties.cutover {
+    if !duties.load && !duties.follow && !duties.cutover {
         return Vec::new();
     }
     let rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, SHOW VIEW, TRIGGER";

@@ -9,18 +9,18 @@ use super::connect::Flavor;
 use super::encode::{Bad, Encoder};
 use super::error::{escape, from_driver};
 use super::quote::{identifier, name};
-use crate::catalog::{Projection, RowBatch};
+use crate::catalog::{Name, Projection, RowBatch};
 use crate::engine::{Cause, EngineError};
 
 pub(super) const LOAD: &str = "load rows into";
 
 /// Bytes of one statement's values, as near as whole rows allow.
-const STATEMENT_BYTES: usize = 1 << 20;
+pub(super) const STATEMENT_BYTES: usize = 1 << 20;
 /// Parameters of a prepared statement.
 const PARAMETERS_MAX: usize = 65_535;
-const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_MAX: usize = 1_000;
 /// Room in a packet for what is not values.
-const PACKET_SPARE: usize = 1 << 10;
+pub(super) const PACKET_SPARE: usize = 1 << 10;
 
 /// What is done with every batch of one table.
 pub(super) struct Inserter<'a> {
@@ -45,20 +45,8 @@ impl<'a> Inserter<'a> {
         let fail = |error| from_driver(LOAD, error).on(&projection.target);
         let encoder = Encoder::new(projection, flavor == Flavor::MySql)
             .map_err(|bad| refuse(projection, &bad, None))?;
-        let packet: Option<u64> = conn.query_first("SELECT @@max_allowed_packet").await.map_err(fail)?;
-        let packet = usize::try_from(packet.unwrap_or(1 << 24)).unwrap_or(usize::MAX);
+        let packet = packet(conn).await.map_err(fail)?;
         Ok(Self { projection, encoder, flavor, packet, bulk: None, many: None, rows: 0 })
-    }
-
-    fn statement(&self, rows: usize) -> String {
-        let columns: Vec<_> = self.projection.columns.iter().map(|map| identifier(&map.target)).collect();
-        let row = format!("({})", vec!["?"; columns.len()].join(", "));
-        format!(
-            "INSERT INTO {} ({}) VALUES {}",
-            name(&self.projection.target),
-            columns.join(", "),
-            vec![row; rows].join(", ")
-        )
     }
 
     /// Inserts a batch.
@@ -107,9 +95,7 @@ impl<'a> Inserter<'a> {
             _ => self.many(conn, rows).await,
         };
         done.map_err(|error| from_driver(LOAD, error).on(&self.projection.target))?;
-        if conn.get_warnings() > 0 {
-            return Err(self.warned(conn).await);
-        }
+        warned(conn, LOAD, &self.projection.target).await?;
         if conn.affected_rows() != sent {
             let message = format!("the server took {} of {sent} rows", conn.affected_rows());
             return Err(EngineError::new(Cause::Data, LOAD, message)
@@ -122,7 +108,7 @@ impl<'a> Inserter<'a> {
 
     async fn bulk(&mut self, conn: &mut Conn, rows: Vec<Vec<Value>>) -> Result<(), mysql_async::Error> {
         if self.bulk.is_none() {
-            self.bulk = Some(conn.prep(self.statement(1)).await?);
+            self.bulk = Some(conn.prep(statement(self.projection, 1)).await?);
         }
         match &self.bulk {
             Some(statement) => conn.exec_batch(statement, rows.into_iter().map(Params::Positional)).await,
@@ -135,7 +121,7 @@ impl<'a> Inserter<'a> {
             if let Some((old, _)) = self.many.take() {
                 conn.close(old).await?;
             }
-            self.many = Some((conn.prep(self.statement(rows.len())).await?, rows.len()));
+            self.many = Some((conn.prep(statement(self.projection, rows.len())).await?, rows.len()));
         }
         let values: Vec<Value> = rows.into_iter().flatten().collect();
         let values = if values.is_empty() { Params::Empty } else { Params::Positional(values) };
@@ -143,20 +129,6 @@ impl<'a> Inserter<'a> {
             Some((statement, _)) => conn.exec_drop(statement, values).await,
             None => Ok(()),
         }
-    }
-
-    /// A warning is a value that did not go in as it came. Its text may quote the value.
-    async fn warned(&self, conn: &mut Conn) -> EngineError {
-        let rows: Vec<Row> = conn.query("SHOW WARNINGS LIMIT 1").await.unwrap_or_default();
-        let message = rows.into_iter().next().and_then(|mut row| row.take_opt::<String, _>(2)?.ok());
-        let place = message.as_deref().and_then(|text| text.rsplit_once(" for column "));
-        let message = match place {
-            Some((_, place)) => format!("the server would change a value for column {}", escape(place)),
-            None => "the server would change a value".to_string(),
-        };
-        EngineError::new(Cause::Data, LOAD, message)
-            .on(&self.projection.target)
-            .hint("map the column to a type that takes such values, or leave those rows out with where:")
     }
 
     /// Lets go of the statements.
@@ -167,6 +139,49 @@ impl<'a> Inserter<'a> {
             let _ = conn.close(statement).await;
         }
     }
+}
+
+/// The insert of so many rows.
+pub(super) fn statement(projection: &Projection, rows: usize) -> String {
+    let columns: Vec<_> = projection.columns.iter().map(|map| identifier(&map.target)).collect();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    format!(
+        "INSERT INTO {} ({}) VALUES {}",
+        name(&projection.target),
+        columns.join(", "),
+        vec![row; rows].join(", ")
+    )
+}
+
+/// Bytes of the largest packet that the server takes.
+pub(super) async fn packet(conn: &mut Conn) -> Result<usize, mysql_async::Error> {
+    let packet: Option<u64> = conn.query_first("SELECT @@max_allowed_packet").await?;
+    Ok(usize::try_from(packet.unwrap_or(1 << 24)).unwrap_or(usize::MAX))
+}
+
+/// That a statement is no safe one in a log of statements, which says nothing of its rows.
+const UNSAFE_FOR_STATEMENTS: u16 = 1592;
+
+/// Fails where the last statement warned: a value did not go in as it came. The text may quote it.
+pub(super) async fn warned(conn: &mut Conn, doing: &str, table: &Name) -> Result<(), EngineError> {
+    if conn.get_warnings() == 0 {
+        return Ok(());
+    }
+    let rows: Vec<Row> = conn.query("SHOW WARNINGS").await.unwrap_or_default();
+    let warning =
+        |mut row: Row| Some((row.take_opt::<u16, _>(1)?.ok()?, row.take_opt::<String, _>(2)?.ok()?));
+    let found: Vec<(u16, String)> = rows.into_iter().filter_map(warning).collect();
+    if !found.is_empty() && found.iter().all(|(code, _)| *code == UNSAFE_FOR_STATEMENTS) {
+        return Ok(());
+    }
+    let place = found.iter().find_map(|(_, text)| text.rsplit_once(" for column "));
+    let message = match place {
+        Some((_, place)) => format!("the server would change a value for column {}", escape(place)),
+        None => "the server would change a value".to_string(),
+    };
+    Err(EngineError::new(Cause::Data, doing, message)
+        .on(table)
+        .hint("map the column to a type that takes such values, or leave those rows out with where:"))
 }
 
 fn refuse(projection: &Projection, bad: &Bad, row: Option<u64>) -> EngineError {

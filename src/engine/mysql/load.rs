@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::apply::{APPLY, Follower};
 use super::connect::{self, Link};
 use super::error::{from_driver, from_io};
 use super::insert::{Inserter, LOAD};
@@ -15,10 +16,10 @@ use super::intent::Intent;
 use super::lock::{Plan, take_slot};
 use super::{quote, sequence};
 use crate::catalog::{Name, Sequence};
-use crate::change::Followed;
+use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
-use crate::engine::crash::fault_point;
-use crate::engine::{Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
+use crate::engine::crash::{crash_point, fault_point};
+use crate::engine::{Applied, Batch, BatchStream, Cause, EngineError, Load, Loaded, SequenceValue, Session};
 
 const BEGIN: &str = "begin a transaction in";
 const COMMIT: &str = "commit to";
@@ -41,6 +42,7 @@ pub(super) struct Writing {
     marked: bool,
     /// What was made and is not marked yet.
     made: Vec<Intent>,
+    follower: Option<Follower>,
 }
 
 impl Writing {
@@ -54,6 +56,7 @@ impl Writing {
             unit: String::new(),
             marked: false,
             made: Vec::new(),
+            follower: None,
         };
         session.conn = Some(session.connect().await?);
         Ok(session)
@@ -63,6 +66,21 @@ impl Writing {
         let mut conn = self.link.writer().await?;
         take_slot(&mut conn, &self.plan).await?;
         Ok(conn)
+    }
+
+    /// Goes on with another connection.
+    fn take_over(&mut self, conn: Conn) {
+        self.conn = Some(conn);
+        if let Some(follower) = self.follower.as_mut() {
+            follower.unsettle();
+        }
+    }
+
+    /// The connection, and what applies changes with it.
+    fn applying(&mut self) -> Result<(&mut Conn, &mut Follower), EngineError> {
+        let gone = || EngineError::new(Cause::Connection, APPLY, "the session has ended");
+        let missing = || EngineError::new(Cause::Other, APPLY, "this session does not follow");
+        Ok((self.conn.as_mut().ok_or_else(gone)?, self.follower.as_mut().ok_or_else(missing)?))
     }
 
     fn conn(&mut self) -> Result<&mut Conn, EngineError> {
@@ -118,12 +136,18 @@ impl Writing {
     }
 
     async fn finish(&mut self) -> Result<(), EngineError> {
+        let applies = self.follower.is_some();
+        if applies {
+            crash_point("apply::progress_updated");
+        }
         self.check_fence().await?;
         let id = self.conn()?.id();
         let sent = self.conn()?.query_drop("COMMIT").await.map_err(|error| from_driver(COMMIT, error));
         let heard = match sent {
             Ok(()) if self.marked => {
-                fault_point("copy::commit_sent").map_err(|error| from_io(COMMIT, &error))
+                let lost = fault_point("copy::commit_sent");
+                let lost = if applies { lost.and_then(|()| fault_point("apply::commit_sent")) } else { lost };
+                lost.map_err(|error| from_io(COMMIT, &error))
             }
             sent => sent,
         };
@@ -149,7 +173,7 @@ impl Writing {
             match conn.query_first::<u8, _>(&there).await {
                 Ok(Some(0)) => {
                     let committed = self.plan.state.committed(&mut conn, &self.plan.name, &self.unit).await?;
-                    self.conn = Some(conn);
+                    self.take_over(conn);
                     return if committed { Ok(()) } else { Err(error) };
                 }
                 Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -251,9 +275,17 @@ impl Session for Writing {
     async fn begin(&mut self) -> Result<(), EngineError> {
         self.made.clear();
         if self.conn.is_none() {
-            self.conn = Some(self.connect().await?);
+            let conn = self.connect().await?;
+            self.take_over(conn);
         }
-        self.run(BEGIN, "SET foreign_key_checks = 1").await?;
+        match self.follower.is_some() {
+            true => {
+                let (conn, follower) = self.applying()?;
+                let settled = follower.settle(conn).await;
+                settled.map_err(|error| self.fail(error))?;
+            }
+            false => self.run(BEGIN, "SET foreign_key_checks = 1").await?,
+        }
         self.start().await
     }
 
@@ -327,12 +359,27 @@ impl Session for Writing {
         self.run("roll back", "ROLLBACK").await
     }
 
-    async fn follow(&mut self, _tables: &[Followed]) -> Result<(), EngineError> {
-        let message = "changes of rows are not applied to MySQL and MariaDB in this version";
-        Err(EngineError::new(Cause::NotFound, "apply changes to", message)
-            .on(self.link.shown())
-            .contract("E132")
-            .hint("copy the tables again: load: replace"))
+    async fn follow(&mut self, tables: &[Followed]) -> Result<(), EngineError> {
+        let flavor = self.link.server.flavor;
+        let follower = Follower::open(self.conn()?, tables, flavor).await;
+        self.follower = Some(follower.map_err(|error| self.fail(error))?);
+        Ok(())
+    }
+
+    fn keeps_still(&self) -> bool {
+        self.follower.as_ref().is_some_and(|follower| !follower.triggers)
+    }
+
+    async fn apply_rows(&mut self, records: Records<'_>) -> Result<(), EngineError> {
+        let (conn, follower) = self.applying()?;
+        let applied = follower.rows(conn, records).await;
+        applied.map_err(|error| self.fail(error))
+    }
+
+    async fn apply_net(&mut self, net: &Net<'_>) -> Result<Applied, EngineError> {
+        let (conn, follower) = self.applying()?;
+        let applied = follower.net(conn, net).await;
+        applied.map_err(|error| self.fail(error))
     }
 
     async fn any_row(&mut self, table: &Name) -> Result<bool, EngineError> {

@@ -8,18 +8,22 @@ use mysql_async::{Conn, Params, Row, Value};
 use super::error::from_driver;
 use super::quote::{identifier, literal};
 use crate::catalog::Name;
-use crate::change::Position;
-use crate::checkpoint::{Checkpoint, ChunkMark, PlannedStep, Progress, RunRecord, StepMark};
+use crate::change::{Counts, Position};
+use crate::checkpoint::{
+    Checkpoint, ChunkMark, PlannedStep, Progress, RunRecord, StepMark, StreamMark, StreamProgress,
+};
 use crate::engine::{Cause, EngineError};
 
 const READ: &str = "read the progress in";
 const WRITE: &str = "write the progress into";
 
-/// The layout below. Another one is refused, never guessed at.
-const FORMAT: i64 = 1;
+/// The layout below. A later one is refused, never guessed at.
+const FORMAT: i64 = 2;
+/// The first one, which had no streams.
+const WITHOUT_STREAMS: i64 = 1;
 
-/// The tables with their columns; the first ones hold rows by plan.
-const TABLES: [(&str, &str); 7] = [
+/// The tables with their columns, those of streams last.
+const TABLES: [(&str, &str); 9] = [
     (
         "towpath_run",
         "`plan` varchar(100) NOT NULL, `epoch` bigint NOT NULL, `digest` varchar(100) NOT NULL, \
@@ -57,7 +61,22 @@ const TABLES: [(&str, &str); 7] = [
          PRIMARY KEY (`plan`, `kind`, `table_name`, `name`)",
     ),
     ("towpath_format", "`format` bigint NOT NULL PRIMARY KEY"),
+    (
+        "towpath_stream",
+        "`plan` varchar(100) NOT NULL PRIMARY KEY, `opened` longtext NOT NULL, `position` longtext NOT NULL, \
+         `committed_at` bigint NULL, `transactions` bigint NOT NULL, `at` datetime(6) NOT NULL, \
+         `unit` varchar(100) NOT NULL",
+    ),
+    (
+        "towpath_stream_table",
+        "`plan` varchar(100) NOT NULL, `table_schema` varchar(64) NOT NULL, `table_name` varchar(64) NOT NULL, \
+         `inserts` bigint NOT NULL, `updates` bigint NOT NULL, `deletes` bigint NOT NULL, `truncates` bigint NOT NULL, \
+         PRIMARY KEY (`plan`, `table_schema`, `table_name`)",
+    ),
 ];
+
+/// Tables of the first format.
+const TABLES_WITHOUT_STREAMS: usize = 7;
 
 /// The table of the state's format: it is of no plan.
 const OF_NO_PLAN: &str = "towpath_format";
@@ -88,30 +107,38 @@ impl State {
         Ok(found.into_iter().filter(|name| is_state(name)).collect())
     }
 
-    /// True where there is a state; another format's is refused.
+    /// True where there is a state; a later format's is refused.
     pub async fn is_there(&self, conn: &mut Conn) -> Result<bool, EngineError> {
+        Ok(self.format(conn).await?.is_some())
+    }
+
+    /// The format of the state; none where there is none.
+    async fn format(&self, conn: &mut Conn) -> Result<Option<i64>, EngineError> {
         let present = self.present(conn).await?;
-        if present.len() < TABLES.len() {
-            return Ok(false);
+        let has = |(name, _): &(&str, &str)| present.iter().any(|there| there == name);
+        if !TABLES[..TABLES_WITHOUT_STREAMS].iter().all(has) {
+            return Ok(None);
         }
         let sql = format!("SELECT `format` FROM {}", self.table(OF_NO_PLAN));
         let format: Option<i64> = conn.query_first(sql).await.map_err(|error| from_driver(READ, error))?;
         match format {
-            Some(FORMAT) => Ok(true),
+            Some(FORMAT | WITHOUT_STREAMS) => Ok(format),
             // Its tables were made, and then the run ended.
-            None => Ok(false),
+            None => Ok(None),
             Some(other) => {
-                let message = format!("the state in it has format {other}; this version knows {FORMAT}");
+                let message =
+                    format!("the state in it has format {other}; this version knows up to {FORMAT}");
                 Err(EngineError::new(Cause::Stale, READ, message)
-                    .hint("another version of Towpath wrote it: use that version for this target"))
+                    .hint("a later version of Towpath wrote it: use that version for this target"))
             }
         }
     }
 
-    /// Makes the tables where they are missing. Each statement is its own, and may be repeated.
+    /// Makes the tables where they are missing, and raises an older state to the present format. Each
+    /// statement is its own, and may be repeated.
     pub async fn create(&self, conn: &mut Conn) -> Result<(), EngineError> {
         const DOING: &str = "create the state tables (towpath_...) in";
-        if self.is_there(conn).await? {
+        if self.format(conn).await? == Some(FORMAT) {
             return Ok(());
         }
         let fail = |error| from_driver(DOING, error);
@@ -123,8 +150,20 @@ impl State {
             );
             conn.query_drop(sql).await.map_err(fail)?;
         }
-        let sql = format!("INSERT IGNORE INTO {} VALUES ({FORMAT})", self.table(OF_NO_PLAN));
-        conn.query_drop(sql).await.map_err(fail)
+        let format = self.table(OF_NO_PLAN);
+        conn.query_drop(format!("INSERT IGNORE INTO {format} VALUES ({FORMAT})")).await.map_err(fail)?;
+        conn.query_drop(format!("DELETE FROM {format} WHERE `format` < {FORMAT}")).await.map_err(fail)
+    }
+
+    /// Fails where this user may not make the tables. Makes none: a statement is prepared only.
+    pub async fn may_be_made(&self, conn: &mut Conn) -> Result<(), EngineError> {
+        for (name, columns) in TABLES {
+            let sql = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", self.table(name));
+            let statement = conn.prep(sql).await.map_err(|error| from_driver("create", error))?;
+            // The session ends it, too.
+            let _ = conn.close(statement).await;
+        }
+        Ok(())
     }
 
     /// Removes the plan's rows; where no other plan is left, the tables too. True where they are gone.
@@ -156,9 +195,7 @@ impl State {
 
     /// Everything remembered of one plan, from one moment.
     pub async fn progress(&self, conn: &mut Conn, plan: &str) -> Result<Progress, EngineError> {
-        if !self.is_there(conn).await? {
-            return Ok(Progress::default());
-        }
+        let Some(format) = self.format(conn).await? else { return Ok(Progress::default()) };
         let fail = |error| from_driver(READ, error);
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(fail)?;
         let moment = |column: &str| format!("DATE_FORMAT({column}, '%Y-%m-%dT%H:%i:%s.%fZ')");
@@ -197,8 +234,34 @@ impl State {
             .iter_mut()
             .map(|row| PlannedStep { step: text(row, 0), phase: text(row, 1) })
             .collect();
+        if format > WITHOUT_STREAMS {
+            progress.stream = self.stream(conn, plan).await?;
+        }
         conn.query_drop("COMMIT").await.map_err(fail)?;
         Ok(progress)
+    }
+
+    async fn stream(&self, conn: &mut Conn, plan: &str) -> Result<Option<StreamProgress>, EngineError> {
+        let sql = format!(
+            "SELECT `opened`, `position`, `committed_at`, `transactions`, DATE_FORMAT(`at`, '%Y-%m-%dT%H:%i:%s.%fZ') \
+             FROM {} WHERE `plan` = ?",
+            self.table("towpath_stream")
+        );
+        let Some(mut row) = all(conn, &sql, plan).await?.pop() else { return Ok(None) };
+        let sql = format!(
+            "SELECT `table_schema`, `table_name`, `inserts`, `updates`, `deletes`, `truncates` FROM {} \
+             WHERE `plan` = ? ORDER BY 1, 2",
+            self.table("towpath_stream_table")
+        );
+        let tables = all(conn, &sql, plan).await?.iter_mut().map(counts).collect();
+        Ok(Some(StreamProgress {
+            opened: Position(text(&mut row, 0)),
+            position: Position(text(&mut row, 1)),
+            committed_at: row.take_opt::<Option<i64>, _>(2).and_then(Result::ok).flatten(),
+            transactions: number(&mut row, 3),
+            tables,
+            at: text(&mut row, 4),
+        }))
     }
 
     /// Writes one mark in the open transaction. What is marked already was done twice, and fails.
@@ -223,10 +286,8 @@ impl State {
                 self.void_sql(plan, step),
             ],
             Checkpoint::Void(step) => vec![self.void_sql(plan, step)],
-            Checkpoint::Opened(_) | Checkpoint::Applied(_) => {
-                let message = "changes are not applied to MySQL and MariaDB in this version";
-                return Err(EngineError::new(Cause::Other, WRITE, message).hint("cdc: false"));
-            }
+            Checkpoint::Opened(position) => self.opened_sql(plan, position, unit),
+            Checkpoint::Applied(mark) => return self.applied(conn, plan, mark, unit).await,
         };
         for (sql, values) in statements {
             conn.exec_drop(sql, values).await.map_err(|error| from_driver(WRITE, error))?;
@@ -269,16 +330,76 @@ impl State {
         (sql, Params::Positional(values))
     }
 
+    /// A new stream: what was remembered of an earlier one is void.
+    fn opened_sql(&self, plan: &str, position: &Position, unit: &str) -> Vec<(String, Params)> {
+        let at = &position.0;
+        let forget = format!("DELETE FROM {} WHERE `plan` = ?", self.table("towpath_stream_table"));
+        let open = format!(
+            "REPLACE INTO {} (`plan`, `opened`, `position`, `transactions`, `at`, `unit`) \
+             VALUES (?, ?, ?, 0, UTC_TIMESTAMP(6), ?)",
+            self.table("towpath_stream")
+        );
+        vec![(forget, (plan,).into()), (open, (plan, at, at, unit).into())]
+    }
+
+    /// The stream must have been opened, and stand where the mark goes on.
+    async fn applied(
+        &self,
+        conn: &mut Conn,
+        plan: &str,
+        mark: &StreamMark,
+        unit: &str,
+    ) -> Result<(), EngineError> {
+        let fail = |error| from_driver(WRITE, error);
+        let sql = format!(
+            "UPDATE {} SET `position` = ?, `committed_at` = COALESCE(?, `committed_at`), \
+             `transactions` = `transactions` + ?, `at` = UTC_TIMESTAMP(6), `unit` = ? \
+             WHERE `plan` = ? AND (? IS NULL OR `position` = ?)",
+            self.table("towpath_stream")
+        );
+        let after = mark.after.as_ref().map(|after| after.0.as_str());
+        let values = (&mark.position.0, mark.committed_at, mark.transactions, unit, plan, after, after);
+        conn.exec_drop(sql, values).await.map_err(fail)?;
+        if conn.affected_rows() != 1 {
+            let message = "the stream of the plan is not where these changes go on";
+            return Err(EngineError::new(Cause::Stale, WRITE, message)
+                .on(plan)
+                .hint("nothing of them was kept; run the same command again"));
+        }
+        if mark.tables.is_empty() {
+            return Ok(());
+        }
+        let row = "(?, ?, ?, ?, ?, ?, ?)";
+        let added = ["inserts", "updates", "deletes", "truncates"];
+        let added: Vec<_> =
+            added.iter().map(|name| format!("`{name}` = `{name}` + VALUES(`{name}`)")).collect();
+        let sql = format!(
+            "INSERT INTO {} VALUES {} ON DUPLICATE KEY UPDATE {}",
+            self.table("towpath_stream_table"),
+            vec![row; mark.tables.len()].join(", "),
+            added.join(", ")
+        );
+        let mut values: Vec<Value> = Vec::with_capacity(7 * mark.tables.len());
+        for (table, Counts { inserts, updates, deletes, truncates }) in &mark.tables {
+            values.extend([plan, &table.schema, &table.name].map(Value::from));
+            values.extend([inserts, updates, deletes, truncates].map(Value::from));
+        }
+        conn.exec_drop(sql, values).await.map_err(fail)
+    }
+
     /// Whether the transaction of that name left a mark.
     pub async fn committed(&self, conn: &mut Conn, plan: &str, unit: &str) -> Result<bool, EngineError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM {} WHERE `plan` = ? AND `unit` = ?) \
+             OR EXISTS (SELECT 1 FROM {} WHERE `plan` = ? AND `unit` = ?) \
              OR EXISTS (SELECT 1 FROM {} WHERE `plan` = ? AND `unit` = ?)",
             self.table("towpath_step"),
-            self.table("towpath_copy")
+            self.table("towpath_copy"),
+            self.table("towpath_stream")
         );
+        let values = (plan, unit, plan, unit, plan, unit);
         let found: Option<u8> =
-            conn.exec_first(sql, (plan, unit, plan, unit)).await.map_err(|error| from_driver(READ, error))?;
+            conn.exec_first(sql, values).await.map_err(|error| from_driver(READ, error))?;
         Ok(found == Some(1))
     }
 }
@@ -336,4 +457,9 @@ fn chunk(row: &mut Row) -> ChunkMark {
         rows: number(row, 6),
         bytes: number(row, 7),
     }
+}
+
+fn counts(row: &mut Row) -> (Name, Counts) {
+    let [inserts, updates, deletes, truncates] = [2, 3, 4, 5].map(|at| number(row, at));
+    (Name::new(text(row, 0), text(row, 1)), Counts { inserts, updates, deletes, truncates })
 }

@@ -1,7 +1,9 @@
 //! MySQL and MariaDB: the door to a database's two ends. One engine for both; where the two differ,
-//! the server says which it is: changes are followed of MariaDB alone, and into neither. Nothing is
+//! the server says which it is: changes are followed of MariaDB alone, and into both. Nothing is
 //! written to a source but the triggers of a fence.
 
+mod apply;
+mod apply_sql;
 mod capture;
 mod cascade;
 mod charset;

@@ -11,10 +11,13 @@ use super::error::from_driver;
 use super::lock::{self, Plan};
 use super::marks::State;
 use super::source::Readable;
-use super::{grants, intent};
+use super::{apply, grants, intent};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe};
+use crate::change::Followed;
 use crate::checkpoint::{Goal, Progress};
-use crate::engine::{Cause, Duties, EngineError, Limits, Lock, LockHolder, Snapshot, Source, Target, Url};
+use crate::engine::{
+    Cause, Duties, EngineError, Limits, Lock, LockHolder, Obstacle, Snapshot, Source, Target, Url,
+};
 
 /// A database to write to. What it tells of itself, a source would tell, too.
 pub(super) struct Writable {
@@ -104,6 +107,15 @@ impl Target for Writable {
     async fn holder(&self, plan: &str) -> Result<Option<LockHolder>, EngineError> {
         let mut conn = self.link.session().await?;
         let found = Plan::new(&self.link.address.database, plan).holder(&mut conn).await?;
+        connect::close(conn).await;
+        Ok(found)
+    }
+
+    async fn check(&self, tables: &[Followed], _fenced: bool) -> Result<Vec<Obstacle>, EngineError> {
+        // What a read-only session may not do it may not prepare either; nothing is run here.
+        let mut conn = self.link.writer().await?;
+        let found = apply::check(&mut conn, &self.state(), tables, self.link.server.flavor).await;
+        let found = found.map_err(|error| self.on(error))?;
         connect::close(conn).await;
         Ok(found)
     }

@@ -10,13 +10,11 @@ use super::error;
 use super::pipeline::{Failure, Pipeline};
 use super::wire::{Fault, Wire};
 use crate::catalog::Name;
-use crate::catalog::name::{is_hidden, show};
-use crate::change::{Cascade, Datum, Record, Records, RowChange, RowKind};
+use crate::catalog::name::show;
+use crate::change::{Cascade, Datum, Record, Records, RowChange, RowKind, shown};
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError};
 
-/// Characters of a key that are shown.
-const KEY_WIDTH: usize = 120;
 const DOING: &str = "apply changes";
 
 /// What a statement was sent for.
@@ -342,32 +340,4 @@ fn the_row(table: &Table, change: &RowChange<'_>) -> String {
     };
     let values: Vec<String> = table.identity().iter().map(|column| shown(value(column))).collect();
     format!("the row with the key ({})", values.join(", "))
-}
-
-/// A value on one line, not too long.
-fn shown(datum: Datum<'_>) -> String {
-    let text = match datum {
-        Datum::Null | Datum::Absent => return "null".to_string(),
-        Datum::Bool(value) => value.to_string(),
-        Datum::Int(value) => value.to_string(),
-        Datum::UInt(value) => value.to_string(),
-        Datum::Float(value) => value.to_string(),
-        Datum::Text(text) => String::from_utf8_lossy(&text[..text.len().min(4 * KEY_WIDTH)]).into_owned(),
-        Datum::Bytes(bytes) => {
-            let hex = bytes.iter().take(KEY_WIDTH / 2).map(|byte| format!("{byte:02x}"));
-            format!("\\x{}", hex.collect::<String>())
-        }
-    };
-    let mut line = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == KEY_WIDTH {
-            line.push_str("...");
-            break;
-        }
-        match is_hidden(c) {
-            true => line.extend(c.escape_unicode()),
-            false => line.push(c),
-        }
-    }
-    line
 }

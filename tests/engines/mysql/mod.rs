@@ -1,6 +1,7 @@
-//! MySQL and MariaDB as a source, through the engine's traits, on a real server: every type's
+//! MySQL and MariaDB at both ends, through the engine's traits, on a real server: every type's
 //! values, one moment for all readers, and what happens when a stream is cut.
 
+mod apply;
 mod capture;
 mod door;
 mod equal;
