@@ -39,6 +39,8 @@ pub enum Question {
     Null,
     /// The integer lies outside `[min, max]`. Extremes: smallest and largest value.
     OutsideRange { min: String, max: String },
+    /// No row. Extremes: smallest and largest number of the column, in the table and all below it.
+    Extremes,
     /// The value is not of a class that the type takes (SQLite's `typeof`), or its text is not
     /// a literal of it.
     NotOfType { ty: Type },

@@ -164,20 +164,6 @@ impl<'a> Other<'a> {
 /// What `cutover:` of the plan says, and what the command line says over it.
 fn options(made: &Made, args: &CutoverArgs) -> Result<CutoverOptions, Failure> {
     let cutover = made.loaded.plan.cutover.clone().unwrap_or_default();
-    let fence = match &cutover.fence {
-        plan::Fence::None => false,
-        plan::Fence::Tables => true,
-        plan::Fence::Roles(_) => {
-            return Err(Failure::usage("cutover: { fence: { roles: ... } } is not built yet")
-                .code("E132")
-                .help("fence: tables closes the tables for everybody; or fence: none, and keep the writers out yourself"));
-        }
-    };
-    if cutover.sequences == plan::SequencesFrom::Max {
-        return Err(Failure::usage("cutover: { sequences: { from: max } } is not built yet")
-            .code("E132")
-            .help("from: source takes the sequences' own values, which are never smaller"));
-    }
     let level = match cutover.verify {
         plan::Verify::None => None,
         plan::Verify::Count => Some(VerifyLevel::Count),
@@ -190,7 +176,7 @@ fn options(made: &Made, args: &CutoverArgs) -> Result<CutoverOptions, Failure> {
     Ok(CutoverOptions {
         max_lag: args.max_lag.unwrap_or(cutover.max_lag),
         budget: cutover.budget,
-        fence,
+        fence: cutover.fence.clone(),
         margin: cutover.margin,
         verify: level.map(|level| (level, followed(made))).into_iter().collect(),
         checks: cutover.checks.iter().map(|check| (end(check.db), check.sql.clone())).collect(),
@@ -258,7 +244,9 @@ fn render(report: &CutoverReport, args: &CutoverArgs, look: Look) -> String {
         page.say(&format!("  removed    {}", line(&object)));
     }
     if report.closed > 0 {
-        page.say(&format!("  closed     {} of the {old} for writes", count(report.closed, "table")));
+        let roles: Vec<String> = report.closed_for.iter().map(|role| line(role).to_string()).collect();
+        let whom = if roles.is_empty() { String::new() } else { format!(" of {}", roles.join(", ")) };
+        page.say(&format!("  closed     {} of the {old} for writes{whom}", count(report.closed, "table")));
     }
     for object in clean::together(&report.opened) {
         page.say(&format!("  opened     {}", line(&object)));
@@ -285,6 +273,7 @@ fn value(report: &CutoverReport, name: &str) -> Value {
         "sequences": report.sequences.iter().map(|(name, value)| json!({ "sequence": name.to_string(), "value": value })).collect::<Vec<_>>(),
         "sequences_ahead": report.ahead,
         "tables_closed": report.closed,
+        "closed_for": report.closed_for,
         "tables_equal": report.verdicts.iter().filter(|verdict| verdict.equal).count(),
         "removed": report.removed,
         "way_back_from": report.back,

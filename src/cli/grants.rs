@@ -13,6 +13,7 @@ use super::{Face, exit};
 use crate::catalog::Name;
 use crate::diff::{Diff, State};
 use crate::engine::Duties;
+use crate::plan::{Cutover, Fence};
 use crate::runtime::planning::{BackEnds, SourceEnd, TargetEnd};
 
 /// What one end is to be told.
@@ -55,17 +56,20 @@ fn phases(args: &GrantsArgs, made: &Made) -> BTreeSet<PhaseArg> {
 }
 
 fn duties<'a>(
-    args: &'a GrantsArgs,
+    (args, made): (&'a GrantsArgs, &Made),
     phases: &BTreeSet<PhaseArg>,
     tables: &'a [Name],
     sequences: &'a [Name],
     schemas: &'a [String],
 ) -> Duties<'a> {
+    let cutover = phases.contains(&PhaseArg::Cutover);
+    let fences = |cutover: &Cutover| cutover.fence != Fence::None;
     Duties {
         role: args.role.as_deref(),
         load: phases.contains(&PhaseArg::Load),
         follow: phases.contains(&PhaseArg::Follow),
-        cutover: phases.contains(&PhaseArg::Cutover),
+        cutover,
+        fence: cutover && made.loaded.plan.cutover.as_ref().is_some_and(fences),
         tables,
         sequences,
         schemas,
@@ -95,11 +99,11 @@ async fn source(args: &GrantsArgs, phases: &BTreeSet<PhaseArg>, made: &Made) -> 
     let tables: Vec<Name> = tables.iter().map(|table| table.source.clone()).collect();
     let sequences: BTreeSet<Name> = sequences.iter().map(|wanted| wanted.want.source.clone()).collect();
     let sequences: Vec<Name> = sequences.into_iter().collect();
-    let mut lines = source.grants(&duties(args, phases, &tables, &sequences, &[])).await?;
+    let mut lines = source.grants(&duties((args, made), phases, &tables, &sequences, &[])).await?;
     if let Some(back) = back(made, phases) {
         // Written to as a target, its tables being there.
         let written = BTreeSet::from([PhaseArg::Load, PhaseArg::Follow]);
-        add(&mut lines, back.target.grants(&duties(args, &written, &tables, &[], &[])).await?);
+        add(&mut lines, back.target.grants(&duties((args, made), &written, &tables, &[], &[])).await?);
     }
     Ok(Statements { which: "source", engine: made.planned.graph.source.engine.clone(), lines })
 }
@@ -119,10 +123,10 @@ async fn target(args: &GrantsArgs, phases: &BTreeSet<PhaseArg>, made: &Made) -> 
         .filter(|wanted| wanted.state != State::Missing)
         .map(|wanted| wanted.want.name.clone())
         .collect();
-    let mut lines = target.grants(&duties(args, phases, &there, &[], &schemas)).await?;
+    let mut lines = target.grants(&duties((args, made), phases, &there, &[], &schemas)).await?;
     if let Some(back) = back(made, phases) {
         let followed = BTreeSet::from([PhaseArg::Follow, PhaseArg::Cutover]);
-        add(&mut lines, back.source.grants(&duties(args, &followed, &there, &[], &[])).await?);
+        add(&mut lines, back.source.grants(&duties((args, made), &followed, &there, &[], &[])).await?);
     }
     Ok(Statements { which: "target", engine: made.planned.graph.target.engine.clone(), lines })
 }

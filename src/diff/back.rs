@@ -337,8 +337,13 @@ fn uniques(table: &Table) -> usize {
 fn sequences(road: &Road<'_>, diff: &Diff, found: &mut Found) -> Vec<Wanted<SequencePair>> {
     let known: HashMap<&Name, &Sequence> = road.source.sequences.iter().map(|s| (&s.name, s)).collect();
     let turned = diff.sequences.iter().filter_map(|wanted| {
-        let SequencePair { source, want } = &wanted.want;
-        let want = SequencePair { source: want.name.clone(), want: (*known.get(source)?).clone() };
+        let SequencePair { source, want, drawn } = &wanted.want;
+        let there = |(table, column): &(Name, String)| {
+            let table = diff.tables.iter().find(|carried| carried.source == *table)?;
+            Some((table.want.name.clone(), road.column(&table.source, column)?))
+        };
+        let drawn = drawn.iter().filter_map(there).collect();
+        let want = SequencePair { source: want.name.clone(), want: (*known.get(source)?).clone(), drawn };
         Some(Wanted { want, state: State::Present })
     });
     let pairs: Vec<Wanted<SequencePair>> = turned.collect();

@@ -286,8 +286,14 @@ const OTHERS: &[Kind] = &[
     kind(
         "S601",
         Block,
-        "a sequence would be behind its data (sequences are always set beyond the source)",
-        ABSENT,
+        "a sequence could be behind its data",
+        "The plan sets sequences by the largest value of the columns that draw from them\n\
+         (cutover: { sequences: { from: max } }), and the values of this column are no whole numbers.\n\
+         \n\
+         How it is found: From the catalogs; and at the cutover, where a value does not fit.\n\
+         \n\
+         Ways out: from: source takes the sequence's own value; or accept it: other columns that draw from it\n\
+         count, and without any the sequence's own value does.",
     ),
     kind(
         "S602",
@@ -316,9 +322,12 @@ const OTHERS: &[Kind] = &[
         Stop,
         "writes still reach the source during drain",
         "Without a fence whoever writes to the source has to be kept out by hand, and somebody was not: rows\n\
-         changed after the drain. Nothing was decided, and writers may write.\n\
+         changed after the drain. Nothing was decided, and writers may write. Or the fence is one of roles\n\
+         (cutover: { fence: { roles: ... } }), and a role would go on writing when its own rights are taken: as\n\
+         superuser, as owner or member of one, by a right of PUBLIC or of another role, through a view.\n\
          \n\
-         How it is found: At the cutover, by draining again until nothing comes.\n\
+         How it is found: At the cutover, by draining again until nothing comes; of roles from the catalog,\n\
+         when planning, before the fence and behind it.\n\
          \n\
          Ways out: Stop the writers, or let cutover: { fence: tables } keep them out; then cut over again.",
     ),

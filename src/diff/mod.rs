@@ -92,6 +92,8 @@ pub struct Wanted<T> {
 pub struct SequencePair {
     pub source: Name,
     pub want: Sequence,
+    /// Columns of the source with numbers out of it, where the plan goes by those.
+    pub drawn: Vec<(Name, String)>,
 }
 
 /// One carried table.

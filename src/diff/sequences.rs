@@ -11,7 +11,7 @@ use super::typemap;
 use super::{SequencePair, TableDiff};
 use crate::catalog::{Name, Question, Sequence, SequenceOwner, Type};
 use crate::plan::pattern::Pattern;
-use crate::plan::{Load, Rule};
+use crate::plan::{Load, Rule, SequencesFrom};
 
 /// Who draws from each sequence of the source: carried tables and their columns.
 type Users<'t> = BTreeMap<Name, Vec<(&'t TableDiff, String)>>;
@@ -34,10 +34,12 @@ pub(super) fn map_sequences(
         carried.insert(&sequence.name);
         shared(road, sequence, drawn, found);
         near_limit(road, sequence, drawn, found);
+        let numbers = numbers(road, sequence, drawn, found);
         if road.same && road.to.features().sequences {
-            pairs.push(SequencePair { source: sequence.name.clone(), want: moved(road, sequence) });
+            let (source, want) = (sequence.name.clone(), moved(road, sequence));
+            pairs.push(SequencePair { source, want, drawn: numbers });
         } else {
-            pairs.extend(counters(sequence, drawn));
+            pairs.extend(counters(sequence, drawn, &numbers));
         }
     }
     left_over(road, &carried, &by_name, found);
@@ -83,6 +85,34 @@ fn users<'t>(road: &Road<'_>, tables: &'t [TableDiff]) -> Users<'t> {
     users
 }
 
+/// The columns whose largest value says how far the sequence is, where the plan goes by that. Of one
+/// that begins again, and of texts, no value does.
+fn numbers(
+    road: &Road<'_>,
+    sequence: &Sequence,
+    drawn: &[(&TableDiff, String)],
+    found: &mut Found,
+) -> Vec<(Name, String)> {
+    let from = road.plan.cutover.as_ref().map(|cutover| cutover.sequences);
+    if from != Some(SequencesFrom::Max) || sequence.cycle {
+        return Vec::new();
+    }
+    let mut numbers = Vec::new();
+    for (table, column) in drawn {
+        let columns = road.table(&table.source).into_iter().flat_map(|source| &source.columns);
+        let is_number = |ty: &Type| matches!(ty, Type::Int { .. } | Type::UInt { .. } | Type::Decimal { .. });
+        if columns.clone().any(|known| known.name == *column && is_number(&road.basis_type(known))) {
+            numbers.push((table.source.clone(), column.clone()));
+            continue;
+        }
+        let at = road.spot(&table.source, Some(column)).at;
+        let what = format!("its values do not tell how far {} is", sequence.name);
+        let ways = ["cutover: { sequences: { from: source } }", "accept it: what else draws from it counts"];
+        found.hazard("S601", at, what, &ways);
+    }
+    numbers
+}
+
 /// The same sequence on the same engine, with its owner where that comes too.
 fn moved(road: &Road<'_>, sequence: &Sequence) -> Sequence {
     let owner = sequence.owner.as_ref().and_then(|owner| {
@@ -94,15 +124,21 @@ fn moved(road: &Road<'_>, sequence: &Sequence) -> Sequence {
 }
 
 /// One counter for each identity column that draws from the sequence.
-fn counters(sequence: &Sequence, drawn: &[(&TableDiff, String)]) -> Vec<SequencePair> {
+fn counters(
+    sequence: &Sequence,
+    drawn: &[(&TableDiff, String)],
+    numbers: &[(Name, String)],
+) -> Vec<SequencePair> {
     let counter = |(table, column): &(&TableDiff, String)| {
         let map = table.projection.columns.iter().find(|map| map.source == *column)?;
         let want = table.want.column(&map.target)?;
         want.identity?;
         let (low, high) = typemap::range(&want.ty)?;
         let fits = |value: i64| i128::from(value).clamp(low, high) as i64;
+        let own = |number: &&(Name, String)| number.0 == table.source && number.1 == *column;
         Some(SequencePair {
             source: sequence.name.clone(),
+            drawn: numbers.iter().filter(own).cloned().collect(),
             want: Sequence {
                 name: Name::new(
                     &table.want.name.schema,

@@ -1,6 +1,6 @@
 //! Keeping writers out of the source while it is cut over: one open transaction that holds the
-//! tables and has put a trigger on each that refuses every write. Given up, or lost in a crash, it
-//! has never been there; sealed, it stays.
+//! tables and has put a trigger on each that refuses every write, or has taken from some roles what
+//! lets them write. Given up, or lost in a crash, it has never been there; sealed, it stays.
 
 use async_trait::async_trait;
 

@@ -79,6 +79,8 @@ pub struct Duties<'a> {
     pub follow: bool,
     /// Hand over.
     pub cutover: bool,
+    /// Keep the writers out while that is done.
+    pub fence: bool,
     /// Source: what is read. Target: what is written and there already.
     pub tables: &'a [Name],
     pub sequences: &'a [Name],

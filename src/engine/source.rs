@@ -5,9 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Capture, Duties, EngineError, Fence};
+use super::{Capture, Cause, Duties, EngineError, Fence, Obstacle};
 use crate::catalog::{Answer, Catalog, Name, Place, Probe, Projection, RowBatch};
 use crate::change::Position;
+
+const NO_ROLES: &str = "in this engine rights on single tables cannot be taken from roles";
+const FENCE_TABLES: &str = "cutover: { fence: tables }";
 
 /// A database that rows come from. All sessions are read-only.
 #[async_trait]
@@ -28,9 +31,25 @@ pub trait Source: Send + Sync {
     /// work as long as a lock is waited for, then `Cause::Busy` naming them. What it leaves when it
     /// is sealed says which plan it belongs to.
     async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError>;
+    /// As [`Self::fence`], but sealed it keeps only these roles out, by what it takes from them, and
+    /// remembers that. Refuses roles that would go on writing.
+    async fn fence_roles(
+        &self,
+        _plan: &str,
+        _tables: &[Name],
+        _roles: &[String],
+    ) -> Result<Box<dyn Fence>, EngineError> {
+        Err(EngineError::new(Cause::Other, "keep roles out", NO_ROLES).hint(FENCE_TABLES))
+    }
+    /// What would let these roles write in spite of that, found by reading only.
+    async fn check_roles(&self, _tables: &[Name], _roles: &[String]) -> Result<Vec<Obstacle>, EngineError> {
+        let (at, message, hint) = ("roles".to_string(), NO_ROLES.to_string(), FENCE_TABLES.to_string());
+        Ok(vec![Obstacle { code: "S604", at, message, hint, blocks: true }])
+    }
     /// The tables that a sealed fence of this plan keeps closed for writes, sorted.
     async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError>;
-    /// Takes the sealed fence of this plan away; says what was removed. Done twice, it finds nothing.
+    /// Takes the sealed fence of this plan away, and gives back exactly what it took; says what was
+    /// removed. Done twice, it finds nothing.
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError>;
     /// The statements that give a role what it needs to read; none where the engine has no roles.
     async fn grants(&self, _duties: &Duties<'_>) -> Result<Vec<String>, EngineError> {

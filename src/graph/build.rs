@@ -59,7 +59,11 @@ fn forget_tables(catalog: &mut Cow<'_, Catalog>) {
 
 fn stream(diff: &Diff, mode: Mode, there: bool) -> Option<Stream> {
     let Diff { followed, sequences, .. } = diff;
-    let aim = |pair: &SequencePair| SequenceAim { source: pair.source.clone(), sequence: pair.want.clone() };
+    let aim = |pair: &SequencePair| SequenceAim {
+        source: pair.source.clone(),
+        sequence: pair.want.clone(),
+        largest_of: pair.drawn.clone(),
+    };
     (!followed.is_empty()).then(|| Stream {
         tables: followed.clone(),
         mode,

@@ -61,6 +61,9 @@ pub struct Stream {
 pub struct SequenceAim {
     pub source: Name,
     pub sequence: Sequence,
+    /// Columns of the source by whose largest value it is set; none: by its own value there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub largest_of: Vec<(Name, String)>,
 }
 
 /// One end as the plan saw it.

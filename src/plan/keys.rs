@@ -208,7 +208,7 @@ pub static CUTOVER: Shape = Shape {
         key(
             "fence",
             Kind::WordOr(&["none", "tables"], &CUTOVER_FENCE),
-            "How writers are kept off the source: not at all, by locks on its tables, or by their roles.",
+            "How writers are kept off the source: not at all, by locks on its tables, or by what their roles may do.",
         ),
         key("budget", Kind::Span { min: 1_000, max: 86_400_000 }, "Longest time without writes: 1m."),
         key(
@@ -227,7 +227,7 @@ pub static CUTOVER_SEQUENCES: Shape = Shape {
         key(
             "from",
             Kind::Choice { words: &["source", "max"], unbuilt: &[] },
-            "source: the sequence's value there; max: the largest value in its columns.",
+            "source: the sequence's value there; max: the largest value in the columns that draw from it, where there are any.",
         ),
         key("margin", Kind::Whole { min: 0, max: 1_000_000_000_000 }, "Values left free beyond it: 0."),
     ],

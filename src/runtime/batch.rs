@@ -14,9 +14,11 @@
 //! Identities are compared by their bytes. Where an engine holds two texts for equal (`1.0` and
 //! `1.00`), they are two rows here; should their changes meet, the sets clash.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use tokio::task::yield_now;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::change::{
@@ -31,12 +33,14 @@ pub(super) struct Folded<'a> {
     pub(super) rest: Changes,
 }
 
-/// Folds records, which may begin and end inside a transaction.
-pub(super) fn fold<'a>(runs: &[Records<'a>], tables: &[Followed]) -> Folded<'a> {
+/// Folds records, which may begin and end inside a transaction. Others have their turn between the
+/// runs: whoever waits for the target meanwhile.
+pub(super) async fn fold<'a>(runs: &[Records<'a>], tables: &[Followed]) -> Folded<'a> {
     let rows = runs.iter().map(|run| run.rest().len() / 64).sum();
     let mut fold = Fold::new(tables, rows);
     for run in runs {
         fold.take(*run);
+        yield_now().await;
     }
     fold.end()
 }
@@ -273,13 +277,42 @@ impl<'a, 'f> Fold<'a, 'f> {
         }
     }
 
+    /// What there is to do, by table. Rows that are there already come in the order of their keys,
+    /// in which they lie as a rule: neighbours are found in the page that was just read.
+    fn order(&self) -> Vec<u32> {
+        let touched = |entry: &Entry| !matches!(entry.state, State::Untouched | State::Gone);
+        let all = self.entries.iter().enumerate().filter(|(_, entry)| touched(entry));
+        let mut order: Vec<u32> = all.map(|(at, _)| at as u32).collect();
+        order.sort_by(|one, two| {
+            let (one, two) = (&self.entries[*one as usize], &self.entries[*two as usize]);
+            one.table.cmp(&two.table).then_with(|| {
+                let inserts = [one, two].map(|entry| entry.state == State::Insert);
+                match inserts {
+                    [false, false] => self.compare_keys(one, two),
+                    // Inserts stay as they came.
+                    [one, two] => one.cmp(&two),
+                }
+            })
+        });
+        order
+    }
+
+    fn compare_keys(&self, one: &Entry, two: &Entry) -> Ordering {
+        let Identity::Columns(places) = &self.tables[one.table as usize].identity else {
+            return Ordering::Equal;
+        };
+        let key = |entry: &Entry| self.keys[entry.key as usize..][..places.len()].iter();
+        key(one)
+            .zip(key(two))
+            .map(|(one, two)| near(one, two))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    }
+
     fn end(self) -> Folded<'a> {
         let mut nets: Vec<Option<NetTable<'a>>> = vec![None; self.tables.len()];
         let mut there = Vec::new();
-        for entry in &self.entries {
-            if matches!(entry.state, State::Untouched | State::Gone) {
-                continue;
-            }
+        for entry in self.order().into_iter().map(|at| &self.entries[at as usize]) {
             let table = entry.table as usize;
             let followed = &self.tables[table];
             let places: &[usize] = match &followed.identity {
@@ -340,6 +373,31 @@ fn same(one: Datum<'_>, two: Datum<'_>) -> bool {
     match (one, two) {
         (Datum::Float(one), Datum::Float(two)) => one.to_bits() == two.to_bits(),
         _ => one == two,
+    }
+}
+
+/// Roughly the order in which databases keep values; of whole numbers exactly, where their texts
+/// have no sign.
+fn near(one: &Datum<'_>, two: &Datum<'_>) -> Ordering {
+    let kind = |datum: &Datum<'_>| match datum {
+        Datum::Null => 0,
+        Datum::Absent => 1,
+        Datum::Bool(_) => 2,
+        Datum::Int(_) => 3,
+        Datum::UInt(_) => 4,
+        Datum::Float(_) => 5,
+        Datum::Text(_) => 6,
+        Datum::Bytes(_) => 7,
+    };
+    match (one, two) {
+        (Datum::Bool(one), Datum::Bool(two)) => one.cmp(two),
+        (Datum::Int(one), Datum::Int(two)) => one.cmp(two),
+        (Datum::UInt(one), Datum::UInt(two)) => one.cmp(two),
+        (Datum::Float(one), Datum::Float(two)) => one.total_cmp(two),
+        (Datum::Text(one), Datum::Text(two)) | (Datum::Bytes(one), Datum::Bytes(two)) => {
+            one.len().cmp(&two.len()).then_with(|| one.cmp(two))
+        }
+        _ => kind(one).cmp(&kind(two)),
     }
 }
 

@@ -14,12 +14,15 @@ use super::serve::{Service, follow_locked, stream_of};
 use super::stream::capture_of;
 use super::verify::{TableVerdict, VerifyLevel, verify};
 use super::way_back::{self, WayBack};
-use crate::catalog::{Name, Projection};
+use crate::catalog::probe::{End, Measured};
+use crate::catalog::{Name, Probe, Projection, Question};
 use crate::change::Position;
 use crate::checkpoint::{Checkpoint, Progress, StepMark};
 use crate::engine::crash::crash_point;
 use crate::engine::fence::Fence;
-use crate::engine::{Capture, Cause, EngineError, Lock, Source};
+use crate::engine::{Capture, Cause, EngineError, Lock, Obstacle, SequenceValue, Source};
+use crate::graph::SequenceAim;
+use crate::plan;
 
 /// The point of no return: the target is what applications may write to. Made from the position
 /// where the way back begins, where there is one.
@@ -40,8 +43,8 @@ pub struct CutoverOptions {
     pub max_lag: Duration,
     /// Longest time in which nobody can write; then the writers are let in again.
     pub budget: Duration,
-    /// False: the user keeps the writers out by himself.
-    pub fence: bool,
+    /// None: the user keeps the writers out by himself.
+    pub fence: plan::Fence,
     /// Values that sequences are set further than the source has come.
     pub margin: u64,
     /// What is compared before the source is closed.
@@ -80,6 +83,8 @@ pub struct CutoverReport {
     pub ahead: usize,
     /// Tables of the source that refuse writes from now on.
     pub closed: usize,
+    /// The roles that they refuse; none: everybody.
+    pub closed_for: Vec<String>,
     pub verdicts: Vec<TableVerdict>,
     /// What was removed from the source.
     pub removed: Vec<String>,
@@ -185,6 +190,7 @@ impl Run<'_> {
         if self.options.dry_run {
             self.come_near(report).await?;
             self.look_back().await?;
+            self.look_at_roles().await?;
             return Err(gate(
                 None,
                 "this was a dry run: nothing was changed",
@@ -192,6 +198,7 @@ impl Run<'_> {
             ));
         }
         self.look_back().await?;
+        self.look_at_roles().await?;
         let way = self.way_back(false).await?;
         match (self.hand_over(report, way.as_ref(), false).await, way) {
             (Ok(at), way) => self.finish(report, way, &at).await,
@@ -225,7 +232,9 @@ impl Run<'_> {
     /// What would keep the way back from working is a gate.
     async fn look_back(&self) -> Result<(), Halt> {
         let Also::WayBack(service) = self.also else { return Ok(()) };
-        let Some((end, obstacle)) = way_back::obstacle(service, self.options.fence).await? else {
+        let Some((end, obstacle)) =
+            way_back::obstacle(service, self.options.fence == plan::Fence::Tables).await?
+        else {
             return Ok(());
         };
         let end = match end {
@@ -253,7 +262,7 @@ impl Run<'_> {
     /// True where the user keeps the writers out himself, and nothing has come since it was decided:
     /// then both ends were compared as they are, and the target may be in use by now.
     async fn kept_out(&self, report: &mut CutoverReport) -> Result<bool, Halt> {
-        if self.options.fence {
+        if self.options.fence != plan::Fence::None {
             return Ok(false);
         }
         self.come_near(report).await?;
@@ -269,10 +278,7 @@ impl Run<'_> {
     ) -> Result<Position, Halt> {
         self.come_near(report).await?;
         crash_point("cut::fence_before");
-        let mut fence = match self.options.fence {
-            true => Some(self.service.source.fence(&self.service.graph.name, &self.tables()).await?),
-            false => None,
-        };
+        let mut fence = self.fence().await?;
         let began = Instant::now();
         self.service.reporter.event(&Event::Fenced { by_us: fence.is_some() });
         crash_point("cut::fence_after");
@@ -301,6 +307,9 @@ impl Run<'_> {
         if let Some(fence) = fence {
             fence.seal().await?;
             report.closed = self.tables().len();
+            if let plan::Fence::Roles(roles) = &self.options.fence {
+                report.closed_for.clone_from(roles);
+            }
         }
         report.outage = began.elapsed();
         self.mark(&[Checkpoint::Step(mark(SEALED, ""))]).await?;
@@ -333,6 +342,28 @@ impl Run<'_> {
         match way {
             Some(way) => Ok(way.close().await?),
             None => Ok(()),
+        }
+    }
+
+    /// Keeps the writers out, unless the user does.
+    async fn fence(&self) -> Result<Option<Box<dyn Fence>>, EngineError> {
+        let Service { source, graph, .. } = self.service;
+        Ok(match &self.options.fence {
+            plan::Fence::None => None,
+            plan::Fence::Tables => Some(source.fence(&graph.name, &self.tables()).await?),
+            plan::Fence::Roles(roles) => Some(source.fence_roles(&graph.name, &self.tables(), roles).await?),
+        })
+    }
+
+    /// A role that the fence would not stop is a gate, before anybody has to wait.
+    async fn look_at_roles(&self) -> Result<(), Halt> {
+        let plan::Fence::Roles(roles) = &self.options.fence else { return Ok(()) };
+        let found = self.service.source.check_roles(&self.tables(), roles).await?;
+        match found.into_iter().find(|obstacle| obstacle.blocks) {
+            None => Ok(()),
+            Some(Obstacle { code, at, message, hint, .. }) => {
+                Err(gate(code, format!("the fence would not hold: {at}: {message}"), hint))
+            }
         }
     }
 
@@ -414,7 +445,7 @@ impl Run<'_> {
         }
     }
 
-    async fn set_sequences(&self, report: &mut CutoverReport) -> Result<(), EngineError> {
+    async fn set_sequences(&self, report: &mut CutoverReport) -> Result<(), Halt> {
         let aims = &stream_of(self.service.graph)?.sequences;
         let names: Vec<Name> = aims.iter().map(|aim| aim.source.clone()).collect();
         let values = self.service.source.sequence_values(&names).await?;
@@ -424,14 +455,53 @@ impl Run<'_> {
                 EngineError::new(Cause::Stale, "read the sequence", "it is no longer on the source")
                     .on(&aim.source)
             })?;
+            let value = match aim.largest_of.is_empty() {
+                true => value.clone(),
+                false => self.largest(aim).await?,
+            };
             crash_point("cut::seq");
             session.begin().await?;
-            let set = session.set_sequence(&aim.sequence, value, self.options.margin).await?;
+            let set = session.set_sequence(&aim.sequence, &value, self.options.margin).await?;
             session.commit().await?;
             report.ahead += usize::from(set.is_none());
             report.sequences.extend(set.map(|set| (aim.sequence.name.clone(), set)));
         }
         Ok(())
+    }
+
+    /// How far a sequence is by the values that came from it: the largest one (the smallest, where it
+    /// counts down), or that none has come yet.
+    async fn largest(&self, aim: &SequenceAim) -> Result<SequenceValue, Halt> {
+        let SequenceAim { source, sequence, largest_of } = aim;
+        let probe = |(table, column): &(Name, String)| Probe {
+            code: "S601".to_string(),
+            end: End::Source,
+            table: table.clone(),
+            column: Some(column.clone()),
+            question: Question::Extremes,
+            filter: None,
+        };
+        let probes: Vec<Probe> = largest_of.iter().map(probe).collect();
+        let answers = self.service.source.probe(&probes, None).await?;
+        let mut value = SequenceValue { name: source.clone(), last: sequence.start, called: false };
+        for ((table, column), answer) in largest_of.iter().zip(&answers) {
+            let refuse = |why: &str| {
+                let why = format!("{source} cannot be set by {table}.{column}: {why}");
+                gate("S601", why, "cutover: { sequences: { from: source } }")
+            };
+            if answer.measured != Measured::Exact {
+                return Err(refuse("its largest value could not be read"));
+            }
+            let Some((low, high)) = &answer.extremes else { continue };
+            let furthest = if sequence.increment < 0 { low } else { high };
+            let last: i64 =
+                furthest.parse().map_err(|_| refuse("its largest value is no whole number of 64 bits"))?;
+            let further = if sequence.increment < 0 { last <= value.last } else { last >= value.last };
+            if further {
+                value = SequenceValue { name: source.clone(), last, called: true };
+            }
+        }
+        Ok(value)
     }
 
     async fn compare(&self, report: &mut CutoverReport) -> Result<(), Halt> {

@@ -89,6 +89,7 @@ pub async fn make_plan(
     let mut diff =
         diff::compare(plan, &source, &target, &progress, dialects).map_err(PlanFailure::Problems)?;
     diff.learn(look_at_capture(plan, &diff, ends, &progress).await?);
+    diff.learn(look_at_fence(plan, &diff, ends, &progress).await?);
     diff.learn(look_at_way_back(plan, &source, &diff, ends, &progress).await?);
     let answers = ask(&diff, ends, level).await?;
     let settled = diff::settle(plan, &source, &diff, &answers, today);
@@ -151,14 +152,35 @@ async fn look_at_capture(
         let way = "cdc: false".to_string();
         return Ok(vec![Finding { code: "C502".into(), at: "source".into(), what, way, blocks: true }]);
     };
-    let found = capture
-        .check(&CaptureSpec { plan: &plan.name, tables: &diff.followed, cascades: plan.cdc.cascades })
-        .await?;
-    let finding = |obstacle: Obstacle| {
-        let Obstacle { code, at, message, hint, blocks } = obstacle;
-        Finding { code: code.to_string(), at, what: message, way: hint, blocks }
-    };
+    let spec = CaptureSpec { plan: &plan.name, tables: &diff.followed, cascades: plan.cdc.cascades };
+    let found = capture.check(&spec).await?;
     Ok(found.into_iter().map(finding).collect())
+}
+
+fn finding(obstacle: Obstacle) -> Finding {
+    let Obstacle { code, at, message, hint, blocks } = obstacle;
+    Finding { code: code.to_string(), at, what: message, way: hint, blocks }
+}
+
+/// Whether a fence by roles would hold. After the cutover it does, or does not matter any more.
+async fn look_at_fence(
+    plan: &Plan,
+    diff: &Diff,
+    ends: &Ends,
+    progress: &Progress,
+) -> Result<Vec<Finding>, PlanFailure> {
+    let fence = plan.cutover.as_ref().map(|cutover| &cutover.fence);
+    let (SourceEnd::Live(source), Some(plan::Fence::Roles(roles))) = (&ends.source, fence) else {
+        return Ok(Vec::new());
+    };
+    if diff.followed.is_empty() || super::cutover::is_decided(progress) {
+        return Ok(Vec::new());
+    }
+    let tables: Vec<Name> = diff.followed.iter().map(|table| table.projection.source.clone()).collect();
+    let found = source.check_roles(&tables, roles).await?.into_iter().map(finding);
+    Ok(found
+        .map(|finding| Finding { what: format!("the fence of a cutover: {}", finding.what), ..finding })
+        .collect())
 }
 
 /// What both ends say about the way back, as far as its tables are there. After the cutover there

@@ -2,6 +2,7 @@
 
 mod crash;
 mod cut;
+mod fence_roles;
 mod follow_faults;
 pub mod follow_stops;
 mod follow_to_mariadb;

@@ -187,7 +187,11 @@ impl Follower {
         let path = cascade.path();
         let widths: Vec<usize> = self.tables.iter().map(|table| table.projection.columns.len()).collect();
         if !path.fits(&widths) {
-            return Err(EngineError::new(Cause::Other, APPLY, "a cascade through a table that is not followed"));
+            return Err(EngineError::new(
+                Cause::Other,
+                APPLY,
+                "a cascade through a table that is not followed",
+            ));
         }
         let (first, end) = (&path.hops[0], path.end().table);
         let set = path.set.iter().map(|place| (end, *place)).zip(cascade.set);

@@ -23,6 +23,11 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
             filtered(probe)
         ));
     }
+    if probe.question == Question::Extremes {
+        let column = format!("t.{}", identifier(probe.column.as_deref()?));
+        let extreme = |which: &str| format!("CAST({which}({column}) AS CHAR)");
+        return Some(format!("SELECT 0, {}, {} {from}{}", extreme("MIN"), extreme("MAX"), filtered(probe)));
+    }
     let condition = within(probe, &condition(probe)?);
     Some(format!("SELECT COUNT(*), NULL, NULL {from} WHERE {condition}"))
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::connect::{Link, Role};
+use super::fence_roles::{self, Record};
 use super::quote::{literal, name};
 use super::wire::{Fault, Wire};
 use crate::catalog::Name;
@@ -28,19 +29,26 @@ pub struct PgFence {
     on: String,
 }
 
+impl PgFence {
+    /// Of a session whose open transaction keeps the writers out.
+    pub fn new(wire: Wire, link: &Link) -> Self {
+        Self { wire, on: link.shown().to_string() }
+    }
+}
+
 /// The name of the plan's triggers, and of the function that they call in the schema of the first
 /// table. Plans that fence the same table do not meet.
-fn object_name(plan: &str) -> String {
+pub fn object_name(plan: &str) -> String {
     let hash = Sha256::digest(format!("towpath fence\0{plan}"));
     let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("towpath_fence_{hash}")
 }
 
 /// Names of triggers and functions of fences, as a pattern.
-pub const NAMES: &str = "^towpath_fence_[0-9a-f]{12}(_rows)?$";
+pub const NAMES: &str = "^towpath_fence_[0-9a-f]{12}(_rows|_roles)?$";
 
 /// What the comment on a trigger says, and on nobody else's.
-fn comment(plan: &str) -> String {
+pub fn comment(plan: &str) -> String {
     format!("Towpath: fence of the plan {plan}")
 }
 
@@ -48,25 +56,24 @@ fn comment(plan: &str) -> String {
 /// waited for, then `Cause::Busy`.
 pub async fn raise(link: &Link, plan: &str, tables: &[Name]) -> Result<PgFence, EngineError> {
     let mut wire = link.wire(Role::Writer).await?;
-    let on = link.shown().to_string();
-    let fail = |fault: Fault| fault.doing(DOING).on(&on);
+    let fail = |fault: Fault| fault.doing(DOING).on(link.shown());
     wire.query("SET synchronous_commit = on").await.map_err(fail)?;
     let Some(FenceSql { lock, close }) = fence_sql(plan, tables) else {
         wire.query("BEGIN").await.map_err(fail)?;
-        return Ok(PgFence { wire, on });
+        return Ok(PgFence::new(wire, link));
     };
     if let Err(fault) = lock_all(&mut wire, &lock, link.lock_wait()).await {
         return Err(blocked(link, fault).await);
     }
     wire.query(&close).await.map_err(fail)?;
-    Ok(PgFence { wire, on })
+    Ok(PgFence::new(wire, link))
 }
 
 /// Begins a transaction that holds all tables. Writers come in an order of their own: whoever
 /// waits for a table while it holds another may keep a writer waiting that holds the first. Such an
 /// attempt is given up before a server looks for deadlocks (after a second, as a rule), for it may
 /// end the writer; and nobody queues behind one for long.
-async fn lock_all(wire: &mut Wire, lock: &str, wait: Duration) -> Result<(), Fault> {
+pub async fn lock_all(wire: &mut Wire, lock: &str, wait: Duration) -> Result<(), Fault> {
     let deadline = Instant::now() + wait;
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", ATTEMPT.as_millis());
     let mut pause = Duration::from_millis(20);
@@ -94,17 +101,23 @@ struct FenceSql {
     close: String,
 }
 
-/// Locks come in the order of names, so that two fences cannot wait for each other. The trigger for
+/// Locks the tables in their order, which is that of names, so that two fences cannot wait for each
+/// other.
+pub fn lock_sql<'n>(tables: impl IntoIterator<Item = &'n Name>) -> String {
+    let list: Vec<String> = tables.into_iter().map(|table| format!("ONLY {}", name(table))).collect();
+    format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", list.join(", "))
+}
+
+/// The trigger for
 /// statements says no at once. That for rows also sees what comes by another name: through the
 /// root of a partition tree or a parent, and, where the root is fenced, straight into a partition.
 fn fence_sql(plan: &str, tables: &[Name]) -> Option<FenceSql> {
     let mut tables: Vec<&Name> = tables.iter().collect();
     tables.sort();
     tables.dedup();
-    let list: Vec<String> = tables.iter().map(|table| format!("ONLY {}", name(table))).collect();
     let (object, comment) = (object_name(plan), literal(&comment(plan)));
     let function = name(&Name::new(&tables.first()?.schema, &object));
-    let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", list.join(", "));
+    let lock = lock_sql(tables.iter().copied());
     let mut close = format!(
         "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
         literal(
@@ -125,7 +138,7 @@ fn fence_sql(plan: &str, tables: &[Name]) -> Option<FenceSql> {
 }
 
 /// A lock that was not had, with those who hold it.
-async fn blocked(link: &Link, fault: Fault) -> EngineError {
+pub async fn blocked(link: &Link, fault: Fault) -> EngineError {
     let mut error = fault.doing(DOING).on(link.shown());
     if error.code.as_deref().is_some_and(passes) {
         error.cause = Cause::Busy;
@@ -183,10 +196,9 @@ pub async fn standing(link: &Link, plan: &str) -> Result<Vec<Name>, EngineError>
     let mut wire = link.wire(Role::Reader).await?;
     let fail = |fault: Fault| fault.doing("look for a fence in").on(link.shown());
     let found = look(&mut wire, plan).await.map_err(fail)?;
+    let records = fence_roles::records(&mut wire, link, plan).await?;
     wire.terminate().await;
-    let mut tables: Vec<Name> = found.into_iter().map(|(table, _)| table).collect();
-    tables.sort();
-    Ok(tables)
+    Ok(closed(&found, &records).into_iter().cloned().collect())
 }
 
 /// Takes the plan's sealed fence away; says what was removed.
@@ -195,14 +207,33 @@ pub async fn remove(link: &Link, plan: &str) -> Result<Vec<String>, EngineError>
     let fail = |fault: Fault| fault.doing("remove the fence from").on(link.shown());
     wire.query("SET synchronous_commit = on").await.map_err(fail)?;
     let found = look(&mut wire, plan).await.map_err(fail)?;
-    if !found.is_empty() {
-        wire.query(&removal_sql(plan, &found)).await.map_err(fail)?;
+    let records = fence_roles::records(&mut wire, link, plan).await?;
+    let statements = removal_sql(plan, &found).into_iter().chain(records.iter().map(Record::give_back));
+    let statements: Vec<String> = statements.collect();
+    if !statements.is_empty() {
+        let sql = format!("BEGIN; {}; COMMIT", statements.join("; "));
+        wire.query(&sql).await.map_err(|fault| {
+            let error = fail(fault);
+            match records.is_empty() {
+                true => error,
+                false => error.hint(
+                    "what was taken from roles is in the function towpath_fence_..._roles: grant \
+                                     it by hand, drop the function, and open the source again",
+                ),
+            }
+        })?;
     }
     wire.terminate().await;
-    Ok(found.into_iter().map(|(table, _)| format!("fence of {table}")).collect())
+    Ok(closed(&found, &records).into_iter().map(|table| format!("fence of {table}")).collect())
 }
 
-fn removal_sql(plan: &str, found: &[(Name, String)]) -> String {
+/// The tables of both kinds of fence, sorted.
+fn closed<'f>(found: &'f [(Name, String)], records: &'f [Record]) -> BTreeSet<&'f Name> {
+    let by_roles = records.iter().flat_map(|record| &record.tables);
+    found.iter().map(|(table, _)| table).chain(by_roles).collect()
+}
+
+fn removal_sql(plan: &str, found: &[(Name, String)]) -> Vec<String> {
     let object = object_name(plan);
     let drops = found.iter().map(|(table, _)| {
         let table = name(table);
@@ -211,7 +242,7 @@ fn removal_sql(plan: &str, found: &[(Name, String)]) -> String {
     let schemas: BTreeSet<&String> = found.iter().map(|(_, schema)| schema).collect();
     let functions =
         schemas.into_iter().map(|schema| format!("DROP FUNCTION {}()", name(&Name::new(schema, &object))));
-    format!("BEGIN; {}; COMMIT", drops.chain(functions).collect::<Vec<_>>().join("; "))
+    drops.chain(functions).collect()
 }
 
 #[async_trait]

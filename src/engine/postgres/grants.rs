@@ -104,7 +104,13 @@ pub async fn source(connection: &mut PgConnection, duties: &Duties<'_>) -> Resul
         // Only who owns a table may publish it.
         out.push(format!("ALTER ROLE {role} REPLICATION"));
         out.push(format!("GRANT CREATE ON DATABASE {} TO {role}", place.database));
+    }
+    if duties.follow || duties.fence {
         out.extend(place.join_owners());
+    }
+    if let Some(first) = duties.tables.iter().min().filter(|_| duties.fence) {
+        // A fence is, or is remembered by, a function beside the first table.
+        out.push(format!("GRANT USAGE, CREATE ON SCHEMA {} TO {role}", identifier(&first.schema)));
     }
     Ok(out)
 }

@@ -18,6 +18,7 @@ pub mod dialect;
 mod encode;
 mod error;
 mod fence;
+mod fence_roles;
 mod followed;
 mod form;
 mod frames;
@@ -201,6 +202,19 @@ impl Source for End {
 
     async fn fence(&self, plan: &str, tables: &[Name]) -> Result<Box<dyn Fence>, EngineError> {
         Ok(Box::new(fence::raise(&self.link, plan, tables).await?))
+    }
+
+    async fn fence_roles(
+        &self,
+        plan: &str,
+        tables: &[Name],
+        roles: &[String],
+    ) -> Result<Box<dyn Fence>, EngineError> {
+        Ok(Box::new(fence_roles::raise(&self.link, plan, tables, roles).await?))
+    }
+
+    async fn check_roles(&self, tables: &[Name], roles: &[String]) -> Result<Vec<Obstacle>, EngineError> {
+        fence_roles::check(&self.link, tables, roles).await
     }
 
     async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError> {

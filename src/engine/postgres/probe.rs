@@ -22,6 +22,14 @@ pub fn query(probe: &Probe) -> Option<String> {
         Question::NotNull => format!("{column} IS NOT NULL"),
         Question::Null => format!("{column} IS NULL"),
         Question::OutsideRange { min, max } => return outside(probe, &from, &column, min, max),
+        Question::Extremes => {
+            return Some(format!(
+                "SELECT 0, pg_catalog.min({column})::pg_catalog.text, pg_catalog.max({column})::pg_catalog.text \
+                 FROM {} AS t{}",
+                name(&probe.table),
+                filtered(probe)
+            ));
+        }
         Question::NotOfType { ty } => not_of_type(&column, ty)?,
         Question::LongerThan { characters } => {
             format!("pg_catalog.length({column}::pg_catalog.text) > {characters}")

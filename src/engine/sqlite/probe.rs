@@ -29,6 +29,13 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
                 of(filter)
             ))
         }
+        Question::Extremes => {
+            let column = quote(probe.column.as_deref()?);
+            let extreme = |which: &str| {
+                format!("CAST({which}({column}) FILTER (WHERE typeof({column}) = 'integer') AS TEXT)")
+            };
+            Some(format!("SELECT 0, {}, {} {}", extreme("min"), extreme("max"), of(filter)))
+        }
         Question::Duplicate { columns, ignoring_case } => {
             let key = |column: &String| match ignoring_case {
                 true => format!("lower({})", quote(column)),

@@ -7,6 +7,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{ColumnMap, Form, Name, Projection, Type};
 
+/// Folds at once.
+fn fold<'a>(runs: &[Records<'a>], tables: &[Followed]) -> Folded<'a> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(super::fold(runs, tables))
+}
+
 /// A cell: a number, absent where it is none.
 type Cell = Option<i64>;
 

@@ -25,8 +25,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const LAZY_MOST: Duration = Duration::from_secs(5);
 /// Rows and transactions that go into one commit in transactional mode: what a small transaction
 /// costs is mostly its commit.
-const GROUP_ROWS: u64 = 4_000;
-const GROUP_TRANSACTIONS: u64 = 1_000;
+const GROUP_ROWS: u64 = 16_000;
+const GROUP_TRANSACTIONS: u64 = 4_000;
+/// Batches that are taken at once: while the target works on one the next is folded. Of rows so
+/// many times a batch, of bytes one in all.
+const ROUND: usize = 4;
 
 pub(super) struct Applier<'r, 'a> {
     flow: &'r Flow<'a>,
@@ -142,9 +145,21 @@ impl<'r, 'a> Applier<'r, 'a> {
         Ok(Work::Nothing)
     }
 
-    /// Takes what is there, up to a batch. Waits for nothing.
+    /// Rows and bytes that are enough for some batches.
+    fn is_round(&self, rows: u64, bytes: usize) -> bool {
+        let options = self.flow.following.options;
+        rows >= (options.batch_rows * ROUND) as u64 || bytes >= options.batch_bytes
+    }
+
+    /// Rows and bytes that are enough for one.
+    fn is_batch(&self, rows: u64, bytes: usize) -> bool {
+        let options = self.flow.following.options;
+        rows >= options.batch_rows as u64 || bytes >= options.batch_bytes / ROUND
+    }
+
+    /// Takes what is there, up to a round of batches. Waits for nothing.
     async fn gather(&mut self) -> Result<Option<Work>, EngineError> {
-        let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
+        let buffer = &self.flow.buffer;
         let (mut pieces, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(kind) = buffer.peek() {
             if kind != Kind::Whole && !pieces.is_empty() {
@@ -157,7 +172,7 @@ impl<'r, 'a> Applier<'r, 'a> {
             rows += taken.changes.rows();
             bytes += taken.changes.len();
             pieces.push(taken);
-            if rows >= options.batch_rows as u64 || bytes >= options.batch_bytes {
+            if self.is_round(rows, bytes) {
                 break;
             }
         }
@@ -167,16 +182,24 @@ impl<'r, 'a> Applier<'r, 'a> {
     async fn apply_pieces(&mut self, pieces: &[Taken]) -> Result<(), EngineError> {
         let found = self.cut(pieces);
         let last = found.groups.len().saturating_sub(1);
+        let mut folded = match found.groups.first() {
+            Some((group, _)) if self.folds() => self.fold(Some(&group.runs)).await,
+            _ => None,
+        };
         for (at, (group, position)) in found.groups.iter().enumerate() {
             let end = pieces.last().and_then(|piece| piece.end.as_ref()).filter(|_| at == last);
             let position = match (found.stopped, end) {
                 (false, Some(end)) => end,
                 _ => position,
             };
-            if let Err(error) = self.apply_group(group, position).await {
+            let next = found.groups.get(at + 1).map(|(group, _)| group.runs.as_slice());
+            let next = self.fold(next.filter(|_| self.flow.following.options.mode == Mode::Batch));
+            let (applied, next) = tokio::join!(self.apply_group(group, folded.as_ref(), position), next);
+            if let Err(error) = applied {
                 self.failed(error).await?;
                 return self.take_again().await;
             }
+            folded = next;
         }
         if found.stopped {
             // What comes after the goal stays, be it in a spool that outlives this following.
@@ -191,10 +214,11 @@ impl<'r, 'a> Applier<'r, 'a> {
 
     /// Groups of transactions in pieces, up to the goal.
     fn cut<'p>(&self, pieces: &'p [Taken]) -> Cut<'p> {
-        let mode = self.flow.following.options.mode;
-        let full = |tally: &Tally| {
-            mode == Mode::Transactional
-                && (tally.rows >= GROUP_ROWS || tally.transactions >= GROUP_TRANSACTIONS)
+        let full = |group: &Group<'_>| match self.flow.following.options.mode {
+            Mode::Batch => self.is_batch(group.tally.rows, group.bytes()),
+            Mode::Transactional => {
+                group.tally.rows >= GROUP_ROWS || group.tally.transactions >= GROUP_TRANSACTIONS
+            }
         };
         let records = pieces.iter().map(|piece| piece.changes.records());
         cut(records, &self.position, |begin, position| self.judge(begin, position), full)
@@ -228,11 +252,29 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    async fn apply_group(&mut self, group: &Group<'_>, position: &Position) -> Result<(), EngineError> {
-        let folded = self.folds().then(|| fold(&group.runs, self.flow.following.tables));
+    async fn apply_group(
+        &mut self,
+        group: &Group<'_>,
+        folded: Option<&Folded<'_>>,
+        position: &Position,
+    ) -> Result<(), EngineError> {
         self.begin().await?;
-        self.apply(&group.runs, folded.as_ref()).await?;
+        self.apply(&group.runs, folded).await?;
         self.seal(position, &group.tally).await
+    }
+
+    /// Folds runs, where there are any. Holds nothing of the applier, which may be at work meanwhile.
+    fn fold<'t>(
+        &self,
+        runs: Option<&'t [Records<'t>]>,
+    ) -> impl Future<Output = Option<Folded<'t>>> + Send + use<'t, 'r, 'a> {
+        let tables = self.flow.following.tables;
+        async move {
+            match runs {
+                Some(runs) => Some(fold(runs, tables).await),
+                None => None,
+            }
+        }
     }
 
     fn folds(&self) -> bool {
@@ -316,7 +358,7 @@ impl<'r, 'a> Applier<'r, 'a> {
     async fn mark_idle(&mut self) -> Result<(), EngineError> {
         while !self.marked || self.lazy_since.is_some() {
             let position = self.position.clone();
-            if let Err(error) = self.apply_group(&Group::default(), &position).await {
+            if let Err(error) = self.apply_group(&Group::default(), None, &position).await {
                 self.failed(error).await?;
             }
         }
@@ -428,10 +470,7 @@ impl<'r, 'a> Applier<'r, 'a> {
         self.begin().await?;
         loop {
             self.join_parts(&mut parts).await?;
-            let runs: Vec<Records<'_>> = parts.iter().map(|part| part.changes.records()).collect();
-            runs.iter().flat_map(|run| *run).for_each(|record| tally.count(&record));
-            let folded = self.folds().then(|| fold(&runs, self.flow.following.tables));
-            self.apply(&runs, folded.as_ref()).await?;
+            self.apply_joined(&parts, &mut tally).await?;
             if let Some(end) = parts.last().and_then(|part| part.end.clone()) {
                 self.seal(&end, &tally).await?;
                 return Ok(true);
@@ -441,13 +480,40 @@ impl<'r, 'a> Applier<'r, 'a> {
         }
     }
 
-    /// Adds parts that are there, up to a batch.
+    /// Applies parts batch by batch, folding the next one meanwhile.
+    async fn apply_joined(&mut self, parts: &[Taken], tally: &mut Tally) -> Result<(), EngineError> {
+        let mut batches: Vec<Vec<Records<'_>>> = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for part in parts {
+            part.changes.records().for_each(|record| tally.count(&record));
+            match batches.last_mut().filter(|_| !self.is_batch(rows, bytes)) {
+                Some(batch) => batch.push(part.changes.records()),
+                None => {
+                    batches.push(vec![part.changes.records()]);
+                    (rows, bytes) = (0, 0);
+                }
+            }
+            rows += part.changes.rows();
+            bytes += part.changes.len();
+        }
+        let folds = self.folds();
+        let runs = |at: usize| batches.get(at).map(Vec::as_slice).filter(|_| folds);
+        let mut folded = self.fold(runs(0)).await;
+        for (at, batch) in batches.iter().enumerate() {
+            let next = self.fold(runs(at + 1));
+            let (applied, next) = tokio::join!(self.apply(batch, folded.as_ref()), next);
+            applied?;
+            folded = next;
+        }
+        Ok(())
+    }
+
+    /// Adds parts that are there, up to a round of batches.
     async fn join_parts(&mut self, parts: &mut Vec<Taken>) -> Result<(), EngineError> {
-        let (buffer, options) = (&self.flow.buffer, self.flow.following.options);
+        let buffer = &self.flow.buffer;
         let mut rows = parts.iter().map(|part| part.changes.rows()).sum::<u64>();
         let mut bytes = parts.iter().map(|part| part.changes.len()).sum::<usize>();
-        while rows < options.batch_rows as u64
-            && bytes < options.batch_bytes
+        while !self.is_round(rows, bytes)
             && parts.last().is_some_and(|part| part.end.is_none())
             && matches!(buffer.peek(), Some(Kind::Middle | Kind::Last))
         {

@@ -86,7 +86,7 @@ pub(super) fn cut<'a>(
     pieces: impl Iterator<Item = Records<'a>>,
     from: &Position,
     judge: impl Fn(&str, &Position) -> Verdict,
-    full: impl Fn(&Tally) -> bool,
+    full: impl Fn(&Group<'_>) -> bool,
 ) -> Cut<'a> {
     let mut cut = Cut::default();
     let mut group = Group::default();
@@ -118,7 +118,7 @@ pub(super) fn cut<'a>(
                     group.tally.count(&record);
                     position.0.clear();
                     position.0.push_str(end);
-                    if full(&group.tally) {
+                    if full(&group) {
                         group.push(run.before(rest));
                         run = rest;
                         cut.close(std::mem::take(&mut group), &position);
@@ -135,6 +135,11 @@ pub(super) fn cut<'a>(
 }
 
 impl<'a> Group<'a> {
+    /// Of the runs that are complete.
+    pub(super) fn bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.rest().len()).sum()
+    }
+
     fn push(&mut self, run: Records<'a>) {
         if !run.rest().is_empty() {
             self.runs.push(run);
