@@ -198,7 +198,11 @@ async fn execute_made(
     board: &Board,
     face: &Face,
 ) -> Result<Report, Failure> {
-    let Made { loaded, ends, planned: Planned { graph, .. }, done } = made;
+    let Made { loaded, ends, planned: Planned { mut graph, diff, .. }, done } = made;
+    // Of thousands of tables these are large, and a run asks for neither.
+    drop(diff);
+    graph.source.definitions.clear();
+    graph.target.definitions.clear();
     let SourceEnd::Live(source) = &ends.source else {
         return Err(Failure::usage("a saved catalog has no rows to copy"));
     };

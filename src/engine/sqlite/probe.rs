@@ -54,6 +54,24 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
     }
 }
 
+/// Whether the answer is a count of rows that are looked at one by one, each soon: one reading of
+/// the table answers several such questions.
+pub(super) fn is_of_rows(probe: &Probe) -> bool {
+    let slow = matches!(probe.question, Question::Orphan { .. } | Question::CheckFails { .. });
+    !slow && condition(&probe.question, probe).is_some()
+}
+
+/// The counts for questions about the rows of one table, in their order, from one reading of it.
+pub(super) fn counts(probes: &[&Probe]) -> Option<String> {
+    let first = probes.first()?;
+    let count = |probe: &&Probe| {
+        let condition = condition(&probe.question, probe)?;
+        Some(format!("count(*) FILTER (WHERE {condition})"))
+    };
+    let counts = probes.iter().map(count).collect::<Option<Vec<_>>>()?;
+    Some(format!("SELECT {} {}", counts.join(", "), from(&first.table, first.filter.as_deref())))
+}
+
 fn from(table: &Name, filter: Option<&str>) -> String {
     let from = format!("FROM main.{} AS t", quote(&table.name));
     match filter {

@@ -24,6 +24,11 @@ const OPEN: &str = "take a snapshot of";
 /// Attempts to begin all read transactions between two commits of the application.
 const ATTEMPTS: u32 = 100;
 
+/// Rows that become values of another engine cost a thread each piece: pieces this small let
+/// several readers share a table, and a commit costs little beside one. A fixed number, so that a
+/// later run cuts at the same places.
+const PIECE_BYTES: u64 = 32 << 20;
+
 /// Readers that stand in one moment.
 pub(super) struct Held {
     readers: Arc<Readers>,
@@ -198,7 +203,11 @@ impl Snapshot for Held {
     async fn chunks(&self, projection: &Projection, chunk_bytes: u64) -> Result<Vec<Chunk>, EngineError> {
         let lease = self.readers.lease().await?;
         let projection = projection.clone();
-        lease.call("cut", move |conn| cut(conn, &projection, chunk_bytes.max(1))).await
+        let piece = match projection.form {
+            Form::Rows => chunk_bytes.min(PIECE_BYTES),
+            _ => chunk_bytes,
+        };
+        lease.call("cut", move |conn| cut(conn, &projection, piece.max(1))).await
     }
 
     async fn read(&self, read: &Read<'_>) -> Result<Box<dyn BatchStream>, EngineError> {

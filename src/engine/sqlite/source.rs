@@ -1,15 +1,16 @@
 //! The reading end.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::capture::Kept;
 use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
-use super::{SCHEMA, fence, inspect, snapshot};
+use super::{SCHEMA, fence, inspect, probe, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
 use crate::engine::{Capture, Cause, EngineError, Fence, Limits, SequenceValue, Snapshot, Source};
@@ -108,7 +109,11 @@ fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceVa
     Ok(SequenceValue { name: name.clone(), last: last.unwrap_or(1), called: last.is_some() })
 }
 
-/// Answers probes one by one in one read transaction; one that runs out of time is interrupted.
+/// Counts that one reading of a table may bring: far from what SQLite allows in one query.
+const COUNTS_MAX: usize = 100;
+
+/// Answers probes in one read transaction, those about the rows of one table in one reading of it.
+/// What runs out of its time is interrupted.
 pub(super) async fn answer(
     worker: &Worker,
     probes: &[Probe],
@@ -118,13 +123,18 @@ pub(super) async fn answer(
         worker.call("probe", move |conn| conn.execute_batch(sql).map_err(|error| classify("probe", error)))
     };
     batch("BEGIN").await?;
-    let mut answers = Vec::with_capacity(probes.len());
-    for probe in probes {
-        match one(worker, probe, each).await {
-            Ok(answer) => answers.push(answer),
+    let mut answers = vec![unasked(); probes.len()];
+    for places in readings(probes) {
+        let asked: Vec<&Probe> = places.iter().map(|place| &probes[*place]).collect();
+        let found = match asked.as_slice() {
+            [probe] => one(worker, probe, each).await.map(|answer| vec![answer]),
+            _ => several(worker, &asked, each).await,
+        };
+        match found {
+            Ok(found) => places.into_iter().zip(found).for_each(|(place, found)| answers[place] = found),
             Err(error) => {
                 batch("ROLLBACK").await?;
-                return Err(error.on(&probe.table));
+                return Err(error.on(&asked[0].table));
             }
         }
     }
@@ -132,16 +142,70 @@ pub(super) async fn answer(
     Ok(answers)
 }
 
+/// Places of probes that are asked together, in the order of their first ones.
+fn readings(probes: &[Probe]) -> Vec<Vec<usize>> {
+    let mut readings: Vec<Vec<usize>> = Vec::new();
+    let mut open: HashMap<(&Name, Option<&str>), usize> = HashMap::new();
+    for (place, probe) in probes.iter().enumerate() {
+        if !probe::is_of_rows(probe) {
+            readings.push(vec![place]);
+            continue;
+        }
+        let of = (&probe.table, probe.filter.as_deref());
+        match open
+            .get(&of)
+            .map(|reading| &mut readings[*reading])
+            .filter(|reading| reading.len() < COUNTS_MAX)
+        {
+            Some(reading) => reading.push(place),
+            None => {
+                open.insert(of, readings.len());
+                readings.push(vec![place]);
+            }
+        }
+    }
+    readings
+}
+
 async fn one(worker: &Worker, probe: &Probe, each: Option<Duration>) -> Result<Answer, EngineError> {
     let Some(sql) = DIALECT.probe(probe) else { return Ok(unasked()) };
-    let asked = worker.call("probe", move |conn| {
-        conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .map_err(|error| classify("probe", error))
-    });
+    type Numbers = (Option<i64>, Option<String>, Option<String>);
+    let read = |row: &Row<'_>| -> rusqlite::Result<Numbers> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let Some((rows, low, high)) = within(worker, sql, each, read).await? else { return Ok(unasked()) };
+    Ok(Answer { extremes: low.zip(high), ..counted(rows) })
+}
+
+/// Together they have the time that they would have had one by one.
+async fn several(
+    worker: &Worker,
+    probes: &[&Probe],
+    each: Option<Duration>,
+) -> Result<Vec<Answer>, EngineError> {
+    let wanted = probes.len();
+    let Some(sql) = probe::counts(probes) else { return Ok(vec![unasked(); wanted]) };
+    let time = each.map(|each| each.saturating_mul(wanted as u32));
+    let read = move |row: &Row<'_>| (0..wanted).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<_>>>();
+    let counts = within(worker, sql, time, read).await?;
+    Ok(counts.map_or(vec![unasked(); wanted], |counts| counts.into_iter().map(counted).collect()))
+}
+
+fn counted(rows: Option<i64>) -> Answer {
+    Answer { rows: rows.map(|rows| rows.max(0) as u64), measured: Measured::Exact, extremes: None }
+}
+
+/// The one row of a query; none where that takes longer than this.
+async fn within<T: Send + 'static>(
+    worker: &Worker,
+    sql: String,
+    time: Option<Duration>,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<Option<T>, EngineError> {
+    let asked = worker
+        .call("probe", move |conn| conn.query_row(&sql, [], read).map_err(|error| classify("probe", error)));
     tokio::pin!(asked);
-    let result: Result<Numbers, EngineError> = match each {
+    let result = match time {
         None => asked.await,
-        Some(limit) => match tokio::time::timeout(limit, &mut asked).await {
+        Some(time) => match tokio::time::timeout(time, &mut asked).await {
             Ok(result) => result,
             Err(_) => {
                 worker.interrupt();
@@ -150,17 +214,11 @@ async fn one(worker: &Worker, probe: &Probe, each: Option<Duration>) -> Result<A
         },
     };
     match result {
-        Ok((rows, low, high)) => Ok(Answer {
-            rows: rows.map(|rows| rows.max(0) as u64),
-            measured: Measured::Exact,
-            extremes: low.zip(high),
-        }),
-        Err(error) if interrupted(&error) => Ok(unasked()),
+        Ok(found) => Ok(Some(found)),
+        Err(error) if interrupted(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
-
-type Numbers = (Option<i64>, Option<String>, Option<String>);
 
 /// The answer to what was not asked, or not answered in time.
 pub(super) fn unasked() -> Answer {

@@ -115,6 +115,20 @@ async fn p_06_chunks_are_disjoint_and_cover_all_rows() {
 }
 
 #[tokio::test]
+async fn a_large_table_on_its_way_to_another_engine_is_shared_by_readers() {
+    let place = Place::new();
+    place.make("a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80) INSERT INTO t SELECT i, zeroblob(1 << 20) FROM n");
+    let source = place.source("a.db").await;
+    let table = source.inspect().await.expect("inspected").tables.remove(0);
+    let snapshot = source.snapshot().await.expect("a snapshot");
+    let cut = async |form: Form| snapshot.chunks(&projection(&table, form), 1 << 30).await.expect("chunks");
+    let bounds: Vec<String> = cut(Form::Rows).await.into_iter().map(|chunk| chunk.bounds).collect();
+    assert_eq!(bounds, ["rowid ..27", "rowid 28..54", "rowid 55.."]);
+    assert_eq!(cut(Form::NativeFast).await.len(), 1, "one statement of the target fetches them all");
+}
+
+#[tokio::test]
 async fn chunks_of_a_file_that_stands_still_are_fetched_by_the_target() {
     let place = Place::new();
     let a = place.make("a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, rowid TEXT, v);

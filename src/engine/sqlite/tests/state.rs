@@ -177,6 +177,50 @@ async fn probes_count_what_would_be_refused() {
 }
 
 #[tokio::test]
+async fn questions_about_one_table_are_answered_in_their_order_as_if_alone() {
+    let place = Place::new();
+    place.make("a.db", "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE q (s TEXT);
+      INSERT INTO q VALUES ('a' || char(0)), ('b');
+      CREATE TABLE t (i INT, s TEXT);
+      INSERT INTO t VALUES (1, 'abc'), (70000, 'a' || char(0)), ('x', NULL), (NULL, CAST(x'ff' AS TEXT)), (-3, '')");
+    let source = place.source("a.db").await;
+    let probe = |table: &str, column: &str, question: Question, filter: Option<&str>| Probe {
+        code: "V".into(),
+        end: End::Source,
+        table: name(table),
+        column: Some(column.into()),
+        question,
+        filter: filter.map(Into::into),
+    };
+    let integers = || Question::NotOfType { ty: Type::Int { bits: 64 } };
+    let range = Question::OutsideRange { min: "-32768".into(), max: "32767".into() };
+    let orphan =
+        Question::Orphan { columns: vec!["i".into()], parent: name("p"), parent_columns: vec!["id".into()] };
+    let mut probes = vec![
+        probe("t", "s", Question::HoldsNul, None),
+        probe("q", "s", Question::HoldsNul, None),
+        probe("t", "i", integers(), None),
+        probe("t", "i", range, None),
+        probe("t", "i", integers(), Some("s IS NOT NULL")),
+        probe("t", "s", Question::BadEncoding, None),
+        probe("t", "i", orphan, None),
+        probe("t", "s", Question::NotNull, Some("s IS NOT NULL")),
+        probe("t", "i", Question::Null, None),
+    ];
+    // More than one reading may bring.
+    probes.extend((0..150).map(|_| probe("t", "i", Question::NotNull, None)));
+    let answers = source.probe(&probes, Some(Duration::from_secs(9))).await.expect("answered");
+    let counts: Vec<_> = answers.iter().map(|answer| answer.rows).collect();
+    assert_eq!(counts[..9], [1, 1, 1, 1, 0, 1, 4, 4, 1].map(Some));
+    assert!(counts[9..].iter().all(|rows| *rows == Some(4)), "{counts:?}");
+    assert_eq!(answers[3].extremes, Some(("-3".into(), "70000".into())));
+    for (probe, together) in probes.iter().zip(&answers) {
+        let alone = source.probe(std::slice::from_ref(probe), None).await.expect("answered");
+        assert_eq!(alone[0], *together, "{probe:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_probe_that_takes_too_long_is_unmeasured_and_the_next_is_answered() {
     let place = Place::new();
     place.make("a.db", "CREATE TABLE t (a)");
