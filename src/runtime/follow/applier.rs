@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LAZY_MOST: Duration = Duration::from_secs(5);
 /// Rows and transactions that go into one commit in transactional mode: what a small transaction
 /// costs is mostly its commit.
-const GROUP_ROWS: u64 = 16_000;
-const GROUP_TRANSACTIONS: u64 = 4_000;
+const GROUP_ROWS: u64 = 4_000;
+const GROUP_TRANSACTIONS: u64 = 1_000;
 /// Batches that are taken at once: while the target works on one the next is folded. Of rows so
 /// many times a batch, of bytes one in all.
 const ROUND: usize = 4;
