@@ -48,6 +48,8 @@ impl Piece {
 pub(super) struct Taken {
     pub(super) changes: Arc<Changes>,
     pub(super) end: Option<Position>,
+    /// It is on disk, and the source may have been told so.
+    pub(super) stored: bool,
 }
 
 /// Bytes that are held.
@@ -189,21 +191,25 @@ impl<'a> Buffer<'a> {
         if std::mem::take(&mut self.state().gave_up) {
             self.spill.sweep().await?;
         }
-        let (fits, unspooled) = {
+        let (fits, unspooled, tells) = {
             let mut state = self.state();
             if state.refuses {
                 return Ok(());
             }
             let empty = piece.changes.is_empty();
             let fits = empty || state.memory + piece.changes.len() as u64 <= self.bounds.memory;
-            let joins = fits && (empty || state.unspooled || !self.spools());
+            // Where the log goes on with nothing for us while changes wait here, the source may forget
+            // that too: once for each time that the spool is made durable.
+            let tells = empty && self.spools() && !state.unspooled && !state.slots.is_empty();
+            let tells = tells && !self.spill.is_dirty() && self.spill.has_room();
+            let joins = fits && !tells && (empty || state.unspooled || !self.spools());
             if joins && state.append(&piece, self.bounds.piece) {
                 self.arrived.notify_one();
                 return Ok(());
             }
-            (fits, state.unspooled)
+            (fits, state.unspooled, tells)
         };
-        let spool = self.spools() && !unspooled && !piece.changes.is_empty();
+        let spool = tells || self.spools() && !unspooled && !piece.changes.is_empty();
         let spill = !self.spools() && !fits && self.spill.has_room();
         let Piece { changes, kind, end } = piece;
         let disk = match spool || spill {
@@ -270,7 +276,7 @@ impl<'a> Buffer<'a> {
             let at = state.taken;
             let Some(slot) = state.slots.get(at) else { return Ok(None) };
             if let Some(changes) = slot.memory.clone() {
-                let taken = Taken { changes, end: slot.end.clone() };
+                let taken = Taken { changes, end: slot.end.clone(), stored: slot.disk.is_some() };
                 state.taken += 1;
                 drop(state);
                 self.freed.notify_one();
@@ -284,7 +290,7 @@ impl<'a> Buffer<'a> {
         let at = state.taken;
         // It may have been withdrawn meanwhile.
         let Some(slot) = state.slots.get(at).filter(|slot| slot.id == id) else { return Ok(None) };
-        let taken = Taken { changes, end: slot.end.clone() };
+        let taken = Taken { changes, end: slot.end.clone(), stored: true };
         state.taken += 1;
         drop(state);
         self.freed.notify_one();

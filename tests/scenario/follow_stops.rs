@@ -241,6 +241,8 @@ impl Piled {
                 "INSERT INTO items (n, body) VALUES ({n}, repeat('{n}', 3000)); UPDATE items SET n = {n} WHERE id = 1"
             ));
         }
+        // What is logged of others need not be kept for us, either.
+        self.followed.source.execute("SELECT pg_logical_emit_message(false, 'others', repeat('x', 100000))");
         let end = self.followed.source.value("SELECT pg_current_wal_lsn()::text");
         wait_until("all is acknowledged", LONG, || running.ended() || self.is_acknowledged(&end));
         assert!(!running.ended(), "{}", running.so_far());

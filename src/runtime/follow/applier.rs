@@ -209,6 +209,11 @@ impl<'r, 'a> Applier<'r, 'a> {
         if let Some(end) = pieces.last().and_then(|piece| piece.end.as_ref()) {
             self.reach(end);
         }
+        let spooled = self.flow.following.options.acknowledge == Acknowledge::Spooled;
+        if spooled && found.groups.is_empty() && pieces.iter().any(|piece| piece.stored) {
+            // What the source was told of must not go from the disk before the target knows it.
+            self.mark_idle().await?;
+        }
         self.flow.buffer.release().await
     }
 
