@@ -9,7 +9,7 @@ use postgres_protocol::message::frontend;
 use super::apply_sql::{Facts, Table};
 use super::quote;
 use super::wire::{Answer, Fault, Wire};
-use crate::catalog::Projection;
+use crate::catalog::{Form, Projection};
 use crate::change::Followed;
 use crate::engine::{Cause, EngineError};
 
@@ -138,9 +138,10 @@ async fn facts(wire: &mut Wire, tables: &[Followed]) -> Result<Vec<Facts>, Engin
     tables.iter().zip(facts).map(missing).collect()
 }
 
-/// Source types that casts begin with.
+/// Source types that casts begin with. Those of another engine are no words to ask this one about:
+/// the server takes some of them for bad syntax.
 fn cast_types(projection: &Projection) -> impl Iterator<Item = &str> {
-    let columns = projection.columns.iter();
+    let columns = projection.columns.iter().filter(|_| projection.form != Form::Rows);
     let columns = columns.filter(|column| column.cast.is_some() && !column.source_native.is_empty());
     columns.map(|column| column.source_native.as_str())
 }
