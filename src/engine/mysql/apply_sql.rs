@@ -10,6 +10,7 @@ use super::connect::Flavor;
 use super::encode::{Bad, Encoder, bytes_of};
 use super::error::from_driver;
 use super::quote::{identifier, literal, name};
+use super::types::GEOMETRY;
 use super::{facts, insert};
 use crate::catalog::Projection;
 use crate::catalog::name::show;
@@ -284,17 +285,6 @@ fn bad_cell(projection: &Projection, bad: &Bad) -> EngineError {
 fn same(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
 }
-
-const GEOMETRY: [&str; 8] = [
-    "geometry",
-    "point",
-    "linestring",
-    "polygon",
-    "multipoint",
-    "multilinestring",
-    "multipolygon",
-    "geometrycollection",
-];
 
 /// Whose equality is that of bytes, blanks at the end included.
 const OF_BYTES: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];

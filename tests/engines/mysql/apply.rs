@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use towpath::catalog::{ColumnMap, Form, Name, Projection};
-use towpath::change::{
-    Changes, Counts, Datum, Followed, Identity, Net, NetTable, NetUpdates, Position, RowKind, Rows,
-};
+use towpath::catalog::{Name, Projection};
+use towpath::change::{Counts, Datum, Followed, Identity, Net, NetTable, NetUpdates, Position, Rows};
 use towpath::checkpoint::{Checkpoint, Goal, StreamMark};
 use towpath::engine::{self, Applied, Cause, EngineError, Limits, Lock, Session, Target, Url};
 
-use super::run;
+use super::{projection, run};
+use crate::engines::Log;
 use crate::need_mariadb;
 use crate::support::mariadb::Database;
 
@@ -32,55 +31,16 @@ async fn target(database: &Database) -> Box<dyn Target> {
 
 /// Columns by name and native type; `key`: how many of the first tell a row.
 fn table(database: &Database, name: &str, key: usize, columns: &[(&str, &str)]) -> Followed {
-    let dialect = engine::engine_named("mysql").unwrap().dialect();
-    let map = |(column, native): &(&str, &str)| ColumnMap {
-        source: (*column).into(),
-        target: (*column).into(),
-        source_type: dialect.parse_type(native),
-        source_native: (*native).into(),
-        target_type: dialect.parse_type(native),
-        target_native: (*native).into(),
-        not_null: false,
-        cast: None,
-    };
     let projection = Projection {
-        source: Name::new("s", name),
         target: Name::new(&database.name, name),
-        columns: columns.iter().map(map).collect(),
-        filter: None,
         key: (0..key).collect(),
-        form: Form::Rows,
+        ..projection(database, name, columns)
     };
     let identity = match key {
         0 => Identity::Whole,
         key => Identity::Columns((0..key).collect()),
     };
     Followed { projection, identity, skipped: Vec::new() }
-}
-
-/// A log in the making.
-#[derive(Default)]
-struct Log(Changes);
-
-impl Log {
-    fn row(&mut self, table: usize, kind: RowKind, old: &[Datum<'_>], new: &[Datum<'_>]) -> &mut Self {
-        self.0.begin_row(table, kind, old.len(), new.len());
-        old.iter().chain(new).for_each(|cell| self.0.push(*cell));
-        self.0.end_row();
-        self
-    }
-
-    fn insert(&mut self, table: usize, new: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Insert, &[], new)
-    }
-
-    fn update(&mut self, table: usize, old: &[Datum<'_>], new: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Update, old, new)
-    }
-
-    fn delete(&mut self, table: usize, old: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Delete, old, &[])
-    }
 }
 
 struct Applier {

@@ -1,13 +1,11 @@
 //! Changes applied row by row and set by set: strictly, in order, exactly as the source says.
 
-use towpath::change::RowKind;
-use towpath::change::{
-    Changes, Counts, Datum, Followed, Identity, Net, NetTable, NetUpdates, Position, Rows,
-};
+use towpath::change::{Counts, Datum, Followed, Identity, Net, NetTable, NetUpdates, Position, Rows};
 use towpath::checkpoint::{StreamMark, StreamProgress};
 use towpath::engine::Applied;
 
 use super::*;
+use crate::engines::Log;
 
 mod marks;
 mod nets;
@@ -36,36 +34,6 @@ fn table_of(name: &str, columns: &[(&str, &str)]) -> Projection {
     let columns =
         columns.iter().map(|(name, native)| map(name, &Type::Native { text: (*native).into() }, native));
     table(name, Form::NativeText, columns.collect())
-}
-
-/// One transaction made by the test.
-#[derive(Default)]
-struct Log(Changes);
-
-impl Log {
-    fn row(&mut self, table: usize, kind: RowKind, old: &[Datum<'_>], new: &[Datum<'_>]) -> &mut Self {
-        self.0.begin_row(table, kind, old.len(), new.len());
-        old.iter().chain(new).for_each(|datum| self.0.push(*datum));
-        self.0.end_row();
-        self
-    }
-
-    fn insert(&mut self, table: usize, new: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Insert, &[], new)
-    }
-
-    fn update(&mut self, table: usize, old: &[Datum<'_>], new: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Update, old, new)
-    }
-
-    fn delete(&mut self, table: usize, old: &[Datum<'_>]) -> &mut Self {
-        self.row(table, RowKind::Delete, old, &[])
-    }
-
-    fn truncate(&mut self, tables: &[usize]) -> &mut Self {
-        self.0.truncate(tables, true);
-        self
-    }
 }
 
 /// A session that follows, under its lock.
