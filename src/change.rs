@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use cascade::{Hop, Path, Wording};
+pub use cascade::{Hop, Path};
 pub use log::{Cascade, Cells, Changes, Datum, Malformed, Record, Records, RowChange, RowKind};
 pub use net::{Net, NetTable, NetUpdates, Rows};
 

@@ -55,90 +55,14 @@ impl Path {
         }
         before.is_some_and(|last| there(last.table, &self.set))
     }
-
-    /// The condition on rows of the last table, in SQL that all engines share: nested EXISTS, from
-    /// the end of the path to its beginning. The last table goes by the name `t0`, those before it
-    /// by `t1`, `t2`, ... Parameters of the key are numbered behind those of `set`.
-    pub fn condition(&self, wording: &dyn Wording) -> String {
-        let depth = self.hops.len() - 1;
-        let first = &self.hops[0];
-        let column =
-            |level: usize, table: usize, place: usize| format!("t{level}.{}", wording.column(table, place));
-        let keys = first.columns.iter().enumerate().map(|(at, &place)| {
-            let given = wording.given(first.table, place, self.set.len() + at);
-            wording.equal(first.table, place, &column(depth, first.table, place), &given)
-        });
-        let mut condition = keys.collect::<Vec<_>>().join(" AND ");
-        for (at, hop) in self.hops.iter().enumerate().skip(1) {
-            let (upper, lower) = (depth + 1 - at, depth - at);
-            let before = self.hops[at - 1].table;
-            let pairs = hop.refer_to.iter().zip(&hop.columns).map(|(&other, &own)| {
-                let referred = column(upper, before, other);
-                wording.equal(before, other, &referred, &column(lower, hop.table, own))
-            });
-            let joined = pairs.collect::<Vec<_>>().join(" AND ");
-            let table = wording.table(before);
-            condition = format!("EXISTS (SELECT 1 FROM {table} AS t{upper} WHERE {joined} AND {condition})");
-        }
-        condition
-    }
-
-    /// What the columns of [`Self::set`] get, as a list of assignments.
-    pub fn assignments(&self, wording: &dyn Wording) -> String {
-        let table = self.end().table;
-        let assign = |(at, &place): (usize, &usize)| {
-            format!("{} = {}", wording.column(table, place), wording.given(table, place, at))
-        };
-        self.set.iter().enumerate().map(assign).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// How an engine words what a cascade is made of. Tables and columns by their places.
-pub trait Wording {
-    fn table(&self, table: usize) -> String;
-    fn column(&self, table: usize, place: usize) -> String;
-    /// That two expressions are the same value of a column.
-    fn equal(&self, table: usize, place: usize, left: &str, right: &str) -> String;
-    /// A parameter, counted from 0, as a value of a column.
-    fn given(&self, table: usize, place: usize, number: usize) -> String;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Plain;
-
-    impl Wording for Plain {
-        fn table(&self, table: usize) -> String {
-            format!("x{table}")
-        }
-        fn column(&self, table: usize, place: usize) -> String {
-            format!("c{table}{place}")
-        }
-        fn equal(&self, _: usize, _: usize, left: &str, right: &str) -> String {
-            format!("{left} = {right}")
-        }
-        fn given(&self, _: usize, _: usize, number: usize) -> String {
-            format!("${}", number + 1)
-        }
-    }
-
     fn hop(table: usize, columns: &[usize], refer_to: &[usize]) -> Hop {
         Hop { table, columns: columns.to_vec(), refer_to: refer_to.to_vec() }
-    }
-
-    #[test]
-    fn s_27_the_condition_goes_from_the_end_of_a_path_to_its_beginning() {
-        let path =
-            Path { hops: vec![hop(1, &[2, 3], &[]), hop(2, &[1], &[0]), hop(2, &[1], &[0])], set: vec![] };
-        assert!(path.fits(&[1, 4, 2]));
-        let condition = path.condition(&Plain);
-        assert_eq!(
-            condition,
-            "EXISTS (SELECT 1 FROM x2 AS t1 WHERE t1.c20 = t0.c21 AND EXISTS (SELECT 1 FROM x1 AS t2 WHERE \
-             t2.c10 = t1.c21 AND t2.c12 = $1 AND t2.c13 = $2))"
-        );
     }
 
     #[test]

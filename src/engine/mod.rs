@@ -2,6 +2,7 @@
 //! does not know why they are asked. Adding one is a folder and an entry in [`ENGINES`].
 
 pub mod capture;
+pub mod cascade;
 pub mod crash;
 pub mod error;
 pub mod fence;

@@ -18,6 +18,7 @@ use super::insert::{self, PACKET_SPARE, ROWS_MAX, STATEMENT_BYTES};
 use super::marks::State;
 use super::quote::{identifier, literal, name};
 use crate::change::{Cascade, Followed, Net, NetTable, Path, Record, Records, RowChange, RowKind, Rows};
+use crate::engine::cascade;
 use crate::engine::crash::crash_point;
 use crate::engine::{Applied, Cause, EngineError, Obstacle};
 
@@ -186,20 +187,11 @@ impl Follower {
     async fn cascade(&self, conn: &mut Conn, cascade: Cascade<'_>) -> Result<(), EngineError> {
         let path = cascade.path();
         let widths: Vec<usize> = self.tables.iter().map(|table| table.projection.columns.len()).collect();
-        if !path.fits(&widths) {
-            return Err(EngineError::new(
-                Cause::Other,
-                APPLY,
-                "a cascade through a table that is not followed",
-            ));
-        }
-        let (first, end) = (&path.hops[0], path.end().table);
-        let set = path.set.iter().map(|place| (end, *place)).zip(cascade.set);
-        let key = first.columns.iter().map(|place| (first.table, *place)).zip(cascade.key);
-        let values = set.chain(key).map(|((table, place), datum)| self.tables[table].value(place, datum));
+        let values = cascade::values(&path, cascade, &widths)?.into_iter();
+        let values = values.map(|(table, place, datum)| self.tables[table].value(place, datum));
         let values = values.collect::<Result<Vec<Value>, EngineError>>()?;
         let done = conn.exec_drop(self.cascade_sql(&path), Params::Positional(values)).await;
-        done.map_err(|error| from_driver(APPLY, error).on(&self.tables[end].projection.target))
+        done.map_err(|error| from_driver(APPLY, error).on(&self.tables[path.end().table].projection.target))
     }
 
     /// No server lets a statement read the table that it writes, but for what is read into a table of

@@ -6,8 +6,9 @@ use postgres_protocol::message::frontend;
 
 use super::apply_sql::Table;
 use super::arrays::{Unbound, bind_each};
-use crate::change::{Cascade, Path, Wording};
-use crate::engine::{Cause, EngineError};
+use crate::change::{Cascade, Path};
+use crate::engine::EngineError;
+use crate::engine::cascade::{self, Wording};
 
 struct Words<'t>(&'t [Table]);
 
@@ -38,26 +39,11 @@ pub fn bind(
     cascade: Cascade<'_>,
 ) -> Result<Result<(), Unbound>, EngineError> {
     let widths: Vec<usize> = tables.iter().map(|table| table.projection.columns.len()).collect();
-    if !path.fits(&widths) {
-        let message = "a cascade through a table that is not followed";
-        return Err(EngineError::new(Cause::Other, "apply changes", message));
-    }
-    let end = path.end().table;
+    let values = cascade::values(path, cascade, &widths)?;
     // Few sources need these, and each of their tables a few of them: not worth being kept.
-    if let Err(error) = frontend::parse("", &sql(path, &Words(tables)), [], out) {
+    if let Err(error) = frontend::parse("", &cascade::statement(path, &Words(tables), "UPDATE"), [], out) {
         return Ok(Err(Unbound::Fault(error.into())));
     }
-    let first = &path.hops[0];
-    let set = path.set.iter().map(|place| (end, *place)).zip(cascade.set);
-    let key = first.columns.iter().map(|place| (first.table, *place)).zip(cascade.key);
-    let values = set.chain(key).map(|((table, place), datum)| (&tables[table].encoder, place, datum));
+    let values = values.into_iter().map(|(table, place, datum)| (&tables[table].encoder, place, datum));
     Ok(bind_each(out, "", scratch, values))
-}
-
-fn sql(path: &Path, words: &Words<'_>) -> String {
-    let (table, condition) = (words.table(path.end().table), path.condition(words));
-    match path.set.is_empty() {
-        true => format!("DELETE FROM {table} AS t0 WHERE {condition}"),
-        false => format!("UPDATE {table} AS t0 SET {} WHERE {condition}", path.assignments(words)),
-    }
 }

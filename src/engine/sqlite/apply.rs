@@ -8,9 +8,8 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, Statement, ffi};
 use super::error::classify;
 use super::park::{Park, TWICE};
 use super::road::{Known, Road};
-use crate::change::{
-    Cascade, Cells, Changes, Datum, Followed, Net, NetTable, Path, Record, RowChange, RowKind, Wording,
-};
+use crate::change::{Cascade, Cells, Changes, Datum, Followed, Net, NetTable, Record, RowChange, RowKind};
+use crate::engine::cascade::{self, Wording};
 use crate::engine::{Applied, Cause, EngineError};
 
 pub(super) const APPLY: &str = "apply changes to";
@@ -126,37 +125,22 @@ impl Applier {
     fn cascade(&mut self, conn: &Connection, cascade: &Cascade<'_>) -> Result<(), EngineError> {
         let path = cascade.path();
         let widths: Vec<usize> = self.tables.iter().map(|lane| lane.road.projection.columns.len()).collect();
-        if !path.fits(&widths) {
-            let message = "a cascade through a table that is not followed";
-            return Err(EngineError::new(Cause::Other, APPLY, message));
-        }
+        let values = cascade::values(&path, *cascade, &widths)?;
         for hop in &path.hops {
             let Lane { road, park } = &mut self.tables[hop.table];
             if park.rows > 0 {
                 park.settle(conn, road)?;
             }
         }
-        let (first, end) = (&path.hops[0], path.end().table);
-        let sql = self.cascade_sql(&path);
+        let end = path.end().table;
+        let sql = cascade::statement(&path, self, "UPDATE OR ABORT");
         let fail = |error| classify(APPLY, error).on(&self.tables[end].road.projection.target);
         let mut statement = conn.prepare_cached(&sql).map_err(fail)?;
-        let set = path.set.iter().map(|place| (end, *place)).zip(cascade.set);
-        let key = first.columns.iter().map(|place| (first.table, *place)).zip(cascade.key);
-        for (((table, place), datum), number) in set.chain(key).zip(1..) {
+        for ((table, place, datum), number) in values.into_iter().zip(1..) {
             let bound = self.tables[table].road.value(place, datum)?;
             statement.raw_bind_parameter(number, bound).map_err(fail)?;
         }
         statement.raw_execute().map(drop).map_err(fail)
-    }
-
-    fn cascade_sql(&self, path: &Path) -> String {
-        let (table, condition) = (self.table(path.end().table), path.condition(self));
-        match path.set.is_empty() {
-            true => format!("DELETE FROM {table} AS t0 WHERE {condition}"),
-            false => {
-                format!("UPDATE OR ABORT {table} AS t0 SET {} WHERE {condition}", path.assignments(self))
-            }
-        }
     }
 
     fn lane(&mut self, table: usize) -> Result<&mut Lane, EngineError> {
