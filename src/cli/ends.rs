@@ -11,6 +11,7 @@ use crate::engine::{self, Cause, Engine, Limits, Source, Target, Url, UrlError};
 use crate::plan::{Connect, Plan, Problem, Span, Variables};
 use crate::runtime::Ends;
 use crate::runtime::planning::{BackEnds, SourceEnd, TargetEnd};
+use crate::runtime::stream;
 
 /// A plan file, read and resolved.
 pub struct Loaded {
@@ -175,7 +176,8 @@ fn at(loaded: &Loaded, error: &UrlError, span: Span) -> Failure {
 }
 
 fn limits(plan: &Plan) -> Limits {
-    Limits { readers: plan.limits.readers, writers: plan.limits.writers, ..Limits::default() }
+    let (readers, writers) = (plan.limits.readers, plan.limits.writers);
+    Limits { readers, writers, scratch: stream::scratch(plan), ..Limits::default() }
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub mod sqlite;
 pub mod target;
 pub mod url;
 
+use std::fs::File;
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
 pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
@@ -105,6 +108,25 @@ pub struct Limits {
     pub lock_seconds: u64,
     /// Seconds one probe may run at the `standard` level.
     pub probe_seconds: u64,
+    /// What a stream of changes may put on this machine's disk.
+    pub scratch: Scratch,
+}
+
+/// Files for what a source tells before it is known whether it counts.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    /// Made where it is not there.
+    pub dir: PathBuf,
+    /// In all files of one stream. Zero: none is made.
+    pub bytes: u64,
+}
+
+impl Scratch {
+    /// A file without a name: it goes with this process, however that ends.
+    pub(crate) fn file(&self) -> std::io::Result<File> {
+        std::fs::create_dir_all(&self.dir)?;
+        tempfile::tempfile_in(&self.dir)
+    }
 }
 
 impl Default for Limits {
@@ -116,6 +138,7 @@ impl Default for Limits {
             connect_seconds: 10,
             lock_seconds: 10,
             probe_seconds: 10,
+            scratch: Scratch::default(),
         }
     }
 }

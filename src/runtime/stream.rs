@@ -20,7 +20,7 @@ use crate::checkpoint::{Progress, StreamProgress};
 use crate::diff::id;
 use crate::engine::crash::crash_point;
 use crate::engine::url::Url;
-use crate::engine::{Capture, CaptureSpec, Cause, EngineError, Loaded, Snapshot, Source, Standing};
+use crate::engine::{Capture, CaptureSpec, Cause, EngineError, Loaded, Scratch, Snapshot, Source, Standing};
 use crate::graph::{Action, CatchUpTo, Graph, Step, Stream};
 use crate::plan::{self, Plan};
 
@@ -50,6 +50,11 @@ pub fn follow_options(plan: &Plan, attempts: u32) -> FollowOptions {
         attempts,
         ..usual
     }
+}
+
+/// Where an engine may put what its stream tells too early: beside the spill, and as much again.
+pub fn scratch(plan: &Plan) -> Scratch {
+    Scratch { dir: spill_dir(plan), bytes: plan.cdc.spill_bytes }
 }
 
 /// One directory for each plan: two may run on one machine. Where the plan names none, one of its

@@ -19,11 +19,17 @@ use super::replication::{self, PgChanges};
 use super::select::Side;
 use super::slot::{self, Made, PATIENCE, Slot};
 use super::snapshot::{Held, PgSnapshot};
+use super::streamed::Streamed;
 use super::wire::{Fault, Wire};
 use crate::catalog::{Form, Type};
 use crate::change::{Followed, Position};
 use crate::engine::crash::crash_point;
-use crate::engine::{Capture, CaptureSpec, Cause, ChangeStream, EngineError, Obstacle, Snapshot, Standing};
+use crate::engine::{
+    Capture, CaptureSpec, Cause, ChangeStream, EngineError, Obstacle, Scratch, Snapshot, Standing,
+};
+
+/// The first version that tells transactions in progress.
+const STREAMS_SINCE: u32 = 140_000;
 
 #[async_trait]
 impl Capture for End {
@@ -335,7 +341,8 @@ impl End {
                 object: object.to_string(),
                 content: mark.content.clone(),
             };
-            let refused = match replication::start(wire, from, decoder, watch).await {
+            let streamed = Streamed::new(self.scratch(), &self.whole);
+            let refused = match replication::start(wire, from, decoder, streamed, watch).await {
                 Ok(stream) => return Ok(stream),
                 Err(Fault::Server(error)) => replication::refused_start(&error, object),
                 Err(fault) => return Err(fault.doing(DOING).on(object)),
@@ -353,6 +360,14 @@ impl End {
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// What transactions in progress may take here; nothing where the server does not tell them.
+    fn scratch(&self) -> Scratch {
+        match self.link.server.version >= STREAMS_SINCE {
+            true => self.limits.scratch.clone(),
+            false => Scratch::default(),
         }
     }
 

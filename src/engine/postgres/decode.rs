@@ -106,7 +106,7 @@ impl From<Short> for EngineError {
 }
 
 /// Bytes that the server would not send. A fresh connection may bring good ones.
-fn garbled(what: &str) -> EngineError {
+pub fn garbled(what: &str) -> EngineError {
     EngineError::new(Cause::Connection, DOING, format!("protocol error: {what}"))
 }
 

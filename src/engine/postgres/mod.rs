@@ -47,6 +47,7 @@ mod select;
 mod sequence;
 mod slot;
 mod snapshot;
+mod streamed;
 mod strict;
 mod summary;
 mod text;
@@ -57,6 +58,7 @@ mod wire;
 mod zone;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -126,6 +128,8 @@ struct End {
     asking: Mutex<Option<(PgConnection, i32)>>,
     /// The session that looks for the end of the log, again and again; made at the first look.
     looking: Mutex<Option<wire::Wire>>,
+    /// Streams tell whole transactions only.
+    whole: Arc<AtomicBool>,
 }
 
 impl End {
@@ -137,7 +141,14 @@ impl End {
             made.on(url)
         })?;
         let link = Arc::new(Link::open(address).await?);
-        Ok(Self { link, limits: limits.clone(), role, asking: Mutex::default(), looking: Mutex::default() })
+        Ok(Self {
+            link,
+            limits: limits.clone(),
+            role,
+            asking: Mutex::default(),
+            looking: Mutex::default(),
+            whole: Arc::default(),
+        })
     }
 
     /// The session for questions; always read-only. It is lost when the question fails, so that

@@ -20,6 +20,7 @@ use super::error::{self, ServerError};
 use super::input::{Input, Short};
 use super::lsn::Lsn;
 use super::publication::{LOOK_EVERY, Watch};
+use super::streamed::Streamed;
 use super::wire::{Fault, Wire};
 use crate::change::{Changes, Position};
 use crate::engine::{Cause, ChangeStream, EngineError};
@@ -33,6 +34,7 @@ pub struct PgChanges {
     watch: Watch,
     looked: Instant,
     decoder: Decoder,
+    streamed: Streamed,
     /// Whose changes: for messages.
     slot: String,
     /// How far the log has come to us.
@@ -44,16 +46,25 @@ pub struct PgChanges {
     failed: Option<EngineError>,
 }
 
-/// Starts a stream on a session of the replication protocol.
-pub async fn start(mut wire: Wire, from: Lsn, decoder: Decoder, watch: Watch) -> Result<PgChanges, Fault> {
+/// Starts a stream on a session of the replication protocol. Where transactions in progress can be
+/// kept, they are told before they commit: version 2 of the protocol, since PostgreSQL 14.
+pub async fn start(
+    mut wire: Wire,
+    from: Lsn,
+    decoder: Decoder,
+    streamed: Streamed,
+    watch: Watch,
+) -> Result<PgChanges, Fault> {
     let object = &watch.object;
+    let protocol = if streamed.wanted() { "proto_version '2', streaming 'on'" } else { "proto_version '1'" };
     let sql = format!(
-        "START_REPLICATION SLOT \"{object}\" LOGICAL {from} (proto_version '1', publication_names '\"{object}\"')"
+        "START_REPLICATION SLOT \"{object}\" LOGICAL {from} ({protocol}, publication_names '\"{object}\"')"
     );
     wire.copy_both(&sql).await?;
     Ok(PgChanges {
         wire,
         decoder,
+        streamed,
         slot: object.clone(),
         watch,
         looked: Instant::now(),
@@ -68,6 +79,10 @@ impl PgChanges {
     /// Takes all that has arrived, up to `bytes` in all.
     fn take(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
         while into.len() < bytes {
+            if let Some(message) = self.streamed.next()? {
+                self.decoder.decode(message, into)?;
+                continue;
+            }
             let Some((tag, body)) = self.wire.frame_here().map_err(|fault| broken(fault, &self.slot))? else {
                 break;
             };
@@ -76,7 +91,9 @@ impl PgChanges {
                 (b'd', Some(b'w')) => {
                     // Start and end in the log and the server's time come first.
                     let message = body.get(25..).ok_or(Short)?;
-                    self.decoder.decode(message, into)?;
+                    if !self.streamed.take(message)? {
+                        self.decoder.decode(message, into)?;
+                    }
                 }
                 (b'd', Some(b'k')) => {
                     let (end, asks) = read_keepalive(body)?;
@@ -261,6 +278,7 @@ mod tests {
     use super::super::decode::Known;
     use super::*;
     use crate::change::Record;
+    use crate::engine::Scratch;
 
     fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag];
@@ -285,6 +303,10 @@ mod tests {
     }
 
     async fn started() -> (PgChanges, DuplexStream) {
+        started_with(Scratch::default()).await
+    }
+
+    async fn started_with(scratch: Scratch) -> (PgChanges, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         far.write_all(&frame(b'W', &[0, 0, 0])).await.expect("fits");
         let watch = Watch {
@@ -295,10 +317,14 @@ mod tests {
         };
         let from = Lsn(10);
         let decoder = Decoder::new(Known::default(), from);
-        let stream = start(Wire::new(Box::new(near)), from, decoder, watch).await.expect("starts");
+        let protocol =
+            if scratch.bytes > 0 { "proto_version '2', streaming 'on'" } else { "proto_version '1'" };
+        let streamed = Streamed::new(scratch, &std::sync::Arc::default());
+        let stream = start(Wire::new(Box::new(near)), from, decoder, streamed, watch).await.expect("starts");
         let mut request = vec![0; 1 << 16];
         let length = far.read(&mut request).await.expect("a request");
-        assert!(String::from_utf8_lossy(&request[..length]).contains("SLOT \"slot\" LOGICAL 0/A ("));
+        let request = String::from_utf8_lossy(&request[..length]);
+        assert!(request.contains(&format!("SLOT \"slot\" LOGICAL 0/A ({protocol}, ")), "{request}");
         (stream, far)
     }
 
@@ -354,6 +380,26 @@ mod tests {
         }
         assert_eq!(told, ["0/15", "0/1E", "0/29", "0/2C"]);
         assert_eq!(status(&mut far).await.0[0], 30);
+    }
+
+    /// One that is told before it commits moves no position, and nothing that is known between its
+    /// parts is taken for its end.
+    #[tokio::test]
+    async fn h_02_a_transaction_in_progress_moves_no_position() {
+        let scratch = Scratch { dir: std::env::temp_dir(), bytes: 1 << 20 };
+        let (mut stream, mut far) = started_with(scratch).await;
+        let begins = [data(&[b"S\0\0\0\x07\x01"]), keepalive(15, true), data(&[b"E"])].concat();
+        let commits = data(&[b"c\0\0\0\x07\0", &30u64.to_be_bytes(), &31u64.to_be_bytes(), &[0; 8]]);
+        let mut told = Vec::new();
+        let mut changes = Changes::default();
+        for bytes in [begins, transaction(20), keepalive(25, false), commits, transaction(40)] {
+            far.write_all(&bytes).await.expect("fits");
+            stream.next(&mut changes, 1 << 20).await.expect("good bytes");
+            told.extend(reached(&changes));
+            changes.clear();
+        }
+        assert_eq!(told, ["0/F", "0/15", "0/19", "0/1F", "0/29"]);
+        assert_eq!(status(&mut far).await, ([15, 0, 0], false));
     }
 
     #[tokio::test]

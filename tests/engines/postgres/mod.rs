@@ -12,6 +12,7 @@ mod rows;
 mod session;
 mod shapes;
 mod stream;
+mod streamed;
 mod trouble;
 
 use std::time::Duration;
