@@ -98,4 +98,8 @@ pub trait ChangeStream: Send {
     /// Keeps the conversation alive while nothing is read, and tells the source that everything
     /// up to `safe` may be forgotten. To be called at least every ten seconds.
     async fn acknowledge(&mut self, safe: &Position) -> Result<(), EngineError>;
+    /// Bytes that it keeps on this machine's disk: of transactions that have not committed.
+    fn held(&self) -> u64 {
+        0
+    }
 }

@@ -192,7 +192,7 @@ pub static CDC_SPILL: Shape = Shape {
         key(
             "limit",
             Kind::Size { min: 16 << 20, max: 1 << 50 },
-            "Bytes on disk; then reading pauses: 10GiB.",
+            "Bytes on disk of changes, and as many of transactions in progress; then reading pauses: 10GiB.",
         ),
     ],
     unbuilt: &[],

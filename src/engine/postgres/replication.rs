@@ -159,6 +159,10 @@ impl PgChanges {
 
 #[async_trait]
 impl ChangeStream for PgChanges {
+    fn held(&self) -> u64 {
+        self.streamed.held()
+    }
+
     async fn next(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
         if let Some(error) = self.failed.take() {
             self.failed = Some(ended(&self.slot));

@@ -36,7 +36,7 @@ pub struct Streamed {
     unfinished: HashMap<u32, Unfinished>,
     /// The transaction that messages belong to now.
     current: Option<u32>,
-    /// Bytes in all files.
+    /// Bytes in their files.
     held: u64,
     /// One that has committed: it comes before all else.
     replay: Option<Replay>,
@@ -74,6 +74,11 @@ impl Streamed {
     /// Whether transactions in progress can be kept.
     pub fn wanted(&self) -> bool {
         self.scratch.bytes > 0 && !self.whole.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in files, of transactions that have not committed.
+    pub fn held(&self) -> u64 {
+        self.held
     }
 
     /// The next message of a transaction that was in progress and has committed, as if it came on the

@@ -1,5 +1,6 @@
 //! What reader and applier share: the buffer, what may be acknowledged, and the figures.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,8 @@ pub(super) struct Flow<'a> {
     pub(super) buffer: Buffer<'a>,
     /// Told when everything after the applied position has to be read again.
     pub(super) again: Notify,
+    /// Bytes that the stream itself keeps on disk.
+    held: AtomicU64,
     figures: Mutex<Figures>,
 }
 
@@ -71,6 +74,7 @@ impl<'a> Flow<'a> {
             following,
             buffer: Buffer::new(bounds, spill),
             again: Notify::new(),
+            held: AtomicU64::new(0),
             figures: Mutex::new(figures),
         }
     }
@@ -91,6 +95,11 @@ impl<'a> Flow<'a> {
                 captured.add(std::mem::take(new));
             }
         });
+    }
+
+    /// Notes what the stream itself keeps on disk.
+    pub(super) fn note_held(&self, bytes: u64) {
+        self.held.store(bytes, Ordering::Relaxed);
     }
 
     /// Notes what the target holds; `durable`: for good, with all before it.
@@ -182,7 +191,7 @@ impl<'a> Flow<'a> {
                 transactions: figures.transactions,
                 rows: figures.by_table.iter().map(|(_, applied)| applied.rows()).sum(),
                 buffered_bytes: gauge.memory,
-                spilled_bytes: gauge.disk,
+                spilled_bytes: gauge.disk + self.held.load(Ordering::Relaxed),
                 tables: self.tables(figures),
             }
         });

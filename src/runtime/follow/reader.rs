@@ -74,6 +74,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         loop {
             let ended = self.read().await;
             self.stream = None;
+            self.flow.note_held(0);
             self.inbox.clear();
             match ended {
                 Break::Again => self.begin_anew(),
@@ -154,11 +155,13 @@ impl<'r, 'a> Reader<'r, 'a> {
             () = flow.again.notified() => return Err(Break::Again),
             () = flow.buffer.freed.notified(), if self.paused.is_some() => Ok(()),
             () = flow.following.clock.sleep(silence) => {
+                flow.note_held(stream.held());
                 self.speak().await?;
                 return Ok(());
             }
             read = stream.next(&mut self.inbox, bytes), if self.paused.is_none() => read,
         };
+        flow.note_held(stream.held());
         self.take_in().await?;
         read?;
         Ok(())
