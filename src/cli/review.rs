@@ -202,6 +202,10 @@ pub fn kind(step: &Step) -> String {
     if step.id.ends_with("/validate") {
         return "validation".into();
     }
+    // A key is made of an index that was built before.
+    if step.id.ends_with("/build") {
+        return "unique index".into();
+    }
     match id_word(step) {
         "create" | "table" => "table",
         "fk" | "foreign" => "foreign key",

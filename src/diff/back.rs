@@ -13,7 +13,8 @@ use super::{Diff, SequencePair, State, TableDiff, Wanted, tables, typemap};
 use crate::catalog::name::show;
 use crate::catalog::noun::counted;
 use crate::catalog::{
-    Cast, ChangeLog, Column, ColumnMap, Form, KeyKind, Name, Projection, Sequence, Table, Type,
+    Action, Cast, ChangeLog, Column, ColumnMap, ForeignKey, Form, KeyKind, Name, Projection, Sequence, Table,
+    Type,
 };
 use crate::change::{Followed, Identity};
 use crate::plan::back::back_name;
@@ -23,6 +24,8 @@ use crate::plan::{Indexes, Keys, Load, Policy};
 const MADE: &str = "C512";
 /// Something may stop it, or stay behind.
 const RISK: &str = "C513";
+/// Rows change there without a word.
+const SILENT: &str = "C504";
 /// There is none.
 const CLOSED: &str = "C514";
 
@@ -123,6 +126,7 @@ impl<'a, 'f> Turning<'a, 'f> {
         self.columns_left_there();
         self.columns_only_here();
         self.rules_only_there();
+        self.silent_keys();
         let projection = self.projection();
         let identity = self.identity(&projection);
         let (false, Some(identity)) = (self.closed, identity) else { return None };
@@ -206,6 +210,28 @@ impl<'a, 'f> Turning<'a, 'f> {
                 counted(unique, "unique key")
             );
             self.risk(&at, what);
+        }
+    }
+
+    /// Foreign keys that are still to be made, and whose deeds the target's log will not tell. Of those
+    /// that are there the target itself says so.
+    fn silent_keys(&mut self) {
+        if self.road.to.features().capture != ChangeLog::WholeRows || self.road.plan.cdc.cascades {
+            return;
+        }
+        let missing = self.forward.foreign_keys.iter().filter(|key| key.state == State::Missing);
+        for ForeignKey { name, parent, on_delete, .. } in missing.map(|key| &key.want) {
+            if matches!(on_delete, Action::NoAction | Action::Restrict) {
+                continue;
+            }
+            let what = format!(
+                "the way back: on the target, foreign key {} to {parent}: deletes of the parent change its rows, \
+                 and the server logs nothing of that",
+                show(name)
+            );
+            let ways =
+                ["cdc: { cascades: emulate }", "keys: [primary, unique] on the table", "reverse: false"];
+            self.found.hazard(SILENT, &self.at, what, &ways);
         }
     }
 
