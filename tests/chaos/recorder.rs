@@ -1,107 +1,81 @@
-//! What happened, told by the servers themselves: a slot with `test_decoding` on each end, folded
-//! into the state of the tables after each commit. Shares no code with the tool.
+//! What happened, told by the servers themselves: the log of an end, folded into the state of the
+//! tables after each commit. Shares no code with the tool.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::support::postgres::{Database, Session};
-
-const SLOT: &str = "recorder";
-/// Changes taken at once.
-const BATCH: u32 = 50_000;
-
-/// A row: its columns by name, values in the server's text.
-type Row = BTreeMap<String, String>;
+use super::end::{Change, End, Log, Logged, Row, UNCHANGED};
+use super::shop::{Act, Cascade, Table};
 
 /// The tables, and an additive sum over their rows.
 #[derive(Clone, Debug, Default)]
 struct State {
-    tables: HashMap<String, Table>,
+    /// Columns that tell rows of a table apart, by table.
+    keys: HashMap<&'static str, &'static [&'static str]>,
+    /// What foreign keys do without a word in the log.
+    silent: &'static [Cascade],
+    tables: HashMap<String, Rows>,
     sum: u128,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Table {
-    /// Rows by key; rows without a key by themselves, with how often they are there.
-    rows: HashMap<String, (Row, u32)>,
-}
+/// Rows by key; rows without a key by themselves, with how often they are there.
+type Rows = HashMap<String, (Row, u32)>;
 
 /// One commit as a server logged it.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The end of the commit record.
-    pub lsn: u64,
+    /// Where it ends in the log.
+    pub place: u64,
     /// Sum over all rows of the recorded tables after it.
     pub sum: u128,
-    /// What `towpath.stream` said the position was, where this commit wrote it.
-    pub position: Option<u64>,
+    /// What the stream's mark said the position was, where this commit wrote it.
+    pub position: Option<String>,
     /// It brought rows of the first copy.
     pub copied: bool,
 }
 
-/// A slot, and the state that its changes come to.
+/// A log, and the state that its changes come to.
 pub struct Recorder {
-    database: Database,
-    slot: String,
+    log: Box<dyn Log>,
     state: State,
-    /// Columns that tell rows of a table apart, by table.
-    keys: HashMap<&'static str, &'static [&'static str]>,
     pub commits: Vec<Commit>,
 }
 
-/// `1/2A` as a number.
-pub fn lsn(text: &str) -> u64 {
-    let (high, low) = text.split_once('/').unwrap_or_else(|| panic!("no LSN: {text:?}"));
-    (u64::from_str_radix(high, 16).unwrap() << 32) | u64::from_str_radix(low, 16).unwrap()
-}
-
 impl Recorder {
-    /// Begins to record. `keys`: recorded tables (`public.t`) and their key columns; none for a
-    /// table without a key.
-    pub fn start(
-        database: &Database,
-        keys: impl IntoIterator<Item = (&'static str, &'static [&'static str])>,
-    ) -> Self {
-        let slot = format!("{SLOT}_{}", database.name);
-        database.execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')"));
-        let (database, keys) = (database.clone(), keys.into_iter().collect());
-        Self { database, slot, state: State::default(), keys, commits: Vec::new() }
+    /// Begins to record. `plain`: to be held against a log of another database. `silent`: what the
+    /// foreign keys of this end do that its log does not tell.
+    pub fn start(end: &dyn End, tables: &[Table], silent: &'static [Cascade], plain: bool) -> Self {
+        let state = State { keys: tables.iter().copied().collect(), silent, ..State::default() };
+        Self { log: end.log(plain), state, commits: Vec::new() }
     }
 
     /// Takes everything that was logged since the last time.
     pub fn read(&mut self) {
-        let mut session = self.database.session();
-        while self.read_some(&mut session) {}
-    }
-
-    fn read_some(&mut self, session: &mut Session) -> bool {
-        let sql =
-            format!("SELECT lsn, data FROM pg_logical_slot_get_changes('{}', NULL, {BATCH})", self.slot);
-        let rows = session.rows(&sql);
-        let (mut position, mut copied) = (None, false);
-        for row in &rows {
-            let (Some(at), Some(data)) = (&row[0], &row[1]) else { continue };
-            if data.starts_with("COMMIT") {
-                let (position, copied) = (position.take(), std::mem::take(&mut copied));
-                self.commits.push(Commit { lsn: lsn(at), sum: self.state.sum, position, copied });
-            } else if let Some(change) = data.strip_prefix("table ") {
-                copied |= change.starts_with("towpath.copy: INSERT");
-                position = self.state.take(change, &self.keys).or(position);
+        let (state, commits) = (&mut self.state, &mut self.commits);
+        let mut open = Vec::new();
+        self.log.read(&mut |logged| match logged {
+            Logged::Begin => open.clear(),
+            Logged::Commit(place) => {
+                let (mut position, mut copied) = (None, false);
+                for logged in open.drain(..) {
+                    copied |= is_copied(&logged);
+                    position = state.take(logged).or(position.take());
+                }
+                commits.push(Commit { place, sum: state.sum, position, copied });
             }
-        }
-        !rows.is_empty()
+            change => open.push(change),
+        });
     }
 
-    /// The state after the last commit at or before `position`.
-    pub fn sum_at(&self, position: u64) -> u128 {
-        let after = self.commits.partition_point(|commit| commit.lsn <= position);
+    /// The state after the last commit at or before a place.
+    pub fn sum_at(&self, place: u64) -> u128 {
+        let after = self.commits.partition_point(|commit| commit.place <= place);
         after.checked_sub(1).map_or(0, |last| self.commits[last].sum)
     }
 
     /// Rows of a table now, as sorted texts.
     pub fn rows(&self, table: &str) -> Vec<String> {
-        let table = self.state.tables.get(table);
-        let rows = table.into_iter().flat_map(|table| table.rows.values());
+        let rows = self.state.tables.get(table).into_iter().flat_map(Rows::values);
         let mut rows: Vec<String> =
             rows.flat_map(|(row, count)| vec![format!("{row:?}"); *count as usize]).collect();
         rows.sort();
@@ -110,53 +84,95 @@ impl Recorder {
 
     /// Lets the server forget its log.
     pub fn stop(&self) {
-        self.database.execute(&format!("SELECT pg_drop_replication_slot('{}')", self.slot));
+        self.log.stop();
     }
 }
 
+fn is_copied(logged: &Logged) -> bool {
+    matches!(logged, Logged::Row { table, change: Change::Insert(_) } if table == "towpath_copy")
+}
+
 impl State {
-    /// Takes one line of `test_decoding`, such as `public.t: UPDATE: id[integer]:1 b[text]:'x'`.
-    /// Returns the position, where it is the stream's row.
-    fn take(&mut self, line: &str, keys: &HashMap<&'static str, &'static [&'static str]>) -> Option<u64> {
-        let (tables, rest) = split_name(line);
-        let (what, cells) = rest.split_once(": ").unwrap_or((rest, ""));
-        if tables == "towpath.stream" && what != "DELETE" {
-            return parse(cells).0.get("position").map(|text| lsn(text.trim_matches('\'')));
-        }
-        if what.trim_end_matches(':') == "TRUNCATE" {
-            for table in tables.split(", ").filter(|table| keys.contains_key(table)) {
-                self.clear(table);
+    /// Takes what was logged. Returns the position, where it is the stream's row.
+    fn take(&mut self, logged: Logged) -> Option<String> {
+        match logged {
+            Logged::Row { table, change: Change::Insert(row) | Change::Update { new: row, .. } }
+                if table == "towpath_stream" =>
+            {
+                return row["position"].clone();
             }
-            return None;
-        }
-        let key = *keys.get(tables)?;
-        let (new, old) = parse(cells);
-        match what {
-            "INSERT" => self.add(tables, key, new),
-            "DELETE" => drop(self.remove(tables, key, &new)),
-            "UPDATE" => {
-                let gone = self.remove(tables, key, old.as_ref().unwrap_or(&new));
-                let mut row = new;
-                for (column, value) in &mut row {
-                    if value == "unchanged-toast-datum" {
-                        value.clone_from(&gone[column]);
+            Logged::Row { table, change } => {
+                if let Some((table, key)) = self.keys.get_key_value(table.as_str()) {
+                    let (table, key) = (*table, *key);
+                    self.change(table, key, change);
+                }
+            }
+            Logged::Truncate(tables) => {
+                for table in &tables {
+                    if self.keys.contains_key(table.as_str()) {
+                        self.clear(table);
                     }
                 }
-                self.add(tables, key, row);
             }
-            _ => panic!("not understood: {line}"),
+            Logged::Begin | Logged::Commit(_) => {}
         }
         None
     }
 
+    fn change(&mut self, table: &str, key: &[&str], change: Change) {
+        match change {
+            Change::Insert(row) => self.add(table, key, row),
+            Change::Delete(row) => {
+                let gone = self.remove(table, key, &row);
+                self.cascade(table, &gone, None);
+            }
+            Change::Update { old, new } => {
+                let gone = self.remove(table, key, old.as_ref().unwrap_or(&new));
+                let mut row = new;
+                for (column, value) in &mut row {
+                    if value.as_deref() == Some(UNCHANGED) {
+                        value.clone_from(&gone[column]);
+                    }
+                }
+                self.add(table, key, row.clone());
+                self.cascade(table, &gone, Some(&row));
+            }
+        }
+    }
+
+    /// What the foreign keys that point at a row do when it goes, or becomes another.
+    fn cascade(&mut self, table: &str, old: &Row, new: Option<&Row>) {
+        for key in self.silent.iter().filter(|key| key.parent == table) {
+            let value = new.map(|new| &new[key.of]);
+            if value == Some(&old[key.of]) || old[key.of].is_none() {
+                continue;
+            }
+            let act = if new.is_some() { key.on_update } else { key.on_delete };
+            let children = self.tables.get(key.child).into_iter().flat_map(Rows::values);
+            let children: Vec<Row> = children
+                .filter(|(row, _)| row[key.column] == old[key.of])
+                .map(|(row, _)| row.clone())
+                .collect();
+            for child in children {
+                let told = self.keys[key.child];
+                let change = match (act, value) {
+                    (Act::Follow, None) => Change::Delete(child),
+                    (Act::Follow, Some(value)) => changed(child, key.column, value.clone()),
+                    (Act::Null, _) => changed(child, key.column, None),
+                };
+                self.change(key.child, told, change);
+            }
+        }
+    }
+
     fn add(&mut self, table: &str, key: &[&str], row: Row) {
         self.sum = self.sum.wrapping_add(hash(table, &row));
-        let rows = &mut self.tables.entry(table.to_string()).or_default().rows;
+        let rows = self.tables.entry(table.to_string()).or_default();
         rows.entry(id(key, &row)).or_insert((row, 0)).1 += 1;
     }
 
     fn remove(&mut self, table: &str, key: &[&str], old: &Row) -> Row {
-        let rows = &mut self.tables.entry(table.to_string()).or_default().rows;
+        let rows = self.tables.entry(table.to_string()).or_default();
         let id = id(key, old);
         let (row, count) = rows.get_mut(&id).unwrap_or_else(|| panic!("{table} has no row {id}"));
         let row = row.clone();
@@ -169,18 +185,24 @@ impl State {
     }
 
     fn clear(&mut self, table: &str) {
-        let rows = self.tables.remove(table).unwrap_or_default().rows;
-        for (row, count) in rows.values() {
+        for (row, count) in self.tables.remove(table).unwrap_or_default().values() {
             self.sum = self.sum.wrapping_sub(hash(table, row).wrapping_mul(u128::from(*count)));
         }
     }
 }
 
+fn changed(old: Row, column: &str, value: Option<String>) -> Change {
+    let mut new = old.clone();
+    new.insert(column.to_string(), value);
+    Change::Update { old: Some(old), new }
+}
+
 /// What tells a row apart. Old rows are told without their nulls.
 fn id(key: &[&str], row: &Row) -> String {
+    let cell = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_string());
     match key {
-        [] => row.iter().filter(|(_, value)| *value != "null").map(|cell| format!("{cell:?}")).collect(),
-        key => key.iter().map(|column| format!("{}\u{1}", row[*column])).collect(),
+        [] => row.iter().filter(|(_, value)| value.is_some()).map(|cell| format!("{cell:?}")).collect(),
+        key => key.iter().map(|column| format!("{}\u{1}", cell(&row[*column]))).collect(),
     }
 }
 
@@ -193,72 +215,63 @@ fn hash(table: &str, row: &Row) -> u128 {
     (half(1) << 64) | half(2)
 }
 
-/// The table's name and what follows its colon; names of the harness hold no colon.
-fn split_name(line: &str) -> (&str, &str) {
-    line.split_once(": ").unwrap_or((line, ""))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Cells `name[type]:value`, and those of `old-key:` where it is told.
-fn parse(cells: &str) -> (Row, Option<Row>) {
-    if let Some(rest) = cells.strip_prefix("old-key: ") {
-        let (old, new) = rest.split_once(" new-tuple: ").expect("both tuples");
-        return (parse_row(new), Some(parse_row(old)));
+    fn row(cells: &[(&str, &str)]) -> Row {
+        cells.iter().map(|(name, value)| (name.to_string(), Some(value.to_string()))).collect()
     }
-    (parse_row(cells), None)
-}
 
-fn parse_row(mut cells: &str) -> Row {
-    let mut row = Row::new();
-    while !cells.is_empty() && !cells.starts_with("(no-tuple-data)") {
-        let bracket = cells.find('[').expect("a type");
-        let colon = bracket + cells[bracket..].find("]:").expect("a value") + 2;
-        let name = cells[..bracket].trim().trim_matches('"').to_string();
-        let end = colon + value_length(&cells[colon..]);
-        row.insert(name, cells[colon..end].to_string());
-        cells = cells[end..].trim_start();
+    fn state() -> State {
+        const SILENT: &[Cascade] = &[Cascade {
+            parent: "p",
+            of: "id",
+            child: "c",
+            column: "p",
+            on_delete: Act::Follow,
+            on_update: Act::Follow,
+        }];
+        let keys = HashMap::from([("p", &["id"][..]), ("c", &["id"][..]), ("k", &[][..])]);
+        State { keys, silent: SILENT, ..State::default() }
     }
-    row
-}
 
-/// A value is quoted, with quotes doubled, or ends at the next space.
-fn value_length(text: &str) -> usize {
-    let Some(rest) = text.strip_prefix('\'') else { return text.find(' ').unwrap_or(text.len()) };
-    let bytes = rest.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], bytes.get(at + 1)) {
-            (b'\'', Some(b'\'')) => at += 2,
-            (b'\'', _) => return at + 2,
-            _ => at += 1,
+    fn insert(state: &mut State, table: &str, cells: &[(&str, &str)]) {
+        state.take(Logged::Row { table: table.into(), change: Change::Insert(row(cells)) });
+    }
+
+    #[test]
+    fn a_state_is_what_its_changes_come_to() {
+        let mut state = state();
+        insert(&mut state, "p", &[("id", "1"), ("long", "text")]);
+        let update =
+            Change::Update { old: Some(row(&[("id", "1")])), new: row(&[("id", "3"), ("long", UNCHANGED)]) };
+        state.take(Logged::Row { table: "p".into(), change: update });
+        assert_eq!(state.tables["p"]["3\u{1}"].0["long"].as_deref(), Some("text"));
+        let before = state.sum;
+        for _ in 0..3 {
+            insert(&mut state, "k", &[("a", "1")]);
         }
+        state.take(Logged::Row { table: "k".into(), change: Change::Delete(row(&[("a", "1")])) });
+        assert_eq!(state.tables["k"].values().map(|(_, count)| count).sum::<u32>(), 2);
+        state.take(Logged::Truncate(vec!["k".into(), "other".into()]));
+        assert_eq!(state.sum, before);
+        let mark = Change::Update { old: None, new: row(&[("position", "1/2A")]) };
+        let mark = Logged::Row { table: "towpath_stream".into(), change: mark };
+        assert_eq!(state.take(mark).as_deref(), Some("1/2A"));
     }
-    text.len()
-}
 
-#[test]
-fn the_recorder_reads_what_test_decoding_writes() {
-    let keys = HashMap::from([("public.t", &["id"][..]), ("public.k", &[][..])]);
-    let mut state = State::default();
-    let mut take = |line: &str| state.take(line, &keys);
-    take("public.t: INSERT: id[integer]:1 b[text]:'it''s [x]: y' c[text]:'long'");
-    take("public.t: INSERT: id[integer]:2 b[text]:null c[text]:''");
-    take(
-        "public.t: UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:3 b[text]:'z' c[text]:unchanged-toast-datum",
-    );
-    take("public.k: INSERT: a[integer]:1 b[text]:null");
-    take("public.k: INSERT: a[integer]:1 b[text]:null");
-    take("public.k: DELETE: a[integer]:1");
-    assert_eq!(
-        take("towpath.stream: UPDATE: plan[text]:'job' position[text]:'1/2A' at[timestamp]:null"),
-        Some(0x1_0000_002A)
-    );
-    assert_eq!(state.tables["public.t"].rows["3\u{1}"].0["c"], "'long'");
-    assert_eq!(state.tables["public.k"].rows.values().map(|(_, count)| count).sum::<u32>(), 1);
-    let before = state.sum;
-    state.take("public.t: DELETE: id[integer]:2", &keys);
-    state.take("public.t: INSERT: id[integer]:2 b[text]:null c[text]:''", &keys);
-    assert_eq!(state.sum, before);
-    state.take("public.t: TRUNCATE: (no-flags)", &keys);
-    state.take("public.k: TRUNCATE: (no-flags)", &keys);
-    assert_eq!(state.sum, 0);
+    #[test]
+    fn foreign_keys_do_what_the_log_does_not_tell() {
+        let mut state = state();
+        for id in ["1", "2"] {
+            insert(&mut state, "p", &[("id", id)]);
+            insert(&mut state, "c", &[("id", id), ("p", id)]);
+        }
+        let update = Change::Update { old: Some(row(&[("id", "1")])), new: row(&[("id", "9")]) };
+        state.take(Logged::Row { table: "p".into(), change: update });
+        state.take(Logged::Row { table: "p".into(), change: Change::Delete(row(&[("id", "2")])) });
+        let left: Vec<&Row> = state.tables["c"].values().map(|(row, _)| row).collect();
+        assert_eq!(left, [&row(&[("id", "1"), ("p", "9")])]);
+    }
 }

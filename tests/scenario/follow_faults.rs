@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::followed::{Followed, LONG, PLAN, ends};
+use crate::chaos::clients::Clients;
 use crate::chaos::judge::Judge;
-use crate::chaos::workload::{Clients, SCHEMA, fill};
+use crate::chaos::shop::Shop;
 use crate::support::postgres::{Database, PASSWORD, Server, USER, moving_server};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::scenario::Job;
@@ -23,10 +24,10 @@ struct Busy {
 impl Busy {
     fn new(from: &Server, to: &Server, through: Option<&Proxy>) -> Self {
         let (source, target) = (from.database("busy"), to.database("target"));
-        let judge = Judge::of(&source, &target);
-        source.execute(SCHEMA);
-        source.execute(&fill());
-        let clients = Clients::start(&source, 3, 2, Duration::from_millis(6));
+        let shop = Shop::of(&source, &target, false);
+        let judge = Judge::of(&source, &target, &shop);
+        shop.open(&source);
+        let clients = Clients::start(&source, &shop, 3, 2, Duration::from_millis(6));
         let plan = "defaults: { cdc: true }\ntables: { \"*\": {} }\n\
              cutover: { fence: tables, sequences: { margin: 10 } }\n\
              accept:\n  - { hazard: K302, at: events, reason: test }\n";

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use towpath::engine::crash::STREAM_POINTS;
 
+use crate::chaos::clients::Clients;
 use crate::chaos::judge::Judge;
-use crate::chaos::workload::{Clients, SCHEMA, fill};
+use crate::chaos::shop::Shop;
 use crate::reverse::crash::OF_THE_WAY_BACK;
 use crate::scenario::follow_stops::RECOPIED;
 use crate::support::postgres::moving_server;
@@ -111,9 +112,9 @@ const SPOOLED: Way = Way {
 fn dies_all_along(way: &Way) {
     let Some(server) = moving_server() else { return };
     let (source, target) = (server.database("dying"), server.database("target"));
-    let judge = Judge::of(&source, &target);
-    source.execute(SCHEMA);
-    source.execute(&fill());
+    let shop = Shop::of(&source, &target, false);
+    let judge = Judge::of(&source, &target, &shop);
+    shop.open(&source);
     let spill = tempfile::tempdir().unwrap();
     let plan = format!(
         "defaults: {{ cdc: true }}\ntables: {{ \"*\": {{}} }}\n\
@@ -124,7 +125,7 @@ fn dies_all_along(way: &Way) {
         spill.path().display()
     );
     let job = Job::new(&source.url(), &target.url(), &plan);
-    let clients = Clients::start(&source, 7, 2, Duration::from_millis(6));
+    let clients = Clients::start(&source, &shop, 7, 2, Duration::from_millis(6));
     dies_and_goes_on(&job, &["apply", "--yes"], way.apply);
     dies_and_goes_on(&job, &["follow"], way.follow);
     dies_and_goes_on(&job, &["cutover", "--yes"], way.cutover);

@@ -64,19 +64,35 @@ struct Programs {
 
 /// From `TOWPATH_MARIA_BIN`, else where packages put them.
 fn programs() -> Option<Programs> {
-    let own = std::env::var_os("TOWPATH_MARIA_BIN").map(PathBuf::from);
-    let mut folders: Vec<PathBuf> = own.iter().cloned().collect();
-    if own.is_none() {
-        folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-        folders.extend(["/usr/sbin", "/usr/bin", "/usr/libexec", "/opt/homebrew/bin"].map(PathBuf::from));
-    }
-    let find = |names: &[&str]| {
-        let paths = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-        paths.into_iter().find(|path| path.exists())
-    };
-    let found = find(&["mariadbd"]).zip(find(&["mariadb-install-db", "mysql_install_db"]));
+    let own = own_folder();
+    let folders: Vec<PathBuf> = own.clone().map_or_else(folders, |own| vec![own]);
+    let found =
+        find(&folders, &["mariadbd"]).zip(find(&folders, &["mariadb-install-db", "mysql_install_db"]));
     assert!(found.is_some() || own.is_none(), "no mariadbd and mariadb-install-db in TOWPATH_MARIA_BIN");
     found.map(|(server, install)| Programs { server, install })
+}
+
+/// A program of the vendor's beside the server.
+pub fn program(name: &str) -> PathBuf {
+    let folders: Vec<PathBuf> = own_folder().into_iter().chain(folders()).collect();
+    find(&folders, &[name]).unwrap_or_else(|| panic!("no {name}: it comes with MariaDB's client programs"))
+}
+
+fn own_folder() -> Option<PathBuf> {
+    std::env::var_os("TOWPATH_MARIA_BIN").map(PathBuf::from)
+}
+
+/// Where packages put programs.
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    folders.extend(["/usr/sbin", "/usr/bin", "/usr/libexec", "/opt/homebrew/bin"].map(PathBuf::from));
+    folders
+}
+
+fn find(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
+    let mut paths = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    paths.find(|path| path.exists())
 }
 
 /// The server does not like to run as root: then it runs as the user that its package made.

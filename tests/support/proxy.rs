@@ -1,13 +1,14 @@
-//! A TCP proxy on loopback that breaks connections as told. It reads PostgreSQL's message headers
-//! in the server's direction, so that it can lose one message of a kind. Each fault strikes once
-//! and is counted: a test that broke nothing proved nothing.
+//! A TCP proxy on loopback that breaks connections as told. It reads the headers of what a PostgreSQL
+//! server says, so that it can lose one message of a kind; of what another server says it can lose
+//! the answer to a request. Each fault strikes once and is counted: a test that broke nothing proved
+//! nothing.
 //!
 //! ```text
 //!   towpath ──ToServer──> proxy ──> server
 //!           <─ToClient───       <──
 //! ```
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub enum Fault {
     /// The server's next message of this kind whose body starts so never arrives, and the
     /// connection is closed.
     LoseMessage { kind: u8, body: &'static [u8] },
+    /// The next request that begins with these bytes reaches the server, and the answer never arrives:
+    /// the connection is closed instead.
+    LoseAnswer { to: &'static [u8] },
     /// So many rows of a COPY never arrive, while everything after them does.
     SwallowRows { after: u64, count: u64 },
 }
@@ -69,7 +73,7 @@ impl Proxy {
         Self::open(server, false)
     }
 
-    /// Before a server of another protocol: faults by the number of bytes are all it can do.
+    /// Before a server of another protocol, whose messages are not told apart.
     pub fn before_foreign(server: u16) -> Self {
         Self::open(server, true)
     }
@@ -137,10 +141,17 @@ async fn connection(client: TcpStream, server: u16, shared: Arc<Shared>) {
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     let (closed, hears) = watch::channel(false);
-    let closed = Arc::new(closed);
-    let up = Pump::new(number, Way::ToServer, client_in, server_out, &shared, &closed);
-    let down = Pump::new(number, Way::ToClient, server_in, client_out, &shared, &closed);
+    let both = Arc::new(Both { closed, lost: AtomicBool::new(false) });
+    let up = Pump::new(number, Way::ToServer, client_in, server_out, &shared, &both);
+    let down = Pump::new(number, Way::ToClient, server_in, client_out, &shared, &both);
     tokio::join!(up.run(hears.clone()), down.run(hears));
+}
+
+/// What the two directions of a connection tell each other.
+struct Both {
+    closed: watch::Sender<bool>,
+    /// What the server says next is not to arrive.
+    lost: AtomicBool,
 }
 
 /// One direction of one connection.
@@ -150,7 +161,7 @@ struct Pump {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     shared: Arc<Shared>,
-    closed: Arc<watch::Sender<bool>>,
+    both: Arc<Both>,
     bytes: u64,
     rows: u64,
     /// Bytes of a message that is not whole yet.
@@ -164,10 +175,10 @@ impl Pump {
         from: OwnedReadHalf,
         to: OwnedWriteHalf,
         shared: &Arc<Shared>,
-        closed: &Arc<watch::Sender<bool>>,
+        both: &Arc<Both>,
     ) -> Self {
-        let (shared, closed) = (shared.clone(), closed.clone());
-        Self { number, way, from, to, shared, closed, bytes: 0, rows: 0, rest: Vec::new() }
+        let (shared, both) = (shared.clone(), both.clone());
+        Self { number, way, from, to, shared, both, bytes: 0, rows: 0, rest: Vec::new() }
     }
 
     async fn run(mut self, mut hears: watch::Receiver<bool>) {
@@ -175,7 +186,7 @@ impl Pump {
             () = self.carry() => {}
             _ = hears.wait_for(|closed| *closed) => {}
         }
-        let _ = self.closed.send(true);
+        let _ = self.both.closed.send(true);
     }
 
     async fn carry(&mut self) {
@@ -211,7 +222,15 @@ impl Pump {
     /// What of a piece goes on, and whether the connection ends after it.
     fn judge(&mut self, piece: &[u8]) -> (Vec<u8>, bool) {
         let (mut send, mut close) = match self.way {
-            Way::ToServer => (piece.to_vec(), false),
+            Way::ToServer => {
+                let loses =
+                    |fault: &Fault| matches!(fault, Fault::LoseAnswer { to } if piece.starts_with(to));
+                if self.strike(loses).is_some() {
+                    self.both.lost.store(true, Ordering::Relaxed);
+                }
+                (piece.to_vec(), false)
+            }
+            Way::ToClient if self.both.lost.load(Ordering::Relaxed) => return (Vec::new(), true),
             Way::ToClient if self.shared.foreign => (piece.to_vec(), false),
             Way::ToClient => self.messages(piece),
         };
