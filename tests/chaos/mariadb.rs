@@ -350,10 +350,11 @@ fn value(cell: &str) -> Option<String> {
     if text == "NULL" {
         return None;
     }
+    let kind = kind.split(['(', ' ']).next().unwrap_or_default();
     if let Some(quoted) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-        return Some(shown(quoted));
+        return Some(if kind == "DATETIME" { plain::moment(quoted) } else { shown(quoted) });
     }
-    Some(match kind.split(['(', ' ']).next().unwrap_or_default() {
+    Some(match kind {
         "FLOAT" => plain::float(text),
         "TIMESTAMP" => plain::micros(text),
         // What it would be without its sign stands behind.
@@ -442,6 +443,10 @@ TRUNCATE TABLE a
             plain::float("0.33333334")
         );
         assert_eq!(value("1767261600.000000 /* TIMESTAMP(6) meta=6 */").unwrap(), "1767261600000000");
+        assert_eq!(
+            value("'2026-01-01 10:00:00.500000' /* DATETIME(6) meta=6 */").unwrap(),
+            "1767261600500000"
+        );
         assert_eq!(value("-0.10 /* DECIMAL(10,2) meta=2562 nullable=1 is_null=0 */").unwrap(), "-0.10");
     }
 }

@@ -227,6 +227,30 @@ fn f_47_s_22_a_gap_and_a_changed_table_are_said() {
     same_as_postgres(&source, &target, "public", &TABLES);
 }
 
+/// S-24: a transaction of two phases that touched nothing of ours may end in a later run.
+#[test]
+fn s_24_a_transaction_that_is_no_concern_may_end_after_a_restart() {
+    let target = need_server!();
+    // A prepared one is in the way of every plan of its server.
+    let Some(server) = Server::start(&[]) else { return };
+    let (source, target) = (server.database("phases"), target.database("target"));
+    source.execute(SHOP);
+    source.execute("CREATE TABLE elsewhere (a int)");
+    let job = Job::new(&source.url(), &target.url(), &plan("").replace("{} }", "{}, elsewhere: skip }"));
+    job.apply().expect(0);
+    let write = |xid: &str| {
+        format!("XA START '{xid}'; INSERT INTO elsewhere VALUES (1); XA END '{xid}'; XA PREPARE '{xid}'")
+    };
+    source.execute(&write("one"));
+    source.execute(&write("two"));
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    source.execute("XA COMMIT 'one'; UPDATE accounts SET balance = 8 WHERE id < 10");
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    source.execute("XA ROLLBACK 'two'; UPDATE accounts SET balance = 9 WHERE id < 10");
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    same_as_postgres(&source, &target, "public", &TABLES);
+}
+
 const FAMILY: &str = "
     CREATE TABLE groups_ (id int PRIMARY KEY, code int NOT NULL, region bigint unsigned NOT NULL, UNIQUE (code, region));
     CREATE TABLE members (id int PRIMARY KEY, group_id int, code int, region bigint unsigned,

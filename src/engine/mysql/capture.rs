@@ -161,7 +161,7 @@ impl Kept {
             *locked(&self.sizes) = files.into_iter().filter_map(sized).collect();
         }
         locked(&self.sizes).insert(number, offset);
-        Ok(At { server: self.server(), file, offset, gtid: String::new() })
+        Ok(At { server: self.server(), file, offset, ..At::default() })
     }
 
     /// A place of this server, as the target's marks have it.

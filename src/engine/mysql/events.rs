@@ -10,12 +10,12 @@
 //!   Gtid prepared ... XaPrepare    rows of a transaction whose end comes later, or never
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::cascade::reached;
 use super::followed::{CHANGED, Layout};
 use super::inflate;
-use super::place::{self, At, Gtids, split};
+use super::place::{self, At, Gtids, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
 use super::row::{Field, Row, read_fields};
 use super::statement::{self, Said};
@@ -84,8 +84,8 @@ const SUM_BYTES: usize = 4;
 
 /// Maps that are kept; after a rotation their numbers begin anew.
 const RELATIONS_MAX: usize = 10_000;
-/// Prepared transactions that are remembered as being of no concern.
-const PREPARED_MAX: usize = 10_000;
+/// Prepared transactions that are remembered as being of no concern, in each position too.
+const PREPARED_MAX: usize = 1_000;
 
 pub(super) struct Decoder {
     tables: Vec<Layout>,
@@ -105,7 +105,7 @@ pub(super) struct Decoder {
     relations: HashMap<u64, Relation>,
     transaction: Option<Transaction>,
     /// Prepared transactions that touched nothing that is followed.
-    unconcerned: HashSet<String>,
+    unconcerned: Prepared,
     /// The last position that was told, as file and byte.
     told: (u64, u64),
     scratch: Scratch,
@@ -157,7 +157,7 @@ impl Decoder {
             formatted: false,
             relations: HashMap::new(),
             transaction: None,
-            unconcerned: HashSet::new(),
+            unconcerned: from.prepared.clone(),
             told: (number(from), from.offset),
             scratch: Scratch::default(),
         })
@@ -243,7 +243,8 @@ impl Decoder {
         if self.by_gtid {
             place::write_gtids(gtid, &self.gtids);
         }
-        place::write(&mut self.scratch.position, &self.server, &self.file, self.offset, gtid);
+        let position = &mut self.scratch.position;
+        place::write(position, &self.server, &self.file, self.offset, &self.unconcerned, gtid);
     }
 
     fn rotate(&mut self, body: &[u8]) -> Result<(), EngineError> {
@@ -322,7 +323,7 @@ impl Decoder {
         }
         let xid = self.transaction.take().and_then(|transaction| transaction.xid);
         if self.unconcerned.len() < PREPARED_MAX {
-            self.unconcerned.extend(xid);
+            self.unconcerned.extend(xid.map(|xid| digest(&xid)));
         }
         Ok(())
     }
@@ -391,7 +392,7 @@ impl Decoder {
                 }
             }
             Said::XaCommit(xid) => {
-                if !self.unconcerned.remove(&xid) {
+                if !self.unconcerned.remove(&digest(&xid)) {
                     return Err(stopped(
                         "a distributed transaction (XA) was committed whose rows were logged before: whether they \
                          belong to followed tables is not known",
@@ -401,7 +402,7 @@ impl Decoder {
                 self.transaction = None;
             }
             Said::XaRollback(xid) => {
-                self.unconcerned.remove(&xid);
+                self.unconcerned.remove(&digest(&xid));
                 self.transaction = None;
             }
             Said::Truncate(table) if self.is_told(table) => {
@@ -434,7 +435,8 @@ impl Decoder {
             transaction.told = true;
             // A transaction is in one file, from its beginning to its end.
             let (_, offset) = transaction.begins;
-            place::write(&mut self.scratch.position, &self.server, &self.file, offset, "");
+            let position = &mut self.scratch.position;
+            place::write(position, &self.server, &self.file, offset, &Prepared::new(), "");
             into.begin(&self.scratch.position);
         }
         Ok(())

@@ -57,7 +57,7 @@ pub(super) async fn all(
     if !found.iter().any(|obstacle| obstacle.blocks && obstacle.at == SERVER)
         && let Some((file, offset)) = place_of_head(conn).await?
     {
-        let at = At { server: digest(&link.server.identity), file, offset, gtid: String::new() };
+        let at = At { server: digest(&link.server.identity), file, offset, ..At::default() };
         if let Err(error) = replication::try_out(link, spec.plan, &at).await {
             found.push(unreadable(conn, error).await?);
         }

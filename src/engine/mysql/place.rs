@@ -1,7 +1,7 @@
 //! Places in the binary log of one server, as positions hold them. The order is that of files and
 //! bytes: GTIDs are ordered in part only, and prove that a place still means what it meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
@@ -11,8 +11,12 @@ use crate::change::Position;
 /// Transactions by domain: server and number of the last one.
 pub(super) type Gtids = BTreeMap<u32, (u32, u64)>;
 
+/// Prepared transactions (XA) that touched nothing that is followed, by digests of their names.
+pub(super) type Prepared = BTreeSet<String>;
+
 /// `my1/SERVER/FILE:BYTE/VIEW/GTID`, with a digest for the server. What a snapshot saw beside the log
-/// (see `moment`) says nothing here.
+/// (see `moment`) says nothing here; a stream has the prepared transactions there that were open,
+/// `xa,DIGEST,DIGEST`, whose ends come later in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct At {
     pub server: String,
@@ -20,7 +24,11 @@ pub(super) struct At {
     pub offset: u64,
     /// All transactions up to here, in the server's own form; empty where it was not asked for.
     pub gtid: String,
+    pub prepared: Prepared,
 }
+
+/// How prepared transactions begin in a position.
+const PREPARED: &str = "xa";
 
 /// A digest of what tells a server from any other.
 pub(super) fn digest(identity: &str) -> String {
@@ -37,16 +45,18 @@ impl At {
     /// None for a position of another engine, and for one of a snapshot without a place in a log.
     pub fn parse(position: &Position) -> Option<Self> {
         let mut parts = position.0.strip_prefix("my1/")?.splitn(4, '/');
-        let (server, log, _view, gtid) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (server, log, view, gtid) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let (file, offset) = log.rsplit_once(':')?;
         split(file)?;
         let offset = offset.parse().ok()?;
-        Some(Self { server: server.into(), file: file.into(), offset, gtid: gtid.into() })
+        let prepared = view.strip_prefix(PREPARED).into_iter().flat_map(|all| all.split(',').skip(1));
+        let prepared = prepared.map(str::to_string).collect();
+        Some(Self { server: server.into(), file: file.into(), offset, gtid: gtid.into(), prepared })
     }
 
     pub fn position(&self) -> Position {
         let mut text = String::new();
-        write(&mut text, &self.server, &self.file, self.offset, &self.gtid);
+        write(&mut text, &self.server, &self.file, self.offset, &self.prepared, &self.gtid);
         Position(text)
     }
 
@@ -65,10 +75,24 @@ impl At {
 }
 
 /// Writes a position over what the text held.
-pub(super) fn write(out: &mut String, server: &str, file: &str, offset: u64, gtid: &str) {
+pub(super) fn write(
+    out: &mut String,
+    server: &str,
+    file: &str,
+    offset: u64,
+    prepared: &Prepared,
+    gtid: &str,
+) {
     out.clear();
     // Writing into a string cannot fail.
-    let _ = write!(out, "my1/{server}/{file}:{offset}//{gtid}");
+    let _ = write!(out, "my1/{server}/{file}:{offset}/");
+    if !prepared.is_empty() {
+        out.push_str(PREPARED);
+    }
+    for digest in prepared {
+        let _ = write!(out, ",{digest}");
+    }
+    let _ = write!(out, "/{gtid}");
 }
 
 /// Reads `0-1-15,2-1-3`; none for what is not of that form.
@@ -114,6 +138,14 @@ mod tests {
         for none in ["", "my1/ab///", "my1/ab/log:4//", "0/16B3748", "my1/ab/log.000001//"] {
             assert_eq!(At::parse(&Position(none.into())), None, "{none}");
         }
+    }
+
+    #[test]
+    fn s_24_prepared_transactions_are_part_of_a_place() {
+        let open = at("my1/ab/log.000009:100/xa,00ff,12ab/0-1-2");
+        assert_eq!(open.prepared, Prepared::from(["00ff".to_string(), "12ab".to_string()]));
+        assert_eq!(at(&open.position().0), open);
+        assert_eq!(at("my1/ab/log.000009:100/5@7/0-1-2").prepared, Prepared::new());
     }
 
     #[test]
