@@ -83,7 +83,7 @@ pub async fn serve(service: &Service<'_>, goal: &Goal) -> Result<FollowReport, E
             () = service.stop.wait() => {}
         }
         if service.stop.asked() {
-            return stopped(service).await.ok_or(error);
+            return stopped(service, error).await;
         }
     }
 }
@@ -94,10 +94,12 @@ async fn position(service: &Service<'_>) -> Option<Position> {
     progress.stream.map(|stream| stream.position)
 }
 
-/// The end of a service that was stopped while it waited for a server to come back.
-async fn stopped(service: &Service<'_>) -> Option<FollowReport> {
-    let stream = service.target.progress(&service.graph.name).await.ok()?.stream?;
-    Some(FollowReport {
+/// The end of a service that was stopped while it waited for a server to come back. What keeps the
+/// target from telling where it stands says more than what came of it before.
+async fn stopped(service: &Service<'_>, error: EngineError) -> Result<FollowReport, EngineError> {
+    let progress = service.target.progress(&service.graph.name).await?;
+    let stream = progress.stream.ok_or(error)?;
+    Ok(FollowReport {
         position: stream.position,
         committed_at: stream.committed_at,
         transactions: 0,
