@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::end::End;
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Sums};
 use super::shop::{ACCOUNTS, START, Shop, Table};
 
 /// Source and target, recorded from before the first row.
@@ -67,12 +67,30 @@ impl Judge {
             assert!(place >= last, "C-02: the position goes back from {last:X} to {place:X}");
             last = place;
             if Some(at) > copied && place >= latest {
-                let there = self.before.sum_at(place);
-                assert_eq!(commit.sum, there, "C-02: at {position} the target is at no commit of the source");
+                self.is_at(&commit.sums, position, place);
                 checked += 1;
             }
         }
         assert!(checked > 3, "C-02: only {checked} commits of the target were looked at");
+    }
+
+    /// The target was where the source had been at that place.
+    fn is_at(&self, target: &Sums, position: &str, place: u64) {
+        let none = Sums::new();
+        let source = self.before.sums_at(place).unwrap_or(&none);
+        let of = |sums: &Sums, table: &str| sums.get(table).copied().unwrap_or_default();
+        let differ = self
+            .tables
+            .iter()
+            .map(|(table, _)| *table)
+            .filter(|table| of(target, table) != of(source, table));
+        let differ: Vec<_> =
+            differ.map(|table| (table, self.before.places_of(table, of(target, table)))).collect();
+        assert!(
+            differ.is_empty(),
+            "C-02: at {position} ({place:X}) the target is at no commit of the source; tables that differ, and from \
+             where to where the source was so: {differ:X?}"
+        );
     }
 
     fn sums_hold(&self) {

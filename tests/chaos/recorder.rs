@@ -1,13 +1,13 @@
 //! What happened, told by the servers themselves: the log of an end, folded into the state of the
 //! tables after each commit. Shares no code with the tool.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::end::{Change, End, Log, Logged, Row, UNCHANGED};
 use super::shop::{Act, Cascade, Table};
 
-/// The tables, and an additive sum over their rows.
+/// The tables, and sums over their rows.
 #[derive(Clone, Debug, Default)]
 struct State {
     /// Columns that tell rows of a table apart, by table.
@@ -15,8 +15,11 @@ struct State {
     /// What foreign keys do without a word in the log.
     silent: &'static [Cascade],
     tables: HashMap<String, Rows>,
-    sum: u128,
+    sums: Sums,
 }
+
+/// An additive sum over the rows of each table.
+pub type Sums = BTreeMap<&'static str, u128>;
 
 /// Rows by key; rows without a key by themselves, with how often they are there.
 type Rows = HashMap<String, (Row, u32)>;
@@ -26,8 +29,8 @@ type Rows = HashMap<String, (Row, u32)>;
 pub struct Commit {
     /// Where it ends in the log.
     pub place: u64,
-    /// Sum over all rows of the recorded tables after it.
-    pub sum: u128,
+    /// Of the recorded tables after it.
+    pub sums: Sums,
     /// What the stream's mark said the position was, where this commit wrote it.
     pub position: Option<String>,
     /// It brought rows of the first copy.
@@ -61,16 +64,24 @@ impl Recorder {
                     copied |= is_copied(&logged);
                     position = state.take(logged).or(position.take());
                 }
-                commits.push(Commit { place, sum: state.sum, position, copied });
+                commits.push(Commit { place, sums: state.sums.clone(), position, copied });
             }
             change => open.push(change),
         });
     }
 
-    /// The state after the last commit at or before a place.
-    pub fn sum_at(&self, place: u64) -> u128 {
+    /// The tables after the last commit at or before a place; none where nothing was there yet.
+    pub fn sums_at(&self, place: u64) -> Option<&Sums> {
         let after = self.commits.partition_point(|commit| commit.place <= place);
-        after.checked_sub(1).map_or(0, |last| self.commits[last].sum)
+        Some(&self.commits[after.checked_sub(1)?].sums)
+    }
+
+    /// Where a table was as this sum says: its first and last place.
+    pub fn places_of(&self, table: &str, sum: u128) -> Option<(u64, u64)> {
+        let same = |commit: &&Commit| commit.sums.get(table) == Some(&sum);
+        let mut found = self.commits.iter().filter(same).map(|commit| commit.place);
+        let first = found.next()?;
+        Some((first, found.next_back().unwrap_or(first)))
     }
 
     /// Rows of a table now, as sorted texts.
@@ -119,7 +130,7 @@ impl State {
         None
     }
 
-    fn change(&mut self, table: &str, key: &[&str], change: Change) {
+    fn change(&mut self, table: &'static str, key: &[&str], change: Change) {
         match change {
             Change::Insert(row) => self.add(table, key, row),
             Change::Delete(row) => {
@@ -165,13 +176,14 @@ impl State {
         }
     }
 
-    fn add(&mut self, table: &str, key: &[&str], row: Row) {
-        self.sum = self.sum.wrapping_add(hash(table, &row));
+    fn add(&mut self, table: &'static str, key: &[&str], row: Row) {
+        let sum = self.sums.entry(table).or_default();
+        *sum = sum.wrapping_add(hash(table, &row));
         let rows = self.tables.entry(table.to_string()).or_default();
         rows.entry(id(key, &row)).or_insert((row, 0)).1 += 1;
     }
 
-    fn remove(&mut self, table: &str, key: &[&str], old: &Row) -> Row {
+    fn remove(&mut self, table: &'static str, key: &[&str], old: &Row) -> Row {
         let rows = self.tables.entry(table.to_string()).or_default();
         let id = id(key, old);
         let (row, count) = rows.get_mut(&id).unwrap_or_else(|| panic!("{table} has no row {id}"));
@@ -180,13 +192,15 @@ impl State {
         if *count == 0 {
             rows.remove(&id);
         }
-        self.sum = self.sum.wrapping_sub(hash(table, &row));
+        let sum = self.sums.entry(table).or_default();
+        *sum = sum.wrapping_sub(hash(table, &row));
         row
     }
 
     fn clear(&mut self, table: &str) {
-        for (row, count) in self.tables.remove(table).unwrap_or_default().values() {
-            self.sum = self.sum.wrapping_sub(hash(table, row).wrapping_mul(u128::from(*count)));
+        self.tables.remove(table);
+        if let Some(sum) = self.sums.get_mut(table) {
+            *sum = 0;
         }
     }
 }
@@ -248,14 +262,14 @@ mod tests {
             Change::Update { old: Some(row(&[("id", "1")])), new: row(&[("id", "3"), ("long", UNCHANGED)]) };
         state.take(Logged::Row { table: "p".into(), change: update });
         assert_eq!(state.tables["p"]["3\u{1}"].0["long"].as_deref(), Some("text"));
-        let before = state.sum;
+        let before = state.sums["p"];
         for _ in 0..3 {
             insert(&mut state, "k", &[("a", "1")]);
         }
         state.take(Logged::Row { table: "k".into(), change: Change::Delete(row(&[("a", "1")])) });
         assert_eq!(state.tables["k"].values().map(|(_, count)| count).sum::<u32>(), 2);
         state.take(Logged::Truncate(vec!["k".into(), "other".into()]));
-        assert_eq!(state.sum, before);
+        assert_eq!(state.sums, Sums::from([("p", before), ("k", 0)]));
         let mark = Change::Update { old: None, new: row(&[("position", "1/2A")]) };
         let mark = Logged::Row { table: "towpath_stream".into(), change: mark };
         assert_eq!(state.take(mark).as_deref(), Some("1/2A"));

@@ -1,6 +1,8 @@
 //! A MariaDB source that is written to all the while: copied, followed through deaths of the tool
 //! and of the server, compared, handed over.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -225,6 +227,62 @@ fn f_47_s_22_a_gap_and_a_changed_table_are_said() {
     source.execute("UPDATE accounts SET balance = 8 WHERE id < 10");
     job.run(&["follow", "--until-lag", "0s"]).expect(0);
     same_as_postgres(&source, &target, "public", &TABLES);
+}
+
+/// Events of a log file: kind and bytes.
+fn events(log: &[u8]) -> Vec<(u8, &[u8])> {
+    let (mut events, mut rest) = (Vec::new(), &log[4..]);
+    while let Some(size) = rest.get(9..13) {
+        let (event, after) = rest.split_at(u32::from_le_bytes(size.try_into().unwrap()) as usize);
+        events.push((event[4], event));
+        rest = after;
+    }
+    events
+}
+
+/// Appends the last transaction of a log file once more, as far as a server gets that falls while it
+/// writes one: without its end.
+fn cut_off(file: &Path) {
+    const GTID: u8 = 162;
+    const XID: u8 = 16;
+    let mut log = fs::read(file).unwrap();
+    let bytes = log.clone();
+    let all = events(&bytes);
+    let last = all.iter().rposition(|(kind, _)| *kind == GTID).unwrap();
+    for (_, event) in all[last..].iter().take_while(|(kind, _)| *kind != XID) {
+        let mut event = event.to_vec();
+        let end = u32::try_from(log.len() + event.len()).unwrap();
+        event[13..17].copy_from_slice(&end.to_le_bytes());
+        let sum = event.len() - 4;
+        let mut crc = flate2::Crc::new();
+        crc.update(&event[..sum]);
+        event[sum..].copy_from_slice(&crc.sum().to_le_bytes());
+        log.extend(event);
+    }
+    fs::write(file, log).unwrap();
+}
+
+/// F-29: what the server was writing when it fell is in its log without an end, and was never
+/// committed.
+#[test]
+fn f_29_a_transaction_that_the_fall_of_the_server_cut_off_is_none() {
+    let target = need_server!();
+    for mode in ["transactional", "batch"] {
+        let Some(server) = Server::start(&["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]) else {
+            return;
+        };
+        let (source, target) = (server.database("fallen"), target.database("target"));
+        source.execute(SHOP);
+        let job = Job::new(&source.url(), &target.url(), &plan(&format!("cdc: {{ mode: {mode} }}\n")));
+        job.apply().expect(0);
+        source.execute("UPDATE accounts SET balance = balance + 1 WHERE id < 100");
+        server.crash();
+        cut_off(&server.directory.join("data/binlog.000001"));
+        source.execute("UPDATE accounts SET balance = balance + 1 WHERE id < 50");
+        job.run(&["follow", "--until-lag", "0s"]).expect(0);
+        same_as_postgres(&source, &target, "public", &TABLES);
+        assert_eq!(target.value("SELECT max(balance)::text FROM accounts"), "1002");
+    }
 }
 
 /// S-24: a transaction of two phases that touched nothing of ours may end in a later run.

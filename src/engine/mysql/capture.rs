@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
-use super::events::{DOING, Decoder};
+use super::events::{DOING, Decoder, Endless};
 use super::followed::{self, Layout};
 use super::moment::snapshot_place;
 use super::place::{self, At, digest, split};
@@ -47,6 +47,8 @@ pub(super) struct Kept {
 pub(super) struct Shared {
     acknowledged: Guarded<Option<At>>,
     active: AtomicUsize,
+    /// Transactions without an end: whoever reads the log next tells nothing of them.
+    endless: Guarded<Endless>,
 }
 
 impl Shared {
@@ -54,6 +56,10 @@ impl Shared {
         if let Some(at) = At::parse(safe) {
             *locked(&self.acknowledged) = Some(at);
         }
+    }
+
+    pub fn endless(&self, found: &Endless) {
+        locked(&self.endless).clone_from(found);
     }
 
     pub fn reading(&self, begins: bool) {
@@ -230,7 +236,8 @@ impl Kept {
         self.check_place(conn, &from).await?;
         let found = followed::read(conn, &self.link, spec.tables).await?;
         let layouts = Layout::all(spec.tables, &found, spec.cascades)?;
-        let decoder = Decoder::new(layouts, &from, &starts)?;
+        let endless = locked(&self.shared.endless).clone();
+        let decoder = Decoder::new(layouts, &from, &starts, endless)?;
         let log = replication::open(&self.link, spec.plan, &from).await?;
         Ok(Reading::new(log, decoder, Arc::clone(&self.shared), self.link.shown()))
     }

@@ -10,7 +10,7 @@
 //!   Gtid prepared ... XaPrepare    rows of a transaction whose end comes later, or never
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::cascade::reached;
 use super::followed::{CHANGED, Layout};
@@ -108,8 +108,13 @@ pub(super) struct Decoder {
     unconcerned: Prepared,
     /// The last position that was told, as file and byte.
     told: (u64, u64),
+    /// Where transactions begin that have no end, for the server fell while it wrote them.
+    endless: Endless,
     scratch: Scratch,
 }
+
+/// Places of transactions, as file and byte.
+pub(super) type Endless = BTreeSet<(u64, u64)>;
 
 #[derive(Debug)]
 struct Transaction {
@@ -133,8 +138,9 @@ struct Scratch {
 }
 
 impl Decoder {
-    /// `from` and `starts` are of the server whose log is read.
-    pub fn new(tables: Vec<Layout>, from: &At, starts: &[At]) -> Result<Self, EngineError> {
+    /// `from` and `starts` are of the server whose log is read, and so are the places in `endless`,
+    /// where nothing is told.
+    pub fn new(tables: Vec<Layout>, from: &At, starts: &[At], endless: Endless) -> Result<Self, EngineError> {
         let number = |at: &At| split(&at.file).map_or(0, |(_, number)| number);
         let gtids = place::parse_gtids(&from.gtid).unwrap_or_default();
         Ok(Self {
@@ -159,6 +165,7 @@ impl Decoder {
             transaction: None,
             unconcerned: from.prepared.clone(),
             told: (number(from), from.offset),
+            endless,
             scratch: Scratch::default(),
         })
     }
@@ -182,13 +189,7 @@ impl Decoder {
             code if kind::ROWS_V2_PACKED.contains(&code) => self.rows(code - 169, event.body, 2, true, into),
             kind::FORMAT | kind::STOP => {
                 self.formatted |= event.kind == kind::FORMAT;
-                // What was open when the server fell is no transaction.
-                match self.transaction.take() {
-                    Some(Transaction { told: true, .. }) => {
-                        Err(broken("a transaction has no end in the log"))
-                    }
-                    _ => Ok(()),
-                }
+                self.cut_off()
             }
             kind::HEARTBEAT
             | kind::ANNOTATE
@@ -255,19 +256,33 @@ impl Decoder {
         let Some((_, number)) = known else {
             return Err(broken("the log goes on in a file of another kind of name"));
         };
-        if self.transaction.as_ref().is_some_and(|transaction| transaction.told) {
-            return Err(broken("a transaction goes on in another file"));
-        }
+        self.cut_off()?;
         if (number, offset) < (self.number, self.offset) {
             return Err(broken("the log goes back"));
         }
-        self.transaction = None;
         (self.number, self.offset) = (number, offset);
         self.file = file;
         if self.relations.len() > RELATIONS_MAX {
             self.relations.clear();
         }
         Ok(())
+    }
+
+    /// A transaction is in one file: what is open at its end is none. The server fell while it wrote it.
+    fn cut_off(&mut self) -> Result<(), EngineError> {
+        match self.transaction.take() {
+            // Its rows were handed on already: it is read again, and then not told.
+            Some(Transaction { told: true, begins, .. }) => {
+                self.endless.insert(begins);
+                Err(broken("a transaction has no end, for the server fell while it wrote it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The transactions without an end that were found so far.
+    pub fn endless(&self) -> &Endless {
+        &self.endless
     }
 
     /// The name in a rotation. The first one comes before the log has said that sums are sent, and has
@@ -346,9 +361,11 @@ impl Decoder {
         Ok(())
     }
 
-    /// False for what is in the table's copy.
+    /// False for what is in the table's copy, and for what was never committed.
     fn is_told(&self, table: usize) -> bool {
-        self.transaction.as_ref().is_none_or(|transaction| transaction.begins >= self.starts[table])
+        self.transaction.as_ref().is_none_or(|transaction| {
+            transaction.begins >= self.starts[table] && !self.endless.contains(&transaction.begins)
+        })
     }
 
     fn query(

@@ -136,8 +136,11 @@ impl Reading {
             artificial: header.flags_raw() & ARTIFICIAL != 0,
             body: event.data(),
         };
-        self.decoder.take(&event, into)?;
-        Ok(event.size as usize)
+        let taken = self.decoder.take(&event, into);
+        if taken.is_err() {
+            self.shared.endless(self.decoder.endless());
+        }
+        taken.map(|()| event.size as usize)
     }
 
     async fn read(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {
