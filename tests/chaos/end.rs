@@ -97,7 +97,7 @@ pub trait End: Send + Sync {
     /// Ends the tool's sessions, as an administrator does.
     fn end_sessions(&self);
 
-    /// How many ways there are to break this end in particular.
+    /// How many ways there are to break this end in particular, the last one being its server's fall.
     fn harms(&self) -> u64;
 
     /// Breaks it in one of them.
