@@ -125,14 +125,16 @@ impl<'a> World<'a> {
         !running.ended()
     }
 
-    /// The faults that every end has, and those that one has of its own. True where the run was told to end.
+    /// The faults that every end has; where one has some of its own, those too, and connections that
+    /// fall silent. True where the run was told to end.
     fn break_something(&mut self, running: &Running) -> bool {
         let end = self.random.below(2) as usize;
         let bytes = self.random.below(60_000);
         let way = [Way::ToServer, Way::ToClient][self.random.below(2) as usize];
         let harms = [self.source, self.target].map(End::harms);
         let own = harms[0] + harms[1];
-        let fault = self.random.below(COMMON + own);
+        let silence = COMMON + own;
+        let fault = self.random.below(silence + u64::from(own > 0));
         eprintln!("fault {fault} at end {end}, {way:?} after {bytes}");
         match fault {
             0..3 => running.signal("KILL"),
@@ -145,6 +147,11 @@ impl<'a> World<'a> {
             5 => self.proxies[end].fault(Fault::Cut { way, after: bytes }),
             6 => self.proxies[1].fault(self.target.lost_commit()),
             7 => [self.source, self.target][end].end_sessions(),
+            fault if fault == silence => {
+                self.proxies[end].swallow();
+                std::thread::sleep(Duration::from_millis(300));
+                self.proxies[end].close_silent();
+            }
             own => {
                 let own = own - COMMON;
                 match own < harms[0] {
