@@ -12,6 +12,7 @@ use mysql_async::prelude::Queryable;
 use tempfile::TempDir;
 
 use crate::support::mariadb::{Database, Server, same_as_postgres, same_as_sqlite};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::scenario::Job;
 use crate::support::sqlite::File;
 use crate::support::wait_until;
@@ -227,6 +228,22 @@ fn f_47_s_22_a_gap_and_a_changed_table_are_said() {
     source.execute("UPDATE accounts SET balance = 8 WHERE id < 10");
     job.run(&["follow", "--until-lag", "0s"]).expect(0);
     same_as_postgres(&source, &target, "public", &TABLES);
+}
+
+/// F-33: a connection that breaks while the log is tried out is no reason to change anything.
+#[test]
+fn f_33_a_log_that_could_not_be_tried_out_is_not_in_the_way() {
+    const DUMP: &[u8] = b"\x18\0\0\0\x12";
+    let target = need_server!();
+    let Some(server) = Server::start(&[]) else { return };
+    let (source, target) = (server.database("tried"), target.database("target"));
+    source.execute(SHOP);
+    let proxy = Proxy::before_foreign(server.port);
+    proxy.fault(Fault::LoseAnswer { to: DUMP });
+    let job = Job::new(&source.through(proxy.port).url(), &target.url(), &plan(""));
+    job.run(&["plan"]).expect(69).says("closed the connection");
+    assert_eq!(proxy.struck(), 1);
+    job.run(&["plan"]).expect(0);
 }
 
 /// Events of a log file: kind and bytes.

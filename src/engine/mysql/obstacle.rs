@@ -343,8 +343,12 @@ fn cascades(spec: &CaptureSpec<'_>, present: &Found, found: &mut Vec<Obstacle>) 
     }
 }
 
-/// Why the log could not be read, as an obstacle.
+/// Why the log could not be read, as an obstacle. A connection that breaks is none: the next one may
+/// come through.
 async fn unreadable(conn: &mut Conn, error: EngineError) -> Result<Obstacle, EngineError> {
+    if error.cause == Cause::Connection {
+        return Err(error);
+    }
     if error.cause != Cause::Privilege {
         return Ok(stop(
             "C502",

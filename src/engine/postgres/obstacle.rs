@@ -51,7 +51,7 @@ pub async fn all(
     if !found.iter().any(|obstacle| obstacle.blocks && obstacle.at == SERVER) {
         match link.wire(Role::Replication).await {
             Ok(wire) => wire.terminate().await,
-            Err(error) => found.push(unreachable(error)),
+            Err(error) => found.push(unreachable(error)?),
         }
     }
     Ok(found)
@@ -412,8 +412,9 @@ async fn waiting(wire: &mut Wire, found: &mut Vec<Obstacle>) -> Result<(), Engin
     Ok(())
 }
 
-/// Plain sessions come through, and one for replication does not.
-fn unreachable(error: EngineError) -> Obstacle {
+/// Plain sessions come through, and one for replication does not. A connection that breaks is no
+/// obstacle: the next one may come through.
+fn unreachable(error: EngineError) -> Result<Obstacle, EngineError> {
     let pooled = error.contract == Some("C510")
         || error.code.as_deref() == Some("08P01")
         || error.cause == Cause::NotFound;
@@ -422,14 +423,27 @@ fn unreachable(error: EngineError) -> Obstacle {
     });
     let message = format!("no session for replication: {}", error.message);
     match pooled {
-        true => stop("C510", SERVER, message, hint),
-        false => stop("C502", SERVER, message, hint),
+        true => Ok(stop("C510", SERVER, message, hint)),
+        false if error.cause == Cause::Connection => Err(EngineError { message, ..error }),
+        false => Ok(stop("C502", SERVER, message, hint)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f_33_a_connection_that_breaks_is_no_obstacle() {
+        let asked = |cause| unreachable(EngineError::new(cause, DOING, "why"));
+        let error = asked(Cause::Connection).expect_err("an error");
+        assert!(error.message.contains("for replication: why"), "{error}");
+        for (cause, code) in
+            [(Cause::NotFound, "C510"), (Cause::Authentication, "C502"), (Cause::Resources, "C502")]
+        {
+            assert_eq!(asked(cause).expect("an obstacle").code, code, "{cause:?}");
+        }
+    }
 
     #[test]
     fn h_20_versions_that_lose_changes() {
