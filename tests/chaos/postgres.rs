@@ -52,6 +52,8 @@ impl End for Database {
     }
 
     fn log(&self, plain: bool) -> Box<dyn Log> {
+        // The least there is: more transactions are told while they go on.
+        self.execute(&format!("ALTER DATABASE {self} SET logical_decoding_work_mem = '64kB'"));
         let slot = format!("recorder_{}", self.name);
         self.execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')"));
         Box::new(Slot { database: self.clone(), slot, plain })
