@@ -278,12 +278,12 @@ impl Printed {
             take(Logged::Commit(place(&self.file, self.end)));
         } else if let Some(database) = line.strip_prefix("use `") {
             self.used = database.split('`').next().unwrap_or_default().to_string();
-        } else if let Some(table) = line.strip_prefix("TRUNCATE ") {
-            if let Some(table) = self.own(table.trim_start_matches("TABLE ").trim()) {
-                take(Logged::Begin);
-                take(Logged::Truncate(vec![table]));
-                take(Logged::Commit(place(&self.file, self.end)));
-            }
+        } else if let Some(table) = line.strip_prefix("TRUNCATE ")
+            && let Some(table) = self.own(table.trim_start_matches("TABLE ").trim())
+        {
+            take(Logged::Begin);
+            take(Logged::Truncate(vec![table]));
+            take(Logged::Commit(place(&self.file, self.end)));
         }
     }
 
