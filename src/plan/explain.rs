@@ -172,8 +172,7 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "E132",
         "not built yet",
         "The design names this, and this version does not do it. It is refused rather than ignored, so that a plan \
-         never does less than it says. Engines so far: postgres and sqlite at both ends; mysql at both ends, \
-         where MariaDB is followed in both directions, and MySQL is loaded from and to, and followed into.",
+         never does less than it says. Engines so far: postgres, sqlite and mysql (MySQL and MariaDB), each at both ends.",
     ),
     (
         "E140",

@@ -168,7 +168,7 @@ pub static CDC_MAP: Shape = Shape {
         key(
             "cascades",
             Kind::Choice { words: &["emulate"], unbuilt: &[] },
-            "What foreign keys of MariaDB delete and update without a word in its log is done on the target too.",
+            "What foreign keys of MariaDB and MySQL delete and update without a word in the log is done on the target too.",
         ),
     ],
     unbuilt: &[],

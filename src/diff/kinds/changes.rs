@@ -26,7 +26,9 @@ pub(super) const CHANGES: &[Kind] = &[
          \n\
          How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
          planning: PostgreSQL needs wal_level = logical, free slots and senders, and a role with REPLICATION\n\
-         that owns the tables; MariaDB binlog_format = ROW; SQLite the plan's consent to triggers.\n\
+         that owns the tables; MariaDB and MySQL binlog_format = ROW and binlog_row_image = FULL, MySQL also a\n\
+         log without compressed transactions and partial JSON, and a user who may lock tables for the moment of\n\
+         a snapshot (FLUSH_TABLES); SQLite the plan's consent to triggers.\n\
          \n\
          Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
          cdc: false: the plan then is one full load, and writers stop meanwhile.",
@@ -50,7 +52,8 @@ pub(super) const CHANGES: &[Kind] = &[
         "C504",
         Block,
         "cascades are invisible in the stream",
-        "InnoDB changes children of a foreign key with an action without a word in the log.\n\n\
+        "InnoDB changes children of a foreign key with an action without a word in the log. MySQL 9.6 and newer\n\
+         does so itself and logs it, unless innodb_native_foreign_keys is on: there nothing is in the way.\n\n\
          How it is found: By asking the live source; a changed key of a parent stops the stream.\n\n\
          Ways out: cdc: { cascades: emulate } derives from the keys what they did, and does the same on the\n\
          target. Or the key without the action, and an application that changes children; or cdc: false.",
@@ -141,7 +144,7 @@ pub(super) const CHANGES: &[Kind] = &[
         Note,
         "what the way back makes, and where",
         "With `reverse: true` the cutover opens a capture on the target (a slot and a publication; triggers and\n\
-         a change table in SQLite; of MariaDB the log is read, and nothing is made there) under the name\n\
+         a change table in SQLite; of MariaDB and MySQL the log is read, and nothing is made there) under the name\n\
          NAME+back, and the source, closed for everybody else, holds the\n\
          state of that stream. `towpath follow --back` then writes to the source what is written to the target,\n\
          and `towpath cutover --back` hands over to the source again. Until the way back is followed the target\n\

@@ -1,7 +1,6 @@
-//! The change log of a MariaDB source: its binary log, read as a replica reads it. Nothing is made
-//! on the source and nothing is kept there for us: the log goes when the server's own settings say,
-//! and a place that is gone is said, never stepped over. MySQL is refused by name: of its log
-//! nothing was ever tried.
+//! The change log of a source: its binary log, read as a replica reads it. Nothing is made on the
+//! source and nothing is kept there for us: the log goes when the server's own settings say, and a
+//! place that is gone is said, never stepped over.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +16,9 @@ use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
 use super::events::{DOING, Decoder, Endless};
 use super::followed::{self, Layout};
-use super::moment::snapshot_place;
-use super::place::{self, At, digest, split};
+use super::gtids::Gtids;
+use super::moment::{log_status, snapshot_place};
+use super::place::{At, digest, split};
 use super::replication::{self, Reading};
 use super::snapshot::Held;
 use super::{obstacle, quote};
@@ -93,8 +93,13 @@ pub(super) async fn log_files(conn: &mut Conn) -> Result<Option<Vec<LogFile>>, E
 }
 
 /// Where the log stands: every transaction that others may see is before it.
-pub(super) async fn place_of_head(conn: &mut Conn) -> Result<Option<LogFile>, EngineError> {
+pub(super) async fn place_of_head(conn: &mut Conn, flavor: Flavor) -> Result<Option<LogFile>, EngineError> {
     let fail = |error| from_driver("find the end of the log of", error);
+    if flavor == Flavor::MySql {
+        // Written there before anybody sees it.
+        let row = log_status(conn).await?;
+        return Ok(row.and_then(|row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?))));
+    }
     conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(fail)?;
     let found = snapshot_place(conn).await;
     conn.query_drop("ROLLBACK").await.map_err(fail)?;
@@ -103,6 +108,22 @@ pub(super) async fn place_of_head(conn: &mut Conn) -> Result<Option<LogFile>, En
 
 fn stale(why: impl Into<String>) -> EngineError {
     EngineError::new(Cause::Stale, DOING, why).contract("G10").hint(RECOPY)
+}
+
+/// MySQL has done all transactions of the place. That none of them comes after it, and that its file
+/// is the same one, shows when the log is read.
+async fn check_set(conn: &mut Conn, at: &At) -> Result<(), EngineError> {
+    let set = Gtids::parse(&at.gtid).and_then(|gtids| gtids.set()).unwrap_or_default();
+    let sql = format!("SELECT GTID_SUBSET({}, @@GLOBAL.gtid_executed)", quote::literal(&set));
+    let done: Option<Option<bool>> =
+        conn.query_first(sql).await.map_err(|error| from_driver(DOING, error))?;
+    match done.flatten() {
+        Some(true) => Ok(()),
+        _ => Err(stale(
+            "the server has not done all transactions before that place any more (its gtid_executed lacks some): its \
+             log was begun anew (RESET BINARY LOGS AND GTIDS), it was restored, or it lost the end of its log in a crash",
+        )),
+    }
 }
 
 impl Kept {
@@ -122,15 +143,6 @@ impl Kept {
 
     fn server(&self) -> String {
         digest(&self.link.server.identity)
-    }
-
-    fn check_flavor(&self) -> Result<(), EngineError> {
-        match self.link.server.flavor {
-            Flavor::MariaDb => Ok(()),
-            Flavor::MySql => Err(EngineError::new(Cause::NotFound, DOING, obstacle::NO_MYSQL)
-                .contract("C502")
-                .hint(obstacle::NO_MYSQL_WAY)),
-        }
     }
 
     /// Asks on the session for looking; a broken one is replaced at the next question.
@@ -157,7 +169,7 @@ impl Kept {
     }
 
     async fn look_with(&self, conn: &mut Conn) -> Result<At, EngineError> {
-        let (file, offset) = place_of_head(conn)
+        let (file, offset) = place_of_head(conn, self.link.server.flavor)
             .await?
             .ok_or_else(|| stale("the server keeps no binary log (log_bin is off)"))?;
         let number = split(&file).map_or(0, |(_, number)| number);
@@ -203,17 +215,18 @@ impl Kept {
                 )));
             }
         }
-        if at.gtid.is_empty() {
-            return Ok(());
-        }
-        let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote::literal(&at.file), at.offset);
+        let sql = match (Gtids::parse(&at.gtid), at.gtid.is_empty()) {
+            (_, true) => return Ok(()),
+            (Some(Gtids::Set(_)), _) => return check_set(conn, at).await,
+            _ => format!("SELECT BINLOG_GTID_POS({}, {})", quote::literal(&at.file), at.offset),
+        };
         let found: Option<Option<String>> = match conn.query_first(sql).await {
             Ok(found) => found,
             Err(Error::Server(_)) => None,
             Err(error) => return Err(from_driver(DOING, error)),
         };
-        let found = found.flatten().and_then(|text| place::parse_gtids(&text));
-        match found.is_some() && found == place::parse_gtids(&at.gtid) {
+        let found = found.flatten().and_then(|text| Gtids::parse(&text));
+        match found.is_some() && found == Gtids::parse(&at.gtid) {
             true => Ok(()),
             false => Err(stale(
                 "the log holds other transactions before that place than it did: it was begun anew (RESET MASTER), or \
@@ -229,7 +242,6 @@ impl Kept {
         from: &Position,
         starts: &[Position],
     ) -> Result<Reading, EngineError> {
-        self.check_flavor()?;
         let from = self.parse(from)?;
         let starts = starts.iter().map(|start| self.parse(start)).collect::<Result<Vec<_>, _>>()?;
         obstacle::check_settings(conn).await?;
@@ -237,14 +249,13 @@ impl Kept {
         let found = followed::read(conn, &self.link, spec.tables).await?;
         let layouts = Layout::all(spec.tables, &found, spec.cascades)?;
         let endless = locked(&self.shared.endless).clone();
-        let decoder = Decoder::new(layouts, &from, &starts, endless)?;
+        let decoder = Decoder::new(self.link.server.flavor, layouts, &from, &starts, endless)?;
         let log = replication::open(&self.link, spec.plan, &from).await?;
         Ok(Reading::new(log, decoder, Arc::clone(&self.shared), self.link.shown()))
     }
 
     async fn held(&self) -> Result<Box<dyn Snapshot>, EngineError> {
-        self.check_flavor().map_err(|error| self.on(error))?;
-        let held = Held::take(Arc::clone(&self.link), &self.limits).await?;
+        let held = Held::take(Arc::clone(&self.link), &self.limits, true).await?;
         if At::parse(held.position()).is_none() {
             let why = "the server does not tell where in its log a snapshot stands (log_bin is off?)";
             return Err(self.on(EngineError::new(Cause::NotFound, DOING, why).contract("C502")));
@@ -269,7 +280,6 @@ impl Capture for Kept {
     }
 
     async fn standing(&self, _plan: &str) -> Result<Standing, EngineError> {
-        self.check_flavor().map_err(|error| self.on(error))?;
         let mut conn = self.link.session().await?;
         let files = log_files(&mut conn).await;
         let head = self.look_with(&mut conn).await;

@@ -206,8 +206,10 @@ fn settings(address: &Address, role: Role) -> Vec<String> {
     let mut settings = general(address, mode, access);
     if role == Role::Writer {
         settings.push(
-            "SET SESSION foreign_key_checks = 1, unique_checks = 1, autocommit = 1, max_error_count = 64 \
-             /*M!100802 , explicit_defaults_for_timestamp = 1 */ /*M! , check_constraint_checks = 1 */"
+            // How many errors are listed is a right to set on MySQL.
+            "SET SESSION foreign_key_checks = 1, unique_checks = 1, autocommit = 1 \
+             /*M!100802 , explicit_defaults_for_timestamp = 1 */ \
+             /*M! , check_constraint_checks = 1, max_error_count = 64 */"
                 .to_string(),
         );
     }

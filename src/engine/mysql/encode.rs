@@ -65,9 +65,8 @@ impl Encoder {
     /// The error says which column of the plan cannot be written.
     pub fn new(projection: &Projection, parses_json: bool) -> Result<Self, Bad> {
         let columns = projection.columns.iter().enumerate().map(|(column, map)| {
-            let from_same = map.source_native.eq_ignore_ascii_case("json");
             let exact = !matches!(map.source_type, Type::Json { binary: true });
-            if parses_json && exact && !from_same && map.target_native.eq_ignore_ascii_case("json") {
+            if parses_json && exact && map.target_native.eq_ignore_ascii_case("json") {
                 return Err(Bad { column, why: PARSED });
             }
             Put::of(map).map_err(|why| Bad { column, why })

@@ -12,13 +12,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::begin::Begin;
 use super::cascade::reached;
+use super::connect::Flavor;
 use super::followed::{CHANGED, Layout};
-use super::inflate;
-use super::place::{self, At, Gtids, Prepared, digest, split};
+use super::gtids::{Gtids, Set};
+use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
-use super::row::{Field, Row, read_fields};
+use super::row::{Field, Keys, Row, read_fields};
 use super::statement::{self, Said};
+use super::{inflate, kind};
 use crate::catalog::{Name, RowBatch};
 use crate::change::{Changes, RowKind};
 use crate::engine::{Cause, EngineError};
@@ -42,43 +45,6 @@ pub(super) struct Event<'a> {
     pub body: &'a [u8],
 }
 
-/// Kinds of events.
-pub(super) mod kind {
-    pub const QUERY: u8 = 2;
-    pub const STOP: u8 = 3;
-    pub const ROTATE: u8 = 4;
-    pub const INTVAR: u8 = 5;
-    pub const APPEND_BLOCK: u8 = 9;
-    pub const DELETE_FILE: u8 = 11;
-    pub const RAND: u8 = 13;
-    pub const USER_VAR: u8 = 14;
-    pub const FORMAT: u8 = 15;
-    pub const XID: u8 = 16;
-    pub const BEGIN_LOAD: u8 = 17;
-    pub const EXECUTE_LOAD: u8 = 18;
-    pub const TABLE_MAP: u8 = 19;
-    pub const ROWS_V1: std::ops::RangeInclusive<u8> = 23..=25;
-    pub const INCIDENT: u8 = 26;
-    pub const HEARTBEAT: u8 = 27;
-    pub const ROWS_V2: std::ops::RangeInclusive<u8> = 30..=32;
-    pub const XA_PREPARE: u8 = 38;
-    pub const ANNOTATE: u8 = 160;
-    pub const CHECKPOINT: u8 = 161;
-    pub const GTID: u8 = 162;
-    pub const GTID_LIST: u8 = 163;
-    pub const START_ENCRYPTION: u8 = 164;
-    pub const QUERY_PACKED: u8 = 165;
-    pub const ROWS_V1_PACKED: std::ops::RangeInclusive<u8> = 166..=168;
-    pub const ROWS_V2_PACKED: std::ops::RangeInclusive<u8> = 169..=171;
-}
-
-/// Flags of a GTID event.
-const STANDALONE: u8 = 1;
-const PREPARED_XA: u8 = 64;
-
-/// A flag of rows: the session did not look at foreign keys, which then do nothing either.
-const NO_KEYS: u64 = 2;
-
 /// Bytes of an event's sum.
 const SUM_BYTES: usize = 4;
 
@@ -100,10 +66,14 @@ pub(super) struct Decoder {
     gtids: Gtids,
     /// False where the start was not told by GTID: then none is told either.
     by_gtid: bool,
+    /// The flag of rows that says so means it.
+    logs_keys: bool,
     /// The log has said how its events are made.
     formatted: bool,
     relations: HashMap<u64, Relation>,
     transaction: Option<Transaction>,
+    /// The transaction before this place has no end.
+    cut: bool,
     /// Prepared transactions that touched nothing that is followed.
     unconcerned: Prepared,
     /// The last position that was told, as file and byte.
@@ -140,9 +110,15 @@ struct Scratch {
 impl Decoder {
     /// `from` and `starts` are of the server whose log is read, and so are the places in `endless`,
     /// where nothing is told.
-    pub fn new(tables: Vec<Layout>, from: &At, starts: &[At], endless: Endless) -> Result<Self, EngineError> {
+    pub fn new(
+        flavor: Flavor,
+        tables: Vec<Layout>,
+        from: &At,
+        starts: &[At],
+        endless: Endless,
+    ) -> Result<Self, EngineError> {
         let number = |at: &At| split(&at.file).map_or(0, |(_, number)| number);
-        let gtids = place::parse_gtids(&from.gtid).unwrap_or_default();
+        let gtids = Gtids::parse(&from.gtid).unwrap_or_else(|| Gtids::Set(Set::default()));
         Ok(Self {
             names: tables.iter().map(|table| table.name.clone()).collect(),
             places: tables
@@ -159,10 +135,12 @@ impl Decoder {
             number: number(from),
             offset: from.offset,
             by_gtid: !from.gtid.is_empty(),
+            logs_keys: flavor == Flavor::MySql,
             gtids,
             formatted: false,
             relations: HashMap::new(),
             transaction: None,
+            cut: false,
             unconcerned: from.prepared.clone(),
             told: (number(from), from.offset),
             endless,
@@ -172,12 +150,16 @@ impl Decoder {
 
     /// Takes one event in.
     pub fn take(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
-        if event.end != 0 && !event.artificial && event.kind != kind::HEARTBEAT {
+        let beats = matches!(event.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
+        if event.end != 0 && !event.artificial && !beats {
             self.advance(event.end);
         }
         match event.kind {
             kind::ROTATE => self.rotate(event.body),
-            kind::GTID => self.begin(event),
+            kind::GTID => self.begin(event, Begin::mariadb(event.body)),
+            kind::GTID_MYSQL => self.begin(event, Begin::mysql(event.body, false)),
+            kind::ANONYMOUS => self.begin(event, Begin::mysql(event.body, true)),
+            kind::GTID_TAGGED => self.begin(event, Begin::tagged(event.body)),
             kind::TABLE_MAP => self.map(event.body),
             kind::QUERY => self.query(event, event.body, false, into),
             kind::QUERY_PACKED => self.query(event, event.body, true, into),
@@ -187,11 +169,20 @@ impl Decoder {
             code if kind::ROWS_V2.contains(&code) => self.rows(code - 30, event.body, 2, false, into),
             code if kind::ROWS_V1_PACKED.contains(&code) => self.rows(code - 166, event.body, 1, true, into),
             code if kind::ROWS_V2_PACKED.contains(&code) => self.rows(code - 169, event.body, 2, true, into),
-            kind::FORMAT | kind::STOP => {
-                self.formatted |= event.kind == kind::FORMAT;
-                self.cut_off()
-            }
+            kind::FORMAT | kind::STOP => self.file(event),
+            kind::PARTIAL_UPDATE => self.partial(event.body),
+            kind::PAYLOAD => Err(stopped(
+                "the log holds a compressed transaction (binlog_transaction_compression), which is not read here",
+                "set binlog_transaction_compression = OFF for all sessions, then `towpath apply --recopy` copies the \
+                 tables again",
+            )),
             kind::HEARTBEAT
+            | kind::HEARTBEAT_V2
+            | kind::IGNORABLE
+            | kind::ROWS_QUERY
+            | kind::PREVIOUS_GTIDS
+            | kind::CONTEXT
+            | kind::VIEW_CHANGE
             | kind::ANNOTATE
             | kind::CHECKPOINT
             | kind::GTID_LIST
@@ -242,7 +233,7 @@ impl Decoder {
         let gtid = &mut self.scratch.gtid;
         gtid.clear();
         if self.by_gtid {
-            place::write_gtids(gtid, &self.gtids);
+            self.gtids.write(gtid);
         }
         let position = &mut self.scratch.position;
         place::write(position, &self.server, &self.file, self.offset, &self.unconcerned, gtid);
@@ -270,7 +261,9 @@ impl Decoder {
 
     /// A transaction is in one file: what is open at its end is none. The server fell while it wrote it.
     fn cut_off(&mut self) -> Result<(), EngineError> {
-        match self.transaction.take() {
+        let open = self.transaction.take();
+        self.cut |= open.is_some();
+        match open {
             // Its rows were handed on already: it is read again, and then not told.
             Some(Transaction { told: true, begins, .. }) => {
                 self.endless.insert(begins);
@@ -298,22 +291,37 @@ impl Decoder {
         }
     }
 
-    fn begin(&mut self, event: &Event<'_>) -> Result<(), EngineError> {
-        let mut input = Input(event.body);
-        let (sequence, domain, flags) = (input.number(8), input.number(4), input.number(1));
-        let (Some(sequence), Some(domain), Some(flags)) = (sequence, domain, flags) else {
-            return Err(broken("a GTID event that is too short"));
-        };
+    /// A file of the log begins, or ends in order.
+    fn file(&mut self, event: &Event<'_>) -> Result<(), EngineError> {
+        let first = !self.formatted;
+        self.formatted |= event.kind == kind::FORMAT;
+        if event.kind == kind::FORMAT
+            && let Gtids::Set(set) = &mut self.gtids
+        {
+            let born = std::mem::replace(&mut set.born, event.at);
+            if first && born != 0 && born != event.at {
+                return Err(anew("its files were replaced: the file of that name was begun at another time"));
+            }
+        }
+        self.cut_off()
+    }
+
+    fn begin(&mut self, event: &Event<'_>, begin: Option<Begin<'_>>) -> Result<(), EngineError> {
+        let begin = begin.ok_or_else(|| broken("a transaction whose number cannot be read"))?;
         if self.transaction.is_some() {
             return Err(broken("a transaction begins inside another"));
         }
-        self.gtids.insert(domain as u32, (event.server, sequence));
+        // The number of one that the server fell over is given again.
+        let again = std::mem::take(&mut self.cut);
+        if !begin.count(event.server, &mut self.gtids) && !again {
+            return Err(anew("a transaction comes after that place that was before it (its GTID is known)"));
+        }
         self.by_gtid = true;
         self.transaction = Some(Transaction {
             begins: (self.number, self.offset.saturating_sub(event.size.into())),
             told: false,
-            standalone: flags as u8 & STANDALONE != 0,
-            prepared: flags as u8 & PREPARED_XA != 0,
+            standalone: begin.standalone,
+            prepared: begin.prepared,
             xid: None,
         });
         Ok(())
@@ -330,14 +338,19 @@ impl Decoder {
         Ok(())
     }
 
-    /// The end of a transaction's first phase. None of what it changed is followed, else it had
-    /// been refused; one phase is a commit like any other.
+    /// The end of a transaction's first phase, if none of what it changed is followed; one phase is a
+    /// commit like any other.
     fn prepared(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
         if event.body.first() == Some(&1) {
             return self.commit(event, into);
         }
-        let xid = self.transaction.take().and_then(|transaction| transaction.xid);
+        let ended = self.transaction.take();
+        // Only here MySQL says that the rows before belong to two phases.
+        if ended.as_ref().is_some_and(|transaction| transaction.told) {
+            return Err(stopped(IN_DOUBT, IN_DOUBT_WAY));
+        }
         if self.unconcerned.len() < PREPARED_MAX {
+            let xid = ended.and_then(|transaction| transaction.xid);
             self.unconcerned.extend(xid.map(|xid| digest(&xid)));
         }
         Ok(())
@@ -389,7 +402,13 @@ impl Decoder {
         let said = statement::read(text, &String::from_utf8_lossy(schema), &self.names);
         let standalone = self.transaction.as_ref().is_some_and(|transaction| transaction.standalone);
         match said {
-            Said::Begin | Said::Other => {}
+            Said::Begin => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.standalone = false;
+                }
+                return Ok(());
+            }
+            Said::Other => {}
             Said::Commit => return self.commit(event, into),
             Said::Rollback | Said::PartialRollback => {
                 if self.transaction.as_ref().is_some_and(|transaction| transaction.told) {
@@ -475,15 +494,16 @@ impl Decoder {
         };
         let Some(table) = relation.table else { return Ok(()) };
         let kind = [RowKind::Insert, RowKind::Update, RowKind::Delete][usize::from(what)];
-        let acts = kind != RowKind::Insert && !self.tables[table].effects.is_empty();
+        let head = rows_head(&mut input, version, kind == RowKind::Update);
+        let RowsHead { width, whole, flags } = head.ok_or_else(|| broken(SHORT))?;
+        let keys = Keys::of(flags, self.logs_keys);
+        let acts = keys == Keys::Act && kind != RowKind::Insert && !self.tables[table].effects.is_empty();
         if acts {
             self.check_starts(table)?;
         }
         if !self.is_told(table) {
             return Ok(());
         }
-        let head = rows_head(&mut input, version, kind == RowKind::Update);
-        let RowsHead { width, whole, keys_act } = head.ok_or_else(|| broken(SHORT))?;
         if width != relation.columns.len() {
             return Err(changed(&self.names[table], "its rows have another number of columns".into()));
         }
@@ -495,18 +515,27 @@ impl Decoder {
             .on(&self.names[table]));
         }
         if self.transaction.as_ref().is_some_and(|transaction| transaction.prepared) {
-            return Err(stopped(
-                "a distributed transaction (XA) changes its rows, and whether it will be committed is not known here",
-                "XA transactions are not followed: `towpath apply --recopy` copies the tables again",
-            )
-            .on(&self.names[table]));
+            return Err(stopped(IN_DOUBT, IN_DOUBT_WAY).on(&self.names[table]));
         }
         self.tell_begin(into)?;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let told =
-            self.tell_rows((number, table), (kind, acts && keys_act), packed, input.0, &mut scratch, into);
+        let told = self.tell_rows((number, table), (kind, acts, keys), packed, input.0, &mut scratch, into);
         self.scratch = scratch;
         told
+    }
+
+    /// Changed values of a row instead of the row (`binlog_row_value_options`).
+    fn partial(&self, body: &[u8]) -> Result<(), EngineError> {
+        let number = Input(body).number(6).ok_or_else(|| broken("rows that are too short"))?;
+        let table = self.relations.get(&number).and_then(|relation| relation.table);
+        match table.filter(|table| self.is_told(*table)) {
+            None => Ok(()),
+            Some(table) => Err(stopped(
+                "the log tells JSON values of it in part only (binlog_row_value_options = PARTIAL_JSON)",
+                "set binlog_row_value_options = '' for all sessions, then `towpath apply --recopy` copies the tables again",
+            )
+            .on(&self.names[table])),
+        }
     }
 
     /// What foreign keys do is found through tables that stand at the same moment.
@@ -525,11 +554,11 @@ impl Decoder {
         }
     }
 
-    /// `acts`: foreign keys do something, too.
+    /// `acts`: foreign keys do something, too, which is derived.
     fn tell_rows(
         &self,
         (number, table): (u64, usize),
-        (kind, acts): (RowKind, bool),
+        (kind, acts, keys): (RowKind, bool, Keys),
         packed: bool,
         rows: &[u8],
         scratch: &mut Scratch,
@@ -556,6 +585,7 @@ impl Decoder {
                 }
                 RowKind::Delete => {
                     let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    row.refuse_delete(keys)?;
                     if acts {
                         row.tell_effects((rest, before), None)?;
                     }
@@ -566,7 +596,7 @@ impl Decoder {
                     let end = read_fields(rest, relation, before).ok_or_else(short)?;
                     let (old, new) = rest.split_at(end);
                     let end = read_fields(new, relation, after).ok_or_else(short)?;
-                    row.refuse_cascade((old, before), (new, after))?;
+                    row.refuse_cascade(keys, (old, before), (new, after))?;
                     if acts {
                         row.tell_effects((old, before), Some((new, after)))?;
                     }
@@ -580,12 +610,15 @@ impl Decoder {
     }
 }
 
+const IN_DOUBT: &str = "a distributed transaction (XA) changes followed rows, and whether it will be committed is not known here";
+const IN_DOUBT_WAY: &str =
+    "XA transactions of two phases are not followed: `towpath apply --recopy` copies the tables again";
+
 /// What stands before rows.
 struct RowsHead {
     width: usize,
     whole: bool,
-    /// Foreign keys were looked at, and acted.
-    keys_act: bool,
+    flags: u64,
 }
 
 /// What comes behind are the rows.
@@ -601,7 +634,7 @@ fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<RowsHea
         let present = input.take(width.div_ceil(8))?;
         whole &= (0..width).all(|column| present[column / 8] >> (column % 8) & 1 == 1);
     }
-    Some(RowsHead { width, whole, keys_act: flags & NO_KEYS == 0 })
+    Some(RowsHead { width, whole, flags })
 }
 
 /// Database and text of a statement.
@@ -626,6 +659,12 @@ fn broken(why: &str) -> EngineError {
 /// Following cannot go on beyond here.
 fn stopped(why: impl Into<String>, way: &str) -> EngineError {
     EngineError::new(Cause::Stale, DOING, why).contract("C508").hint(way)
+}
+
+/// The place is none of this log any more.
+fn anew(why: &str) -> EngineError {
+    let why = format!("the log is another one than it was (RESET, or a server that was restored): {why}");
+    EngineError::new(Cause::Stale, DOING, why).contract("G10").hint(super::capture::RECOPY)
 }
 
 fn changed(table: &Name, why: String) -> EngineError {

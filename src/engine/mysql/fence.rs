@@ -1,12 +1,12 @@
 //! The fence of a cutover. The server has no transaction around structure, so nothing that is made
 //! here goes away by itself. What does is a lock by name, held by a session: on each table stand
 //! triggers that refuse every write as long as somebody holds that lock. Given up, or lost in a
-//! crash, the triggers let everything pass; sealed, they are replaced by ones that always refuse.
+//! crash, the triggers let everything pass; sealed, others stand beside them that always refuse.
 //!
 //! ```text
 //!   GET_LOCK -> triggers "refuse while the lock is held" -> drain, compare
 //!                 lift:  RELEASE_LOCK, drop the triggers
-//!                 seal:  CREATE OR REPLACE each as "refuse", then RELEASE_LOCK
+//!                 seal:  triggers "refuse", then RELEASE_LOCK
 //!                 crash: the session ends, and with it the lock
 //! ```
 //!
@@ -59,8 +59,9 @@ fn prefix(plan: &str) -> String {
     format!("{PREFIX}{}_", short(plan))
 }
 
-fn trigger(plan: &str, table: &Name, event: &str) -> Name {
-    Name::new(&table.schema, format!("{}{}_{}", prefix(plan), event.to_lowercase(), digest(table)))
+fn trigger(plan: &str, table: &Name, event: &str, sealed: bool) -> Name {
+    let always = if sealed { "_always" } else { "" };
+    Name::new(&table.schema, format!("{}{}_{}{always}", prefix(plan), event.to_lowercase(), digest(table)))
 }
 
 /// `lock`: refuse while it is held only.
@@ -73,10 +74,31 @@ fn create(plan: &str, table: &Name, event: &str, lock: Option<&str>) -> String {
         lock.map(|lock| format!(" AND IS_USED_LOCK({}) IS NOT NULL", literal(lock))).unwrap_or_default();
     let body = format!("IF {PASSES} IS NULL{held} THEN {refuse}; END IF");
     format!(
-        "CREATE OR REPLACE TRIGGER {} BEFORE {event} ON {} FOR EACH ROW {body}",
-        name(&trigger(plan, table, event)),
+        "CREATE TRIGGER {} BEFORE {event} ON {} FOR EACH ROW {body}",
+        name(&trigger(plan, table, event, lock.is_none())),
         name(table)
     )
+}
+
+/// Makes the triggers of all tables in place of what a crash left of them: MySQL cannot replace one.
+async fn create_all(
+    conn: &mut Conn,
+    plan: &str,
+    tables: &[Name],
+    lock: Option<&str>,
+) -> Result<(), EngineError> {
+    let left = triggers(conn, plan).await.map_err(|error| from_driver(DOING, error))?;
+    for table in tables {
+        for event in EVENTS {
+            let own = trigger(plan, table, event, lock.is_none());
+            let fail = |error| refused(error, table);
+            if left.iter().any(|(_, name, _)| *name == own.name) {
+                conn.query_drop(format!("DROP TRIGGER IF EXISTS {}", name(&own))).await.map_err(fail)?;
+            }
+            conn.query_drop(create(plan, table, event, lock)).await.map_err(fail)?;
+        }
+    }
+    Ok(())
 }
 
 /// One for the tables of a plan: what a crash left on others stays without effect.
@@ -107,16 +129,11 @@ pub(super) async fn raise(link: &Link, plan: &str, tables: &[Name]) -> Result<He
             .on(link.shown())
             .hint("another cutover is at work; or wait until the server has noticed that it is gone"));
     }
-    for table in &tables {
-        for event in EVENTS {
-            if let Err(error) = conn.query_drop(create(plan, table, event, Some(&lock))).await {
-                let refused = refused(error, table);
-                // What was made stands without effect once the lock is gone; it is removed all the same.
-                let _ = drop_all(&mut conn, plan).await;
-                close(conn).await;
-                return Err(refused);
-            }
-        }
+    if let Err(refused) = create_all(&mut conn, plan, &tables, Some(&lock)).await {
+        // What was made stands without effect once the lock is gone; it is removed all the same.
+        let _ = drop_all(&mut conn, plan).await;
+        close(conn).await;
+        return Err(refused);
     }
     Ok(Held { conn, plan: plan.to_string(), tables, lock, on: link.shown().to_string() })
 }
@@ -219,17 +236,10 @@ impl Fence for Held {
         .hint("writers may have been at work since; cut over again"))
     }
 
-    /// Each trigger is replaced while the lock still makes it refuse, so that there is no moment
-    /// in which a writer gets through.
+    /// The triggers that always refuse are made while the lock still makes the others refuse, so that
+    /// there is no moment in which a writer gets through.
     async fn seal(mut self: Box<Self>) -> Result<(), EngineError> {
-        for table in &self.tables {
-            for event in EVENTS {
-                self.conn
-                    .query_drop(create(&self.plan, table, event, None))
-                    .await
-                    .map_err(|error| refused(error, table))?;
-            }
-        }
+        create_all(&mut self.conn, &self.plan, &self.tables, None).await?;
         self.release().await?;
         close(self.conn).await;
         Ok(())
@@ -258,9 +268,9 @@ mod tests {
             sql.contains("IF @towpath_applies IS NULL AND IS_USED_LOCK('lock') IS NOT NULL THEN SIGNAL"),
             "{sql}"
         );
-        assert!(trigger("shop", &table, "INSERT").name.len() <= 64);
+        assert!(trigger("shop", &table, "INSERT", true).name.len() <= 64);
         assert!(!create("shop", &table, "DELETE", None).contains("IS_USED_LOCK"));
-        let of = |plan: &str, table: &str| trigger(plan, &Name::new("a", table), "INSERT");
+        let of = |plan: &str, table: &str| trigger(plan, &Name::new("a", table), "INSERT", false);
         assert_ne!(of("shop", "b"), of("shop", "c"));
         assert_ne!(of("shop", "b"), of("shop2", "b"));
     }

@@ -58,6 +58,8 @@ pub(super) struct Found {
     pub tables: Vec<Option<Present>>,
     /// Of all children that are followed.
     pub keys: Vec<ForeignKey>,
+    /// What foreign keys do is in the log like any other change (MySQL 9.6 and newer, unless told not to).
+    pub keys_logged: bool,
 }
 
 /// Table, column, type, character set, collation, printed type.
@@ -110,7 +112,12 @@ pub(super) async fn read(conn: &mut Conn, link: &Link, tables: &[Followed]) -> R
         })
     });
     let keys = keys.filter(|key| acts(key.on_delete) || acts(key.on_update)).collect();
-    Ok(Found { tables: tables.iter().map(present).collect(), keys })
+    let native: Option<(String, String)> = conn
+        .query_first("SHOW GLOBAL VARIABLES LIKE 'innodb\\_native\\_foreign\\_keys'")
+        .await
+        .map_err(fail)?;
+    let keys_logged = native.is_some_and(|(_, native)| native.eq_ignore_ascii_case("OFF"));
+    Ok(Found { tables: tables.iter().map(present).collect(), keys, keys_logged })
 }
 
 pub(super) fn acts(action: Action) -> bool {
@@ -130,6 +137,8 @@ pub(super) struct Layout {
     /// Columns of the image that others refer to with an action on update that is not derived, and
     /// who does.
     pub referred: Vec<(usize, Name)>,
+    /// Who refers to it with an action on delete that is not derived, where the log should tell it.
+    pub taken: Option<Name>,
     /// What its rows take along, where that is derived.
     pub effects: Vec<Effect>,
 }
@@ -149,15 +158,16 @@ impl Layout {
         let keys = derive.then(|| Keys::new(tables, found));
         let layout = |(place, followed): (usize, &Followed)| {
             let effects = keys.as_ref().map_or(Some(Vec::new()), |keys| keys.effects(place));
-            let effects = effects.ok_or_else(|| {
+            if effects.is_none() && !found.keys_logged {
                 let (why, hint) = cascade::too_many();
-                EngineError::new(Cause::NotFound, "follow", why)
+                return Err(EngineError::new(Cause::NotFound, "follow", why)
                     .on(&followed.projection.source)
                     .contract("C504")
-                    .hint(hint)
-            })?;
-            let derived = |key: &ForeignKey| derive && cascade::look(tables, found, key).is_ok();
-            Self::of(followed, found, place, effects, &derived)
+                    .hint(hint));
+            }
+            let told = effects.is_some();
+            let derived = |key: &ForeignKey| derive && told && cascade::look(tables, found, key).is_ok();
+            Self::of(followed, found, place, effects.unwrap_or_default(), &derived)
         };
         tables.iter().enumerate().map(layout).collect()
     }
@@ -187,9 +197,9 @@ impl Layout {
             let decode = Decode::of(cell_type(map), binary);
             places.push(Place { at, name: map.source.clone(), meaning, decode });
         }
-        let referring =
-            found.keys.iter().filter(|key| acts(key.on_update) && key.parent == *name && !derived(key));
-        let referred = referring.flat_map(|key| {
+        let referring = || found.keys.iter().filter(|key| key.parent == *name && !derived(key));
+        let taken = referring().find(|key| found.keys_logged && acts(key.on_delete));
+        let referred = referring().filter(|key| acts(key.on_update)).flat_map(|key| {
             let columns = key.parent_columns.iter().filter_map(|column| position(column));
             columns.map(|at| (at, key.child.clone()))
         });
@@ -202,6 +212,7 @@ impl Layout {
                 Identity::Whole => None,
             },
             referred: referred.collect(),
+            taken: taken.map(|key| key.child.clone()),
             effects,
         })
     }
@@ -283,6 +294,8 @@ pub(super) fn meaning(map: &ColumnMap, column: &PresentColumn) -> Result<Meaning
         "uuid" => Meaning::Uuid,
         "inet4" => Meaning::Inet4,
         "inet6" => Meaning::Inet6,
+        // Of MySQL: of MariaDB it is a longtext.
+        "json" => Meaning::Json,
         kind => match &column.facts.charset {
             None => Meaning::Bytes,
             Some(name) => match Charset::of(name) {

@@ -3,16 +3,37 @@
 
 use std::collections::BTreeSet;
 
-use super::connect::Flavor;
+use super::connect::{Flavor, Server, Version};
 use super::quote::{identifier, name};
 use crate::engine::Duties;
 
+/// The oldest MySQL with a right of its own for the lock of a snapshot.
+const FLUSH_TABLES_MIN: Version = Version(8, 0, 23);
+
+/// The right to see how much log there is.
+pub(super) fn look(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MariaDb => "BINLOG MONITOR",
+        Flavor::MySql => "REPLICATION CLIENT",
+    }
+}
+
+/// What following needs beyond the tables. The log is one of the whole server, and so are the rights:
+/// to read it, to see it, and on MySQL to take the lock under which a snapshot has its place in it.
+pub(super) fn log(server: &Server, user: &str) -> String {
+    let lock = match server.flavor {
+        Flavor::MariaDb => "",
+        Flavor::MySql if server.version < FLUSH_TABLES_MIN => ", RELOAD",
+        Flavor::MySql => ", FLUSH_TABLES",
+    };
+    format!("GRANT REPLICATION SLAVE, {}{lock} ON *.* TO {user}", look(server.flavor))
+}
+
 /// For the user that reads: the right to read each table. The position of a snapshot needs no right
-/// of its own; what foreign keys do on delete is told by MariaDB to who may look at all views.
-pub(super) fn source(user: &str, flavor: Flavor, duties: &Duties<'_>) -> Vec<String> {
-    // The log is one of the whole server, and so is the right to read it.
-    let log = format!("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {user}");
-    let log = (duties.follow && flavor == Flavor::MariaDb).then_some(log);
+/// of its own on MariaDB; what foreign keys do on delete it tells to who may look at all views.
+pub(super) fn source(user: &str, server: &Server, duties: &Duties<'_>) -> Vec<String> {
+    let flavor = server.flavor;
+    let log = duties.follow.then(|| log(server, user));
     let mut objects: Vec<_> = duties.tables.iter().chain(duties.sequences).collect();
     objects.sort();
     objects.dedup();

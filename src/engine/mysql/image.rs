@@ -14,6 +14,7 @@ use mysql_async::Value;
 
 use super::charset::Charset;
 use super::decode::Refused;
+use super::json;
 
 /// How a column is stored in a row image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) enum Stored {
     },
     /// Bytes behind a length of so many bytes.
     Bytes(u8),
+    /// A JSON value of MySQL, behind a length of so many bytes.
+    Json(u8),
     Label(u8),
     Set(u8),
     Bits(u8),
@@ -53,6 +56,7 @@ pub(super) enum Meaning {
     Uuid,
     Inet4,
     Inet6,
+    Json,
     Labels(Vec<String>),
 }
 
@@ -72,6 +76,8 @@ const BIT: u8 = 16;
 const TIMESTAMP2: u8 = 17;
 const DATETIME2: u8 = 18;
 const TIME2: u8 = 19;
+const VECTOR: u8 = 242;
+const JSON: u8 = 245;
 const NEWDECIMAL: u8 = 246;
 const ENUM: u8 = 247;
 const SET: u8 = 248;
@@ -108,7 +114,10 @@ impl Stored {
                 (precision <= 65 && scale <= precision).then_some(Self::Decimal { precision, scale })?
             }
             VARCHAR => Self::Bytes(if u16::from_le_bytes([byte()?, byte()?]) < 256 { 1 } else { 2 }),
-            TINY_BLOB..=BLOB | GEOMETRY => Self::Bytes(byte().filter(|length| (1..=4).contains(length))?),
+            TINY_BLOB..=BLOB | GEOMETRY | VECTOR => {
+                Self::Bytes(byte().filter(|length| (1..=4).contains(length))?)
+            }
+            JSON => Self::Json(byte().filter(|length| (1..=4).contains(length))?),
             BIT => {
                 let (bits, bytes) = (byte()?, byte()?);
                 Self::Bits(bytes.checked_add(u8::from(bits > 0)).filter(|length| (1..=8).contains(length))?)
@@ -131,7 +140,7 @@ impl Stored {
             Self::Moment(digits) => 5 + fraction_bytes(digits),
             Self::Stamp(digits) => 4 + fraction_bytes(digits),
             Self::Decimal { precision, scale } => decimal_bytes(precision - scale) + decimal_bytes(scale),
-            Self::Bytes(prefix) => {
+            Self::Bytes(prefix) | Self::Json(prefix) => {
                 let prefix = usize::from(prefix);
                 let length = little(data.get(..prefix)?) as usize;
                 return (data.len() - prefix >= length).then_some((prefix, length));
@@ -192,6 +201,10 @@ impl Stored {
                 fill(field, 16, &mut spare)?;
                 Value::Bytes(inet6(&spare))
             }
+            (Self::Json(_), Meaning::Json) => {
+                json::print(field, &mut spare).ok_or(Refused::Class)?;
+                Value::Bytes(spare)
+            }
             (Self::Label(_), Meaning::Labels(labels)) => {
                 // Index 0 is what is kept of a value that was none of the labels.
                 let index = (little(field) as usize).checked_sub(1).ok_or(Refused::NoLabel)?;
@@ -220,8 +233,10 @@ impl Stored {
         match self {
             Self::Whole(_) => matches!(meaning, Meaning::Signed | Meaning::Unsigned),
             Self::Bytes(_) => {
-                !matches!(meaning, Meaning::Signed | Meaning::Unsigned | Meaning::Plain | Meaning::Labels(_))
+                use Meaning::{Json, Labels, Plain, Signed, Unsigned};
+                !matches!(meaning, Signed | Unsigned | Plain | Json | Labels(_))
             }
+            Self::Json(_) => *meaning == Meaning::Json,
             Self::Label(_) | Self::Set(_) => matches!(meaning, Meaning::Labels(_)),
             _ => *meaning == Meaning::Plain,
         }
@@ -335,7 +350,7 @@ fn decimal_bytes(digits: u8) -> usize {
 }
 
 /// The text of a decimal, with all digits of its scale.
-fn decimal(field: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) {
+pub(super) fn decimal(field: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) {
     let negative = field.first().is_some_and(|first| first & 0x80 == 0);
     // Turned over, a negative number looks like a positive one; the sign's own bit is set then.
     let flip = if negative { 0xFF } else { 0 };

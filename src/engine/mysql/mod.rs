@@ -1,9 +1,9 @@
 //! MySQL and MariaDB: the door to a database's two ends. One engine for both; where the two differ,
-//! the server says which it is: changes are followed of MariaDB alone, and into both. Nothing is
-//! written to a source but the triggers of a fence.
+//! the server says which it is. Nothing is written to a source but the triggers of a fence.
 
 mod apply;
 mod apply_sql;
+mod begin;
 mod capture;
 mod cascade;
 mod charset;
@@ -19,11 +19,14 @@ mod facts;
 mod fence;
 mod followed;
 mod grants;
+mod gtids;
 mod image;
 mod inflate;
 mod insert;
 mod inspect;
 mod intent;
+mod json;
+mod kind;
 mod load;
 mod lock;
 mod marks;

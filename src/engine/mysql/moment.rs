@@ -9,6 +9,9 @@
 //! 3. `FLUSH TABLES WITH READ LOCK` for the time of beginning: no commit falls in between.
 //! 4. Where none is to be had, one session alone: one snapshot is of one moment by itself.
 //!
+//! A snapshot of MySQL that changes are to be followed from is taken under that lock always: nothing
+//! else tells where in the log it stands.
+//!
 //! Never several sessions on a guess: a log position read before and after proves nothing, for a
 //! commit is in the log before other sessions see its rows.
 
@@ -20,12 +23,17 @@ use mysql_async::{Conn, Error};
 
 use super::connect::{Flavor, Link, close};
 use super::error::from_driver;
-use super::place::digest;
+use super::place::{At, digest};
+use super::replication;
 use super::view::View;
+use crate::catalog::Name;
 use crate::change::Position;
 use crate::engine::{Cause, EngineError};
 
 pub(super) const DOING: &str = "take a snapshot of";
+
+/// The server's code for a statement that it does not know.
+const SYNTAX: u16 = 1064;
 
 /// Attempts to begin all sessions between two commits.
 const ATTEMPTS: u32 = 100;
@@ -50,16 +58,21 @@ pub(super) struct Together {
 pub(super) struct Place {
     /// File and byte; none where there is no log or where its place is not known exactly.
     pub log: Option<(String, u64)>,
-    /// All transactions up to here, in the server's own form; empty where there are none.
+    /// All transactions up to here, as `gtids` reads it; empty where there are none.
     pub gtid: String,
     pub view: Option<View>,
 }
 
 /// Opens up to `readers` sessions that see one moment; fewer where that cannot be had for all.
-pub(super) async fn together(link: &Link, readers: usize) -> Result<Together, EngineError> {
+/// `logged`: changes are followed from there, so that its place in the log has to be known.
+pub(super) async fn together(link: &Link, readers: usize, logged: bool) -> Result<Together, EngineError> {
     let mut conns = try_join_all((0..readers.max(1)).map(|_| reader(link))).await?;
     let at = |error: EngineError| error.on(link.shown());
-    let place = match by_log(&mut conns).await.map_err(at)? {
+    let by_log = match logged && link.server.flavor == Flavor::MySql {
+        true => Some(locked(link, &mut conns).await.map_err(at)?),
+        false => by_log(&mut conns).await.map_err(at)?,
+    };
+    let place = match by_log {
         Some(place) => place,
         None if conns.len() > 1 => without_log(link, &mut conns).await.map_err(at)?,
         None => alone(&mut conns).await.map_err(at)?,
@@ -79,8 +92,10 @@ async fn without_log(link: &Link, conns: &mut Vec<Conn>) -> Result<Place, Engine
     if !logged && let Some(place) = by_view(conns).await? {
         return Ok(place);
     }
-    if let Some(place) = by_lock(link, conns).await? {
-        return Ok(place);
+    match by_lock(link, conns).await {
+        Ok(place) => return Ok(place),
+        Err(error) if matches!(error.cause, Cause::Privilege | Cause::Busy) => {}
+        Err(error) => return Err(error),
     }
     for spare in conns.drain(1..) {
         close(spare).await;
@@ -202,19 +217,36 @@ async fn gtid_at(conn: &mut Conn, log: Option<&(String, u64)>) -> Result<String,
     }
 }
 
-/// Under the lock of all tables; none where this user may not take it, or where it is not to be
-/// had in time, because a statement runs that is longer than we may let others wait.
-async fn by_lock(link: &Link, conns: &mut [Conn]) -> Result<Option<Place>, EngineError> {
+/// The place of a snapshot under the lock, with all that proves later that it is still the same one.
+async fn locked(link: &Link, conns: &mut [Conn]) -> Result<Place, EngineError> {
+    let place = by_lock(link, conns).await.map_err(|error| match error.cause {
+        Cause::Privilege => error.contract("P802").hint(
+            "a snapshot with its place in the log is taken under FLUSH TABLES WITH READ LOCK, for milliseconds: GRANT \
+             FLUSH_TABLES (before 8.0.23: RELOAD) ON *.* TO the user of this URL; `towpath grants` prints it",
+        ),
+        Cause::Busy => error.hint(
+            "a statement is running that is longer than others may be let wait: end it (SHOW FULL PROCESSLIST), or try \
+             again when it is quiet",
+        ),
+        _ => error,
+    })?;
+    let Some((file, offset)) = place.log else { return Ok(place) };
+    let asker = conns.first().map_or(0, Conn::id);
+    let at = At { server: String::new(), file, offset, ..At::default() };
+    let born = replication::born(link, &format!("session {asker}"), &at).await?;
+    Ok(Place { log: Some((at.file, at.offset)), gtid: format!("{born}@{}", place.gtid), view: place.view })
+}
+
+/// Under the lock of all tables. `Cause::Privilege` where this user may not take it, and
+/// `Cause::Busy` where it is not to be had in time, because a statement runs that is longer than we
+/// may let others wait.
+async fn by_lock(link: &Link, conns: &mut [Conn]) -> Result<Place, EngineError> {
     let mut locker = link.session().await?;
     let fail = |error| from_driver(DOING, error);
     locker.query_drop("SET SESSION TRANSACTION READ WRITE").await.map_err(fail)?;
-    match locker.query_drop("FLUSH TABLES WITH READ LOCK").await.map_err(fail) {
-        Ok(()) => {}
-        Err(error) if matches!(error.cause, Cause::Privilege | Cause::Busy) => {
-            close(locker).await;
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+    if let Err(error) = locker.query_drop("FLUSH TABLES WITH READ LOCK").await {
+        close(locker).await;
+        return Err(fail(error));
     }
     let begun = match begin_all(conns).await {
         Ok(()) => place_now(link.server.flavor, &mut locker).await,
@@ -224,24 +256,23 @@ async fn by_lock(link: &Link, conns: &mut [Conn]) -> Result<Option<Place>, Engin
     let unlocked = locker.query_drop("UNLOCK TABLES").await.map_err(fail);
     close(locker).await;
     unlocked?;
-    Ok(Some(Place { view: view(conns).await, ..begun? }))
+    Ok(Place { view: view(conns).await, ..begun? })
+}
+
+/// Whether this user may take that lock, without taking it: a table that is not there wants the same
+/// right.
+pub(super) async fn may_lock(conn: &mut Conn, database: &str) -> Result<(), EngineError> {
+    let table = super::quote::name(&Name::new(database, "towpath_no_table"));
+    conn.query_drop(format!("FLUSH LOCAL TABLES {table}")).await.map_err(|error| from_driver(DOING, error))
 }
 
 /// Where the log stands now. Who may not see that still gets the snapshot.
 async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError> {
-    type Row = (String, u64);
-    let mut found = None;
-    for sql in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
-        match conn.query_first::<mysql_async::Row, _>(sql).await {
-            Ok(row) => {
-                let pair = row.and_then(|row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?)));
-                found = pair.map(|(file, at): Row| (file, at));
-                break;
-            }
-            Err(Error::Server(_)) => {}
-            Err(error) => return Err(from_driver(DOING, error)),
-        }
-    }
+    let found = match log_status(conn).await {
+        Ok(row) => row.and_then(|row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?))),
+        Err(error) if error.cause == Cause::Privilege => None,
+        Err(error) => return Err(error),
+    };
     let gtid = match flavor {
         Flavor::MariaDb => gtid_at(conn, found.as_ref()).await?,
         Flavor::MySql => {
@@ -253,6 +284,16 @@ async fn place_now(flavor: Flavor, conn: &mut Conn) -> Result<Place, EngineError
         }
     };
     Ok(Place { log: found, gtid, view: None })
+}
+
+/// File and byte of the log's end, and which databases are kept out of it; none without a log.
+pub(super) async fn log_status(conn: &mut Conn) -> Result<Option<mysql_async::Row>, EngineError> {
+    // MySQL 8.4 has only the newer word, and all others have only the older one.
+    match conn.query_first("SHOW BINARY LOG STATUS").await {
+        Err(Error::Server(error)) if error.code == SYNTAX => {}
+        other => return other.map_err(|error| from_driver(DOING, error)),
+    }
+    conn.query_first("SHOW MASTER STATUS").await.map_err(|error| from_driver(DOING, error))
 }
 
 /// `my1/SERVER/FILE:BYTE/VIEW/GTID`, as `place` reads it; without a place in a log it is none that

@@ -12,9 +12,10 @@ use super::cascade::{self, Keys};
 use super::connect::{Flavor, Link};
 use super::error::{escape, from_driver};
 use super::followed::{self, ForeignKey, Found, Present, acts};
+use super::moment::{self, log_status};
 use super::place::{At, digest};
 use super::quote::{identifier, name};
-use super::replication;
+use super::{grants, replication};
 use crate::catalog::name::show;
 use crate::change::{Followed, Identity};
 use crate::engine::{CaptureSpec, Cause, EngineError, Obstacle};
@@ -25,10 +26,6 @@ const SERVER: &str = "server";
 /// A copy and the pauses of a follow should fit into this many seconds of log.
 const KEPT_SECONDS: u64 = 3 * 86_400;
 
-pub(super) const NO_MYSQL: &str =
-    "changes of MySQL are not followed in this version, those of MariaDB are: its log was never tried here";
-pub(super) const NO_MYSQL_WAY: &str = "cdc: false copies the tables once; stop the writers meanwhile";
-
 /// All obstacles.
 pub(super) async fn all(
     link: &Link,
@@ -36,13 +33,9 @@ pub(super) async fn all(
     spec: &CaptureSpec<'_>,
 ) -> Result<Vec<Obstacle>, EngineError> {
     let mut found = Vec::new();
-    if link.server.flavor == Flavor::MySql {
-        found.push(stop("C502", SERVER, NO_MYSQL, NO_MYSQL_WAY));
-        return Ok(found);
-    }
     let settings = Settings::read(conn).await?;
     found.extend(settings.wrong());
-    server(conn, &settings, &mut found).await?;
+    server(link, conn, &settings, &mut found).await?;
     let present = followed::read(conn, link, spec.tables).await?;
     for (place, followed) in spec.tables.iter().enumerate() {
         match &present.tables[place] {
@@ -55,14 +48,22 @@ pub(super) async fn all(
     cascades(spec, &present, &mut found);
     // The last word is the server's own: a privilege, or a proxy in between, shows only there.
     if !found.iter().any(|obstacle| obstacle.blocks && obstacle.at == SERVER)
-        && let Some((file, offset)) = place_of_head(conn).await?
+        && let Err(error) = try_out(link, conn, spec.plan).await
     {
-        let at = At { server: digest(&link.server.identity), file, offset, ..At::default() };
-        if let Err(error) = replication::try_out(link, spec.plan, &at).await {
-            found.push(unreadable(conn, error).await?);
-        }
+        found.push(unreadable(link, conn, error).await?);
     }
     Ok(found)
+}
+
+/// Does what following does first.
+async fn try_out(link: &Link, conn: &mut Conn, plan: &str) -> Result<(), EngineError> {
+    let Some((file, offset)) = place_of_head(conn, link.server.flavor).await? else { return Ok(()) };
+    let at = At { server: digest(&link.server.identity), file, offset, ..At::default() };
+    replication::try_out(link, plan, &at).await?;
+    match link.server.flavor {
+        Flavor::MariaDb => Ok(()),
+        Flavor::MySql => moment::may_lock(conn, &link.address.database).await,
+    }
 }
 
 fn stop(
@@ -89,8 +90,9 @@ struct Settings(HashMap<String, String>);
 impl Settings {
     async fn read(conn: &mut Conn) -> Result<Self, EngineError> {
         let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', \
-                   'binlog_expire_logs_seconds', 'expire_logs_days', 'log_slave_updates', 'gtid_slave_pos', \
-                   'wsrep_on', 'sync_binlog', 'innodb_flush_log_at_trx_commit')";
+                   'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'expire_logs_days', \
+                   'log_slave_updates', 'log_replica_updates', 'gtid_slave_pos', 'wsrep_on', 'sync_binlog', \
+                   'innodb_flush_log_at_trx_commit', 'binlog_row_value_options', 'binlog_transaction_compression')";
         let rows: Vec<(String, String)> = conn.query(sql).await.map_err(|error| from_driver(DOING, error))?;
         Ok(Self(rows.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect()))
     }
@@ -105,11 +107,19 @@ impl Settings {
 
     /// Seconds after which log files go; zero: never.
     fn expires(&self) -> u64 {
+        if self.is("binlog_expire_logs_auto_purge", "OFF") {
+            return 0;
+        }
         let number = |name| self.text(name).parse::<f64>().unwrap_or(0.0);
         match number("binlog_expire_logs_seconds") as u64 {
             0 => (number("expire_logs_days") * 86_400.0) as u64,
             seconds => seconds,
         }
+    }
+
+    /// Nothing that comes from another server is logged.
+    fn logs_own_only(&self) -> bool {
+        self.is("log_slave_updates", "OFF") || self.is("log_replica_updates", "OFF")
     }
 
     /// What makes following impossible.
@@ -124,7 +134,8 @@ impl Settings {
             let way = "set log_bin and server_id in the server's configuration, then restart it";
             return Some(stop("C502", SERVER, "log_bin is off: the server keeps no binary log", way));
         }
-        if !self.is("binlog_format", "ROW") {
+        // A server without that setting knows rows only.
+        if self.0.contains_key("binlog_format") && !self.is("binlog_format", "ROW") {
             let message = format!(
                 "binlog_format is {}: the log does not tell rows",
                 escape(self.text("binlog_format"))
@@ -135,6 +146,14 @@ impl Settings {
             let image = escape(self.text("binlog_row_image"));
             let message = format!("binlog_row_image is {image}: the log tells rows in part only");
             return Some(stop("C502", SERVER, message, set("binlog_row_image", "FULL")));
+        }
+        if !self.text("binlog_row_value_options").is_empty() {
+            let message = "binlog_row_value_options is PARTIAL_JSON: the log tells JSON values in part only";
+            return Some(stop("C502", SERVER, message, set("binlog_row_value_options", "")));
+        }
+        if self.is("binlog_transaction_compression", "ON") {
+            let message = "binlog_transaction_compression is on: compressed transactions are not read here";
+            return Some(stop("C502", SERVER, message, set("binlog_transaction_compression", "OFF")));
         }
         None
     }
@@ -150,7 +169,12 @@ pub(super) async fn check_settings(conn: &mut Conn) -> Result<(), EngineError> {
     }
 }
 
-async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>) -> Result<(), EngineError> {
+async fn server(
+    link: &Link,
+    conn: &mut Conn,
+    settings: &Settings,
+    found: &mut Vec<Obstacle>,
+) -> Result<(), EngineError> {
     if settings.is("wsrep_on", "ON") {
         found.push(stop(
             "C502",
@@ -159,7 +183,7 @@ async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>)
             "follow a replica outside of the cluster, with log_slave_updates = ON",
         ));
     }
-    if settings.is("log_slave_updates", "OFF") && !settings.text("gtid_slave_pos").is_empty() {
+    if settings.logs_own_only() && is_replica(conn, settings).await? {
         found.push(stop(
             "C502",
             SERVER,
@@ -167,7 +191,7 @@ async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>)
             "use the address of its primary, or set log_slave_updates = ON and restart it",
         ));
     }
-    retention(conn, settings, found).await?;
+    retention(link, conn, settings, found).await?;
     if !settings.is("sync_binlog", "1") || !settings.is("innodb_flush_log_at_trx_commit", "1") {
         found.push(warn(
             "C511",
@@ -192,7 +216,17 @@ async fn server(conn: &mut Conn, settings: &Settings, found: &mut Vec<Obstacle>)
     filters(conn, found).await
 }
 
+async fn is_replica(conn: &mut Conn, settings: &Settings) -> Result<bool, EngineError> {
+    if !settings.text("gtid_slave_pos").is_empty() {
+        return Ok(true);
+    }
+    // In doubt it is none: who may read the log may see this, too.
+    let rows: Vec<Row> = conn.query("SHOW REPLICA STATUS").await.unwrap_or_default();
+    Ok(!rows.is_empty())
+}
+
 async fn retention(
+    link: &Link,
     conn: &mut Conn,
     settings: &Settings,
     found: &mut Vec<Obstacle>,
@@ -219,7 +253,7 @@ async fn retention(
             "P802",
             SERVER,
             "this user may not see the log files: how much log is kept, and that it is gone, shows late",
-            "GRANT BINLOG MONITOR ON *.* TO the user of this URL",
+            format!("GRANT {} ON *.* TO the user of this URL", grants::look(link.server.flavor)),
         ));
     }
     Ok(())
@@ -227,8 +261,8 @@ async fn retention(
 
 /// Databases that are kept out of the log.
 async fn filters(conn: &mut Conn, found: &mut Vec<Obstacle>) -> Result<(), EngineError> {
-    let rows: Vec<Row> = conn.query("SHOW MASTER STATUS").await.unwrap_or_default();
-    let text = |at| rows.first().and_then(|row| row.get_opt::<String, _>(at)?.ok()).unwrap_or_default();
+    let row = log_status(conn).await.unwrap_or_default();
+    let text = |at| row.as_ref().and_then(|row| row.get_opt::<String, _>(at)?.ok()).unwrap_or_default();
     let (only, never) = (text(2), text(3));
     if !only.is_empty() || !never.is_empty() {
         let option = if only.is_empty() { "binlog_ignore_db" } else { "binlog_do_db" };
@@ -297,8 +331,12 @@ fn table(followed: &Followed, present: &Present, found: &mut Vec<Obstacle>) {
     }
 }
 
-/// Foreign keys that change rows of a followed table: InnoDB does so without a word in the log.
+/// Foreign keys that change rows of a followed table: InnoDB does so without a word in the log, unless
+/// the server does it itself.
 fn cascades(spec: &CaptureSpec<'_>, present: &Found, found: &mut Vec<Obstacle>) {
+    if present.keys_logged {
+        return;
+    }
     for key in &present.keys {
         let ForeignKey { child, name: label, parent, on_delete, .. } = key;
         let alter = format!(
@@ -345,7 +383,7 @@ fn cascades(spec: &CaptureSpec<'_>, present: &Found, found: &mut Vec<Obstacle>) 
 
 /// Why the log could not be read, as an obstacle. A connection that breaks is none: the next one may
 /// come through.
-async fn unreadable(conn: &mut Conn, error: EngineError) -> Result<Obstacle, EngineError> {
+async fn unreadable(link: &Link, conn: &mut Conn, error: EngineError) -> Result<Obstacle, EngineError> {
     if error.cause == Cause::Connection {
         return Err(error);
     }
@@ -365,7 +403,7 @@ async fn unreadable(conn: &mut Conn, error: EngineError) -> Result<Obstacle, Eng
     Ok(stop(
         "P802",
         SERVER,
-        "this user may not read the log",
-        format!("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {account}"),
+        "this user may not do what following needs: read the log, see where it ends, and take a snapshot there",
+        grants::log(&link.server, &account),
     ))
 }

@@ -1,15 +1,12 @@
 //! Places in the binary log of one server, as positions hold them. The order is that of files and
 //! bytes: GTIDs are ordered in part only, and prove that a place still means what it meant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
 use crate::change::Position;
-
-/// Transactions by domain: server and number of the last one.
-pub(super) type Gtids = BTreeMap<u32, (u32, u64)>;
 
 /// Prepared transactions (XA) that touched nothing that is followed, by digests of their names.
 pub(super) type Prepared = BTreeSet<String>;
@@ -22,7 +19,7 @@ pub(super) struct At {
     pub server: String,
     pub file: String,
     pub offset: u64,
-    /// All transactions up to here, in the server's own form; empty where it was not asked for.
+    /// All transactions up to here, as `gtids` reads it; empty where it was not asked for.
     pub gtid: String,
     pub prepared: Prepared,
 }
@@ -95,27 +92,6 @@ pub(super) fn write(
     let _ = write!(out, "/{gtid}");
 }
 
-/// Reads `0-1-15,2-1-3`; none for what is not of that form.
-pub(super) fn parse_gtids(text: &str) -> Option<Gtids> {
-    let entry = |entry: &str| {
-        let mut numbers = entry.trim().split('-');
-        let domain = numbers.next()?.parse().ok()?;
-        let server = numbers.next()?.parse().ok()?;
-        let sequence = numbers.next()?.parse().ok()?;
-        numbers.next().is_none().then_some((domain, (server, sequence)))
-    };
-    text.split(',').filter(|entry| !entry.trim().is_empty()).map(entry).collect()
-}
-
-/// Writes it in the same form.
-pub(super) fn write_gtids(out: &mut String, gtids: &Gtids) {
-    out.clear();
-    for (domain, (server, sequence)) in gtids {
-        let comma = if out.is_empty() { "" } else { "," };
-        let _ = write!(out, "{comma}{domain}-{server}-{sequence}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,17 +122,5 @@ mod tests {
         assert_eq!(open.prepared, Prepared::from(["00ff".to_string(), "12ab".to_string()]));
         assert_eq!(at(&open.position().0), open);
         assert_eq!(at("my1/ab/log.000009:100/5@7/0-1-2").prepared, Prepared::new());
-    }
-
-    #[test]
-    fn p_15_gtids_of_several_domains() {
-        let gtids = parse_gtids("2-1-3,0-7-18446744073709551615").expect("GTIDs");
-        let mut text = String::new();
-        write_gtids(&mut text, &gtids);
-        assert_eq!(text, "0-7-18446744073709551615,2-1-3");
-        assert_eq!(parse_gtids(""), Some(Gtids::new()));
-        for none in ["1-2", "a-b-c", "1-2-3-4", "3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5"] {
-            assert_eq!(parse_gtids(none), None, "{none}");
-        }
     }
 }

@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use super::capture::Shared;
-use super::connect::Link;
+use super::connect::{Flavor, Link};
 use super::error::from_driver;
-use super::events::{DOING, Decoder, Event, kind};
+use super::events::{DOING, Decoder, Event};
+use super::kind;
 use super::place::At;
 use crate::change::{Changes, Position};
 use crate::engine::{Cause, ChangeStream, EngineError};
@@ -63,14 +64,17 @@ pub(super) async fn open(link: &Link, plan: &str, from: &At) -> Result<BinlogStr
     let number = replica_number(plan, &link.address.database, own.unwrap_or(0));
     let heartbeat = HEARTBEAT.as_nanos();
     let mut settings = format!(
-        "SET @master_heartbeat_period = {heartbeat}, @mariadb_slave_capability = 4, @slave_gtid_ignore_duplicates = 0"
+        "SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
+         @mariadb_slave_capability = 4, @slave_gtid_ignore_duplicates = 0"
     );
     // A place beyond what the request holds is told by GTID, which must then be known.
     let by_gtid = from.offset > OFFSET_MAX;
     if by_gtid {
-        if from.gtid.is_empty() {
-            let why =
-                format!("the log file {} is longer than 4 GiB, and the place in it has no GTID", from.file);
+        if from.gtid.is_empty() || link.server.flavor == Flavor::MySql {
+            let why = format!(
+                "the place is beyond 4 GiB in the log file {}, where the log cannot be entered",
+                from.file
+            );
             return Err(EngineError::new(Cause::Stale, DOING, why)
                 .on(link.shown())
                 .hint(super::capture::RECOPY));
@@ -90,13 +94,28 @@ pub(super) async fn open(link: &Link, plan: &str, from: &At) -> Result<BinlogStr
 /// Reads the first event and lets go: whether the log can be read shows only so.
 pub(super) async fn try_out(link: &Link, plan: &str, from: &At) -> Result<(), EngineError> {
     // Under a number of its own: somebody may follow this plan now.
-    let mut log = open(link, &format!("{plan} tried out"), from).await?;
-    let first = timeout_at(Instant::now() + SILENCE, log.next()).await;
-    let told = match first {
-        Ok(Some(Ok(_))) => Ok(()),
-        Ok(Some(Err(error))) => Err(refused(error)),
-        Ok(None) => Err(silent("the server ended the log at once")),
-        Err(_) => Err(silent("the server says nothing")),
+    first(link, &format!("{plan} tried out"), from, |_| true).await.map(drop)
+}
+
+/// The second at which a log file was begun, as its first event has it.
+pub(super) async fn born(link: &Link, asker: &str, at: &At) -> Result<u32, EngineError> {
+    first(link, asker, at, |kind| kind == kind::FORMAT).await
+}
+
+/// Reads to the first event of a kind that is wanted: its time.
+async fn first(link: &Link, plan: &str, from: &At, wanted: impl Fn(u8) -> bool) -> Result<u32, EngineError> {
+    let mut log = open(link, plan, from).await?;
+    let end = Instant::now() + SILENCE;
+    let told = loop {
+        match timeout_at(end, log.next()).await {
+            Ok(Some(Ok(event))) if wanted(event.header().event_type_raw()) => {
+                break Ok(event.header().timestamp());
+            }
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => break Err(refused(error)),
+            Ok(None) => break Err(silent("the server ended the log at once")),
+            Err(_) => break Err(silent("the server says nothing")),
+        }
     };
     let _ = log.close().await;
     told.map_err(|error| error.on(link.shown()))

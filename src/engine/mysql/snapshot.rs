@@ -55,8 +55,9 @@ pub(super) struct Lease {
 }
 
 impl Held {
-    pub async fn take(link: Arc<Link>, limits: &Limits) -> Result<Self, EngineError> {
-        let Together { conns, position } = together(&link, limits.readers).await?;
+    /// `logged`: changes are followed from there.
+    pub async fn take(link: Arc<Link>, limits: &Limits, logged: bool) -> Result<Self, EngineError> {
+        let Together { conns, position } = together(&link, limits.readers, logged).await?;
         let living = conns.len();
         let readers = Readers {
             link,

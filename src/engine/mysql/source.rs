@@ -106,7 +106,7 @@ impl Source for Readable {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
-        Ok(Box::new(Held::take(Arc::clone(&self.link), &self.limits).await?))
+        Ok(Box::new(Held::take(Arc::clone(&self.link), &self.limits, false).await?))
     }
 
     async fn sequence_values(&self, sequences: &[Name]) -> Result<Vec<SequenceValue>, EngineError> {
@@ -153,7 +153,7 @@ impl Source for Readable {
         let sequences: Vec<_> = sequences.cloned().collect();
         Ok(grants::source(
             &self.account(duties.role).await?,
-            self.link.server.flavor,
+            &self.link.server,
             &Duties { sequences: &sequences, ..*duties },
         ))
     }

@@ -112,12 +112,12 @@ fn hashes(projection: &Projection, facts: &Facts, buckets: u32) -> Result<Hashes
     // Another part of the digest than the row's, or the buckets of a table without key would hold
     // rows of like hashes.
     let bucket =
-        format!("CAST(CONV(RIGHT(MD5({}), 8), 16, 10) AS UNSIGNED) % {}", parts(keyed), buckets.max(1));
+        format!("CAST(CONV(RIGHT(SHA2({}, 256), 8), 16, 10) AS UNSIGNED) % {}", parts(keyed), buckets.max(1));
     Ok(Hashes {
         bucket: format!("({bucket})"),
-        row: format!("CAST(CONV(LEFT(MD5({}), 16), 16, 10) AS UNSIGNED)", parts(&all)),
+        row: format!("CAST(CONV(LEFT(SHA2({}, 256), 16), 16, 10) AS UNSIGNED)", parts(&all)),
         key: match projection.key.is_empty() {
-            true => format!("CONCAT('row without key ', MD5({}))", parts(&all)),
+            true => format!("CONCAT('row without key ', SHA2({}, 256))", parts(&all)),
             false => format!("CONCAT_WS(', ', {})", shown.join(", ")),
         },
     })
@@ -127,12 +127,12 @@ fn hashes(projection: &Projection, facts: &Facts, buckets: u32) -> Result<Hashes
 fn part(column: &Column) -> String {
     let quoted = identifier(&column.name);
     let text = match (column.data_type.as_str(), &column.charset) {
-        (_, Some(_)) | ("json", None) => format!("MD5(CONVERT({quoted} USING utf8mb4))"),
+        (_, Some(_)) | ("json", None) => format!("SHA2(CONVERT({quoted} USING utf8mb4), 256)"),
         ("float" | "double", _) => format!("{quoted} + 0e0"),
         ("tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "year", _)
         | ("date" | "time" | "datetime" | "timestamp", _) => quoted,
         ("uuid" | "inet4" | "inet6", _) => format!("CAST({quoted} AS CHAR)"),
-        _ => format!("MD5({quoted})"),
+        _ => format!("SHA2({quoted}, 256)"),
     };
     format!("IFNULL({text}, 'N')")
 }
@@ -162,9 +162,12 @@ mod tests {
 
     #[test]
     fn p_07_texts_take_part_by_their_hash_and_null_by_a_letter() {
-        assert_eq!(part(&column("varchar", Some("latin1"))), "IFNULL(MD5(CONVERT(`c` USING utf8mb4)), 'N')");
+        assert_eq!(
+            part(&column("varchar", Some("latin1"))),
+            "IFNULL(SHA2(CONVERT(`c` USING utf8mb4), 256), 'N')"
+        );
         assert_eq!(part(&column("bigint", None)), "IFNULL(`c`, 'N')");
         assert_eq!(part(&column("float", None)), "IFNULL(`c` + 0e0, 'N')");
-        assert_eq!(part(&column("varbinary", None)), "IFNULL(MD5(`c`), 'N')");
+        assert_eq!(part(&column("varbinary", None)), "IFNULL(SHA2(`c`, 256), 'N')");
     }
 }
