@@ -24,6 +24,9 @@ pub const USER: &str = "towpath";
 /// Of users that a test makes: a canary too, for it begins as the other one does.
 pub const PASSWORD_OF_OTHERS: &str = PASSWORD;
 
+/// What a server writes into its log when it is up; MySQL's other protocol says a part of it.
+const READY: &str = "ready for connections";
+
 /// A running server.
 pub struct Server {
     pub port: u16,
@@ -111,7 +114,7 @@ fn unprivileged() -> Option<(u32, u32)> {
     ids("mysql").or_else(|| ids("nobody"))
 }
 
-fn command(program: &Path) -> Command {
+pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     if let Some((uid, gid)) = unprivileged() {
         command.uid(uid).gid(gid);
@@ -130,32 +133,50 @@ impl Server {
             eprintln!("SKIPPED: no MariaDB server (TOWPATH_SKIP_SERVERS)");
             return None;
         };
-        let directory = tempfile::Builder::new().prefix("towpath-maria-").tempdir().unwrap().keep();
+        let made = Self::launch("maria", settings, |directory, port, settings| {
+            if !directory.join("data").exists() {
+                let out = command(&programs.install)
+                    .arg("--no-defaults")
+                    .arg(format!("--datadir={}", directory.join("data").display()))
+                    .arg(format!("--tmpdir={}", directory.display()))
+                    .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+                    // Two that are made at once must not meet in a shared one.
+                    .env("TMPDIR", directory)
+                    .stdin(Stdio::null())
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&out.stderr);
+                assert!(out.status.success(), "mariadb-install-db:\n{said}");
+            }
+            let own = ["--binlog-format=ROW", "--gtid-strict-mode=ON", "--innodb-buffer-pool-size=64M"];
+            let settings = own.iter().chain(settings).copied();
+            run((&programs.server, "--no-defaults"), directory, port, settings)
+        });
+        Some(made)
+    }
+
+    /// Makes a directory, and a server in it on a free port, as `start` says.
+    pub(super) fn launch(
+        name: &str,
+        settings: &[&str],
+        start: impl Fn(&Path, u16, &[&str]) -> Option<Child>,
+    ) -> Self {
+        let prefix = format!("towpath-{name}-");
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
         if let Some((uid, gid)) = unprivileged() {
             std::os::unix::fs::chown(&directory, Some(uid), Some(gid)).unwrap();
         }
-        let out = command(&programs.install)
-            .arg("--no-defaults")
-            .arg(format!("--datadir={}", directory.join("data").display()))
-            .arg(format!("--tmpdir={}", directory.display()))
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-            // Two that are made at once must not meet in a shared one.
-            .env("TMPDIR", &directory)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "mariadb-install-db:\n{}", String::from_utf8_lossy(&out.stderr));
         for _ in 0..5 {
             let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-            if let Some(keeper) = run(&programs.server, &directory, port, settings) {
+            if let Some(keeper) = start(&directory, port, settings) {
                 let server = Self { port, directory, keeper: Mutex::new(keeper) };
                 server.admin(&format!("CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'"));
                 server.admin(&format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION"));
-                return Some(server);
+                return server;
             }
         }
         let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-        panic!("the private MariaDB server did not start:\n{log}");
+        panic!("the private {name} server did not start:\n{log}");
     }
 
     /// `kill -9`, and up again.
@@ -163,7 +184,7 @@ impl Server {
         use std::io::Write;
         let ready = || {
             let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            log.matches("ready for connections").count()
+            log.matches(READY).count()
         };
         let before = ready();
         writeln!(self.keeper.lock().unwrap().stdin.as_mut().unwrap(), "crash").unwrap();
@@ -213,7 +234,12 @@ impl Server {
     }
 }
 
-fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Child> {
+pub(super) fn run<'a>(
+    (program, defaults): (&Path, &str),
+    directory: &Path,
+    port: u16,
+    more: impl Iterator<Item = &'a str>,
+) -> Option<Child> {
     const KEEPER: &str = r#"
         directory=$1; shift
         start() { "$@" >>"$directory/log" 2>&1 </dev/null & server=$!; }
@@ -229,7 +255,7 @@ fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Chi
         rmdir "$directory" 2>/dev/null"#;
     let at = |name: &str| directory.join(name).display().to_string();
     let mut keeper = command(Path::new("/bin/sh"));
-    keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(program).arg("--no-defaults");
+    keeper.args(["-c", KEEPER, "keeper"]).arg(directory).arg(program).arg(defaults);
     let settings = [
         format!("--datadir={}", at("data")),
         format!("--tmpdir={}", directory.display()),
@@ -240,9 +266,6 @@ fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Chi
         "--skip-name-resolve".into(),
         "--server-id=1".into(),
         "--log-bin=binlog".into(),
-        "--binlog-format=ROW".into(),
-        "--gtid-strict-mode=ON".into(),
-        "--innodb-buffer-pool-size=64M".into(),
         "--innodb-flush-log-at-trx-commit=0".into(),
         "--innodb-flush-method=nosync".into(),
         "--max-connections=200".into(),
@@ -259,9 +282,9 @@ fn run(program: &Path, directory: &Path, port: u16, more: &[&str]) -> Option<Chi
     let log = directory.join("log");
     let said = |what: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(what));
     let mut ready = false;
-    super::wait_until("the MariaDB server is ready", Duration::from_secs(60), || {
-        ready = said("ready for connections");
-        ready || said("[ERROR] Aborting")
+    super::wait_until("the server is ready", Duration::from_secs(60), || {
+        ready = said(READY);
+        ready || said("[ERROR] Aborting") || said("[Server] Aborting")
     });
     if ready {
         return Some(keeper);

@@ -6,6 +6,7 @@ pub mod command;
 pub mod compare;
 pub mod fixture;
 pub mod mariadb;
+pub mod mysql;
 pub mod pooler;
 pub mod postgres;
 pub mod proxy;
