@@ -10,9 +10,9 @@ use towpath::engine::{
     BatchStream, Engine, EngineError, Limits, Load, Loaded, Lock, Read, Session, Source, Target, Url, engine,
 };
 
-use crate::support::mariadb;
 use crate::support::postgres::{Database, server};
 use crate::support::sqlite::{self, File};
+use crate::support::{mariadb, mysql};
 
 /// The plan's name in all contract tests.
 pub const PLAN: &str = "contract";
@@ -82,6 +82,12 @@ pub fn maria(name: &str) -> Option<End> {
     Some(end(&database.url(), Sql::Maria(database)))
 }
 
+/// An empty MySQL database; none where there is no such server.
+pub fn mysql(name: &str) -> Option<End> {
+    let database = mysql::server()?.database(name);
+    Some(end(&database.url(), Sql::Maria(database)))
+}
+
 pub fn maria_fixture(fixture: &'static str) -> Option<End> {
     let database = mariadb::server()?.fixture(fixture);
     Some(end(&database.url(), Sql::Maria(database)))
@@ -119,10 +125,11 @@ pub fn each_engine<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
     }
 }
 
-/// As [`each_engine`], with MariaDB, whose snapshots have tests of their own.
+/// As [`each_engine`], with MariaDB and MySQL, whose snapshots have tests of their own.
 pub fn each_target<T: Future<Output = ()>>(promise: impl Fn(End, End) -> T) {
     each_engine(&promise);
-    if let Some((source, target)) = maria("source").zip(maria("target")) {
+    let pairs = [maria("source").zip(maria("target")), mysql("source").zip(mysql("target"))];
+    for (source, target) in pairs.into_iter().flatten() {
         block_on(promise(source, target));
     }
 }

@@ -6,7 +6,7 @@ use super::sqlite::application;
 use crate::support::mariadb::{Database, PASSWORD_OF_OTHERS, Server, same_as_postgres};
 use crate::{need_mariadb, need_server};
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     CREATE TABLE users (id bigint AUTO_INCREMENT PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, paid double, face longblob,
         at timestamp(6) NULL, seen datetime(3), price decimal(12,2), day date) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
     CREATE TABLE notes (a varchar(20) NOT NULL, b bigint NOT NULL, word longtext, PRIMARY KEY (a, b)) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
@@ -31,9 +31,13 @@ fn state_tables(database: &Database) -> String {
 
 #[test]
 fn from_mariadb_to_postgresql_and_back() {
-    let (server, maria) = (need_server!(), need_mariadb!());
+    to_postgresql_and_back(need_mariadb!(), SCHEMA);
+}
+
+pub fn to_postgresql_and_back(maria: &Server, schema: &str) {
+    let server = need_server!();
     let (old, new) = (maria.database("old"), server.database("new"));
-    old.execute(SCHEMA);
+    old.execute(schema);
     let job = job(&old.url(), &new.url(), PLAN);
     job.apply().expect(0);
     application("users", "email", "before").iter().for_each(|sql| old.execute(sql));
@@ -62,7 +66,11 @@ fn from_mariadb_to_postgresql_and_back() {
 
 #[test]
 fn from_postgresql_to_mariadb_and_back() {
-    let (server, maria) = (need_server!(), need_mariadb!());
+    from_postgresql_and_back(need_mariadb!());
+}
+
+pub fn from_postgresql_and_back(maria: &Server) {
+    let server = need_server!();
     let (old, new) = (server.database("old"), maria.database("new"));
     old.execute(
         "CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, paid double precision, face bytea, \
@@ -100,15 +108,20 @@ fn from_postgresql_to_mariadb_and_back() {
 /// what Towpath wrote itself comes back, and nothing is doubled.
 #[test]
 fn f_71_from_mariadb_to_mariadb_killed_and_back() {
-    let maria = need_mariadb!();
-    for point in ["cut::back_opened", "cut::point_of_no_return", "cut::sealed", "cut::back_begun"] {
+    let points = ["cut::back_opened", "cut::point_of_no_return", "cut::sealed", "cut::back_begun"];
+    killed_and_back(need_mariadb!(), SCHEMA, &points);
+}
+
+pub fn killed_and_back(maria: &Server, schema: &str, points: &[&str]) {
+    for point in points {
         let (old, new) = (maria.database("old"), maria.database("new"));
-        old.execute(SCHEMA);
+        old.execute(schema);
         let job = job(&old.url(), &new.url(), PLAN);
         job.apply().expect(0);
         application("users", "email", "before").iter().for_each(|sql| old.execute(sql));
         let dying = job.towpath.clone().env("FAILPOINTS", format!("{point}=return"));
-        assert_eq!(dying.run(&["cutover", "--yes"]).code, None, "{point} was never reached");
+        let died = dying.run(&["cutover", "--yes"]);
+        assert_eq!(died.code, None, "{point} was never reached: {}", died.stderr);
         job.run(&["cutover", "--yes"]).expect(0);
         application("users", "email", "after").iter().for_each(|sql| new.execute(sql));
         let follow = ["follow", "--back", "--until-lag", "0s"];
@@ -127,12 +140,17 @@ fn f_71_from_mariadb_to_mariadb_killed_and_back() {
 #[test]
 fn p_802_the_printed_grants_are_enough_for_there_and_back() {
     let Some(server) = Server::start(&["--log-bin-trust-function-creators=ON"]) else { return };
+    printed_grants_are_enough(&server, SCHEMA, "REPLICATION SLAVE, BINLOG MONITOR");
+}
+
+/// `log`: what the log alone needs.
+pub fn printed_grants_are_enough(server: &Server, schema: &str, log: &str) {
     let (old, new) = (server.database("old"), server.database("new"));
-    old.execute(SCHEMA);
+    old.execute(schema);
     server.admin(&format!("CREATE USER mover@'127.0.0.1' IDENTIFIED BY '{PASSWORD_OF_OTHERS}'"));
     server.admin(&format!("GRANT SELECT, SHOW VIEW ON `{}`.* TO mover@'127.0.0.1'", old.name));
     server.admin(&format!("GRANT ALL ON `{}`.* TO mover@'127.0.0.1'", new.name));
-    server.admin("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO mover@'127.0.0.1'");
+    server.admin(&format!("GRANT {log} ON *.* TO mover@'127.0.0.1'"));
     let of = |database: &Database| database.url_of("mover", PASSWORD_OF_OTHERS);
     let mine = job(&of(&old), &of(&new), PLAN);
     mine.run(&["plan"]).expect(3).says("may not insert its rows").says("may not make the state tables");

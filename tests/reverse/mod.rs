@@ -4,6 +4,7 @@
 pub mod crash;
 mod gates;
 mod mariadb;
+mod mysql;
 mod postgres;
 mod sqlite;
 

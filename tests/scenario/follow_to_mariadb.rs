@@ -14,7 +14,7 @@ use crate::support::postgres::Database;
 use crate::support::scenario::Job;
 use crate::support::sqlite::File;
 use crate::support::wait_until;
-use crate::{need_mariadb, need_server};
+use crate::{need_mariadb, need_mysql, need_server};
 
 const SCHEMA: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL, code varchar(40) UNIQUE, price numeric(12,3), at timestamptz DEFAULT now());
@@ -89,8 +89,17 @@ fn same(source: &Database, target: &mariadb::Database) {
 
 #[test]
 fn postgres_to_mariadb_followed_through_deaths_and_cut_over() {
-    let (server, maria) = (need_server!(), need_mariadb!());
-    for mode in ["transactional", "batch"] {
+    followed_through_deaths_and_cut_over(need_mariadb!(), &["transactional", "batch"]);
+}
+
+#[test]
+fn postgres_to_mysql_followed_through_deaths_and_cut_over() {
+    followed_through_deaths_and_cut_over(need_mysql!(), &["transactional", "batch"]);
+}
+
+fn followed_through_deaths_and_cut_over(maria: &Server, modes: &[&str]) {
+    let server = need_server!();
+    for mode in modes {
         let (source, target) = (server.database("shop"), maria.database("target"));
         source.execute(SCHEMA);
         let more =

@@ -15,12 +15,15 @@ const RENTAL: &str = "tables: { \"*\": {} }\naccept:\n  - { hazard: K301, reason
 
 const FILMS: [&str; 8] =
     ["category", "film", "film_category", "language", "payment", "rental", "staff", "store"];
-const TYPES: [&str; 4] = ["bytes", "moments", "numbers", "texts"];
+pub(super) const TYPES: [&str; 4] = ["bytes", "moments", "numbers", "texts"];
 
 #[test]
 fn mariadb_to_postgres_sakila() {
-    let (server, maria) = (need_server!(), need_mariadb!());
-    let (source, target) = (maria.fixture("sakila_like"), server.database("target"));
+    to_postgres_sakila(&need_mariadb!().fixture("sakila_like"));
+}
+
+pub(super) fn to_postgres_sakila(source: &Database) {
+    let target = need_server!().database("target");
     let job = Job::new(&source.url(), &target.url(), RENTAL);
     job.run(&["plan", "--all"])
         .expect(0)
@@ -31,7 +34,7 @@ fn mariadb_to_postgres_sakila() {
         .says("tidy_up")
         .says("film.last_update");
     job.move_all();
-    same_as_postgres(&source, &target, "public", &FILMS);
+    same_as_postgres(source, &target, "public", &FILMS);
     let rules = "SELECT count(*)::text FROM pg_constraint WHERE contype = 'f' AND confupdtype = 'c'";
     assert_eq!(target.value(rules), "9");
     let indexes = "SELECT count(*)::text FROM pg_indexes WHERE schemaname = 'public'";

@@ -259,15 +259,22 @@ fn events(log: &[u8]) -> Vec<(u8, &[u8])> {
 
 /// Appends the last transaction of a log file once more, as far as a server gets that falls while it
 /// writes one: without its end.
-fn cut_off(file: &Path) {
-    const GTID: u8 = 162;
+pub(super) fn cut_off(file: &Path) {
+    /// Of MariaDB, and of MySQL, with its number.
+    const GTIDS: [u8; 2] = [162, 33];
+    const NUMBER: std::ops::Range<usize> = 36..44;
     const XID: u8 = 16;
     let mut log = fs::read(file).unwrap();
     let bytes = log.clone();
     let all = events(&bytes);
-    let last = all.iter().rposition(|(kind, _)| *kind == GTID).unwrap();
-    for (_, event) in all[last..].iter().take_while(|(kind, _)| *kind != XID) {
+    let last = all.iter().rposition(|(kind, _)| GTIDS.contains(kind)).unwrap();
+    for (kind, event) in all[last..].iter().take_while(|(kind, _)| *kind != XID) {
         let mut event = event.to_vec();
+        if *kind == GTIDS[1] {
+            // The one that is given again.
+            let number = u64::from_le_bytes(event[NUMBER].try_into().unwrap()) + 1;
+            event[NUMBER].copy_from_slice(&number.to_le_bytes());
+        }
         let end = u32::try_from(log.len() + event.len()).unwrap();
         event[13..17].copy_from_slice(&end.to_le_bytes());
         let sum = event.len() - 4;
@@ -326,7 +333,7 @@ fn s_24_a_transaction_that_is_no_concern_may_end_after_a_restart() {
     same_as_postgres(&source, &target, "public", &TABLES);
 }
 
-const FAMILY: &str = "
+pub(super) const FAMILY: &str = "
     CREATE TABLE groups_ (id int PRIMARY KEY, code int NOT NULL, region bigint unsigned NOT NULL, UNIQUE (code, region));
     CREATE TABLE members (id int PRIMARY KEY, group_id int, code int, region bigint unsigned,
         FOREIGN KEY (group_id) REFERENCES groups_ (id) ON DELETE CASCADE ON UPDATE CASCADE,
@@ -350,11 +357,12 @@ const FAMILY: &str = "
     INSERT INTO stamps SELECT seq, seq % 30 + 1 FROM seq_1_to_90;
     INSERT INTO seals SELECT seq, seq % 30 + 1 FROM seq_1_to_90;
     INSERT INTO tree SELECT seq, NULLIF(seq DIV 2, 0) FROM seq_1_to_127;";
-const FAMILIES: [&str; 8] = ["groups_", "letters", "members", "pages", "profiles", "seals", "stamps", "tree"];
+pub(super) const FAMILIES: [&str; 8] =
+    ["groups_", "letters", "members", "pages", "profiles", "seals", "stamps", "tree"];
 
 /// What foreign keys do at the source without a word in its log, several levels down and around,
 /// between statements that the log does tell.
-const FATES: &[&str] = &[
+pub(super) const FATES: &[&str] = &[
     "DELETE FROM groups_ WHERE id IN (3, 4)",
     "UPDATE groups_ SET code = code + 1000 WHERE id BETWEEN 6 AND 9",
     "UPDATE groups_ SET region = 77, id = id + 500 WHERE id = 10",

@@ -12,6 +12,8 @@ mod handing_over;
 mod lag;
 mod mariadb;
 mod mariadb_follow;
+mod mysql;
+mod mysql_follow;
 mod page;
 mod pairs;
 mod pg_probe;

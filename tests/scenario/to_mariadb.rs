@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::pairs::KEYLESS;
 use super::resume::pseudo_random;
-use crate::support::mariadb::{Database, same_as_postgres, same_as_sqlite};
+use crate::support::mariadb::{Database, Server, same_as_postgres, same_as_sqlite};
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::{sqlite, wait_until};
 use crate::{need_mariadb, need_server};
@@ -26,7 +26,11 @@ const SHOP: [&str; 11] = [
 
 #[test]
 fn postgres_to_mariadb_chinook() {
-    let (server, maria) = (need_server!(), need_mariadb!());
+    postgres_chinook(need_mariadb!());
+}
+
+pub(super) fn postgres_chinook(maria: &Server) {
+    let server = need_server!();
     let (source, target) = (server.fixture("chinook_like"), maria.database("target"));
     let job = Job::new(&source.url(), &target.url(), EVERYTHING);
     job.move_all();
@@ -38,7 +42,11 @@ fn postgres_to_mariadb_chinook() {
 /// The types that have a place there; the others are refused by name.
 #[test]
 fn pg_01_to_pg_40_every_type_to_mariadb() {
-    let (server, maria) = (need_server!(), need_mariadb!());
+    every_type_of_postgres(need_mariadb!());
+}
+
+pub(super) fn every_type_of_postgres(maria: &Server) {
+    let server = need_server!();
     let (source, target) = (server.fixture("types"), maria.database("target"));
     let kept = [
         "pg_01_integers",
@@ -132,7 +140,10 @@ const RENTAL: [&str; 8] =
 /// Equal engines: types, collations and keys as they are; counters go on where they stood.
 #[test]
 fn mariadb_to_mariadb_sakila() {
-    let maria = need_mariadb!();
+    sakila_to_itself(need_mariadb!());
+}
+
+pub(super) fn sakila_to_itself(maria: &Server) {
     let (source, target) = (maria.fixture("sakila_like"), maria.database("target"));
     let job = Job::new(&source.url(), &target.url(), EVERYTHING);
     job.move_all();

@@ -4,49 +4,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use towpath::change::{Changes, Followed, Identity, Position};
-use towpath::engine::{Cause, EngineError, Source, Standing};
+use towpath::change::Position;
+use towpath::engine::{Cause, Standing};
 
-use super::{outside, projection, run, source_with};
+use super::log::{
+    BANK, Stop, accounts, everything_exactly_once, log_and_select_agree, source, stops_at, whole, write,
+};
+use super::{outside, run, source_with};
 use crate::engines::postgres::replica::{
     Replica, Told, WAIT, capture, drain, now, open, opened, rows, spec, told,
 };
 use crate::need_mariadb;
 use crate::support::mariadb::{Database, Server};
-use crate::support::proxy::{Fault, Proxy, Way};
-
-async fn source(database: &Database) -> Box<dyn Source> {
-    source_with(&database.url(), 2).await.unwrap()
-}
-
-fn followed(database: &Database, table: &str, columns: &[(&str, &str)]) -> Followed {
-    let projection = projection(database, table, columns);
-    Followed { projection, identity: Identity::Columns(vec![0]), skipped: Vec::new() }
-}
-
-/// A table with all its columns as the catalog has them; its first column tells rows apart.
-async fn whole(source: &dyn Source, database: &Database, table: &str) -> Followed {
-    let catalog = source.inspect().await.unwrap();
-    let found = catalog.tables.iter().find(|found| found.name.name == table).unwrap();
-    let columns: Vec<_> =
-        found.columns.iter().map(|column| (column.name.as_str(), column.native.as_str())).collect();
-    let mut followed = followed(database, table, &columns);
-    for (map, column) in followed.projection.columns.iter_mut().zip(&found.columns) {
-        map.source_type = column.ty.clone();
-    }
-    followed
-}
-
-const BANK: &str = "CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL, note text);
-    CREATE TABLE history (id bigint AUTO_INCREMENT PRIMARY KEY, account bigint, delta bigint);
-    INSERT INTO accounts SELECT seq, 1000, REPEAT('n', 200) FROM seq_1_to_4000;";
-
-fn accounts(database: &Database) -> Vec<Followed> {
-    vec![
-        followed(database, "accounts", &[("id", "bigint"), ("balance", "bigint"), ("note", "text")]),
-        followed(database, "history", &[("id", "bigint"), ("account", "bigint"), ("delta", "bigint")]),
-    ]
-}
 
 #[test]
 fn a_capture_opened_before_a_write_sees_it() {
@@ -89,102 +58,11 @@ fn a_capture_opened_before_a_write_sees_it() {
     });
 }
 
-/// Stops the writers, also where a test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Transfers with history, deletes, moves of keys, rollbacks.
-fn write(database: &Database, seed: u64, stop: &AtomicBool) {
-    use mysql_async::prelude::Queryable;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut session = database.session().await;
-        let mut random = seed;
-        while !stop.load(Ordering::Relaxed) {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (a, b) = (random >> 33 & 3999, random >> 17 & 3999);
-            let sql = match random >> 60 {
-                0 => format!("BEGIN; UPDATE accounts SET balance = 0 WHERE id = {a}; ROLLBACK"),
-                1 => format!("DELETE FROM accounts WHERE id = {a}"),
-                2 => format!("INSERT IGNORE INTO accounts VALUES ({a}, 7, 'again')"),
-                3 => format!("UPDATE accounts SET id = id + 100000 WHERE id = {a}"),
-                4 => format!(
-                    "BEGIN; SAVEPOINT s; UPDATE accounts SET balance = -1 WHERE id = {a}; ROLLBACK TO s; \
-                     INSERT INTO history (account, delta) VALUES ({b}, 0); COMMIT"
-                ),
-                5 => format!("REPLACE INTO accounts VALUES ({a}, 8, 'replaced')"),
-                _ => format!(
-                    "BEGIN; UPDATE accounts SET balance = balance - 1 WHERE id = {}; UPDATE accounts SET balance = \
-                     balance + 1 WHERE id = {}; INSERT INTO history (account, delta) VALUES ({a}, -1), ({b}, 1); COMMIT",
-                    a.min(b),
-                    a.max(b)
-                ),
-            };
-            // Two that wait for each other are told so, and one is rolled back.
-            if session.query_drop(sql).await.is_err() {
-                session.query_drop("ROLLBACK").await.unwrap();
-            }
-        }
-        session.disconnect().await.unwrap();
-    });
-}
-
 #[test]
 fn g_05_snapshot_and_stream_are_everything_exactly_once() {
     let database = need_mariadb!().database("once");
     database.execute(BANK);
-    let proxy = Proxy::before_foreign(database.port);
-    let tables = accounts(&database);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for seed in 1..4 {
-            let (database, stop) = (&database, &stop);
-            scope.spawn(move || write(database, seed, stop));
-        }
-        let _stop = Stop(&stop);
-        run(async {
-            let source = source_with(&database.through(proxy.port).url(), 3).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let mut replica = opened(source.as_ref(), "p", &tables).await;
-            let start = replica.position.clone();
-            for after in [120_000, 150_001, 190_007, 130_011, 170_003] {
-                proxy.fault(Fault::Cut { way: Way::ToClient, after });
-                until_cut(source.as_ref(), &mut replica, &tables, &start).await;
-                replica.forget();
-            }
-            assert_eq!(proxy.struck(), 5);
-            stop.store(true, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
-            assert!(replica.commits > 100, "{} commits prove little", replica.commits);
-            assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
-        });
-    });
-}
-
-/// Reads until the connection is cut, be it while it is made.
-async fn until_cut(source: &dyn Source, replica: &mut Replica, tables: &[Followed], start: &Position) {
-    let starts = vec![start.clone(); tables.len()];
-    let changes = capture(source).changes(&spec("p", tables), &replica.position, &starts).await;
-    let mut stream = match changes {
-        Ok(stream) => stream,
-        Err(error) => return assert!(error.retryable(), "{error}"),
-    };
-    let mut changes = Changes::default();
-    loop {
-        changes.clear();
-        let next = stream.next(&mut changes, 4096).await;
-        replica.take(&changes);
-        match next {
-            Ok(()) => stream.acknowledge(&replica.position).await.unwrap(),
-            Err(error) => return assert!(error.retryable(), "{error}"),
-        }
-    }
+    everything_exactly_once(&database);
 }
 
 #[test]
@@ -223,34 +101,6 @@ fn g_05_tables_that_are_copied_later_have_their_own_start() {
     });
 }
 
-/// Every row is told anew by the log, and reads as a SELECT reads it.
-async fn log_and_select_agree(database: &Database, tables: &[&str], write: &str) {
-    let source = source(database).await;
-    let mut all = Vec::new();
-    for table in tables {
-        all.push(whole(source.as_ref(), database, table).await);
-    }
-    let found = capture(source.as_ref()).check(&spec("p", &all)).await.unwrap();
-    assert!(found.iter().all(|obstacle| !obstacle.blocks), "{found:?}");
-    let position = open(source.as_ref(), "p", &all).await;
-    let mut replica = Replica::new(&all, &position);
-    let before = now(source.as_ref(), &all).await;
-    outside(|| database.execute(write));
-    for (table, rows) in before.iter().enumerate() {
-        // As the copy has them, so that keys may change.
-        for row in rows {
-            replica.tables[table].insert(vec![row[0].clone()], row.clone());
-        }
-    }
-    drain(source.as_ref(), "p", &mut replica, &all, &position).await;
-    let (told, read) = (rows(&replica), now(source.as_ref(), &all).await);
-    for (at, table) in tables.iter().enumerate() {
-        assert!(!read[at].is_empty(), "{table}");
-        assert_eq!(told[at], read[at], "{table}");
-    }
-    assert_ne!(before, read);
-}
-
 #[test]
 fn p_02_m_01_to_m_22_a_change_is_worth_a_copy() {
     let database = need_mariadb!().fixture("types");
@@ -259,8 +109,8 @@ fn p_02_m_01_to_m_22_a_change_is_worth_a_copy() {
     run(log_and_select_agree(&database, &tables, &write.join("; ")));
 }
 
-/// Values and widths that the fixture has not.
-fn edges() -> String {
+/// Values and widths that the fixture has not; decimals with up to so many digits behind the point.
+pub fn edges(scale: usize) -> String {
     let mut sql = String::from(
         "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
          CREATE TABLE ids (id int PRIMARY KEY, u uuid, i6 inet6, i4 inet4);
@@ -316,6 +166,7 @@ fn edges() -> String {
         (30, 15),
         (5, 2),
     ];
+    let decimals: Vec<_> = decimals.into_iter().filter(|(_, s)| *s <= scale).collect();
     let columns: Vec<_> = decimals.iter().map(|(p, s)| format!("d{p}_{s} decimal({p},{s})")).collect();
     sql.push_str(&format!("CREATE TABLE decimals (id int PRIMARY KEY, {});", columns.join(", ")));
     for (id, sign) in ["", "-"].iter().enumerate() {
@@ -365,7 +216,7 @@ fn edges() -> String {
 #[test]
 fn p_02_edges_of_types_and_of_row_images() {
     let database = need_mariadb!().database("edges");
-    database.execute(&edges());
+    database.execute(&edges(38));
     let tables = [
         "ids",
         "wide",
@@ -407,16 +258,6 @@ fn f_50_compressed_events_and_long_rows() {
         "UPDATE t SET id = id + 10000; DELETE FROM t WHERE id < 10100; INSERT INTO t VALUES (1, 'short', ''); \
          CREATE TABLE a_table_of_no_concern_with_a_long_enough_statement (a int, b int, c int, d int)",
     ));
-}
-
-async fn stops_at(database: &Database, tables: &[Followed], write: &str) -> (Told, EngineError) {
-    let source = source(database).await;
-    let position = open(source.as_ref(), "p", tables).await;
-    outside(|| database.execute("INSERT INTO history (account, delta) VALUES (1, 1)"));
-    outside(|| database.execute(write));
-    let mut told = told(source.as_ref(), "p", &position, tables).await;
-    let error = told.error.take().unwrap_or_else(|| panic!("it did not stop at {write}"));
-    (told, error)
 }
 
 #[test]
@@ -660,10 +501,13 @@ fn f_70_the_fence_is_held_lost_lifted_and_sealed() {
     let Some(server) = Server::start(&["--log-bin-trust-function-creators=ON"]) else { return };
     let database = server.database("fence");
     database.execute(BANK);
+    held_lost_lifted_and_sealed(&database);
+}
+
+pub fn held_lost_lifted_and_sealed(database: &Database) {
     run(async {
-        let source = source(&database).await;
-        let tables: Vec<_> =
-            accounts(&database).iter().map(|table| table.projection.source.clone()).collect();
+        let source = source(database).await;
+        let tables: Vec<_> = accounts(database).iter().map(|table| table.projection.source.clone()).collect();
         let write =
             || outside(|| database.try_execute("UPDATE accounts SET balance = balance + 1 WHERE id = 1"));
         let all = || {

@@ -5,7 +5,9 @@ mod apply;
 mod capture;
 mod door;
 mod equal;
+mod log;
 mod moments;
+mod mysql_log;
 mod target;
 mod values;
 
