@@ -36,6 +36,7 @@ mod place;
 mod probe;
 mod quote;
 mod read;
+mod rebuilt;
 mod refuse;
 mod relation;
 mod rename;

@@ -252,7 +252,10 @@ impl Scan {
             Err(error) => return Err(fail(error)),
         };
         match told {
-            Some(told) if told == rows => Ok(Batch::End { rows }),
+            Some(told) if told == rows => {
+                lease.check(table).await?;
+                Ok(Batch::End { rows })
+            }
             told => {
                 let why = format!("{rows} rows arrived of {} that the server sent", told.unwrap_or(0));
                 Err(EngineError::new(Cause::Connection, READ, why)

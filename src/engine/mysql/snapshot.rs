@@ -20,6 +20,7 @@ use super::error::from_driver;
 use super::facts::Facts;
 use super::moment::{SAVEPOINT, Together, shows_the_same, together};
 use super::read::RowStream;
+use super::rebuilt::Seen;
 use super::select::{Range, from_where};
 use super::summary;
 use crate::catalog::{Name, Projection};
@@ -45,6 +46,7 @@ pub(super) struct Readers {
     living: AtomicUsize,
     closed: AtomicBool,
     facts: Guarded<HashMap<Name, Arc<Facts>>>,
+    seen: Seen,
 }
 
 /// A session on loan. Dropped without [`Lease::give`] it is lost, for nobody knows what it does.
@@ -57,7 +59,11 @@ pub(super) struct Lease {
 impl Held {
     /// `logged`: changes are followed from there.
     pub async fn take(link: Arc<Link>, limits: &Limits, logged: bool) -> Result<Self, EngineError> {
-        let Together { conns, position } = together(&link, limits.readers, logged).await?;
+        let mut seen = Seen::before(&link).await?;
+        let Together { mut conns, position } = together(&link, limits.readers, logged).await?;
+        if let Some(conn) = conns.first_mut() {
+            seen.fill(conn).await.map_err(|error| error.on(link.shown()))?;
+        }
         let living = conns.len();
         let readers = Readers {
             link,
@@ -66,6 +72,7 @@ impl Held {
             living: AtomicUsize::new(living),
             closed: AtomicBool::new(false),
             facts: Guarded::default(),
+            seen,
         };
         Ok(Self { readers: Arc::new(readers), position, cuts: Guarded::default() })
     }
@@ -75,7 +82,7 @@ impl Held {
         let mut lease = self.readers.lease().await?;
         let found = lease.query_first(sql).await.map_err(|error| from_driver("count", error).on(table));
         lease
-            .done(found)
+            .read(table, found)
             .await?
             .ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number").on(table))
     }
@@ -144,6 +151,21 @@ impl Lease {
             // Only now may another be told that one is free.
             drop(self.permit.take());
         }
+    }
+
+    /// Fails where what was read of a table is not what it was when the snapshot began.
+    pub async fn check(&mut self, table: &Name) -> Result<(), EngineError> {
+        let readers = Arc::clone(&self.readers);
+        readers.seen.check(self, table).await
+    }
+
+    /// As [`Lease::done`], after a look at the table that was read.
+    async fn read<T>(mut self, table: &Name, result: Result<T, EngineError>) -> Result<T, EngineError> {
+        let result = match result {
+            Ok(read) => self.check(table).await.map(|()| read),
+            failed => failed,
+        };
+        self.done(result).await
     }
 
     /// Gives the session back, unless what it did broke it.
@@ -250,7 +272,7 @@ impl Snapshot for Held {
         let facts = self.readers.facts(&projection.source).await?;
         let mut lease = self.readers.lease().await?;
         let summed = summary::summary(&mut lease, projection, &facts, buckets).await;
-        lease.done(summed).await
+        lease.read(&projection.source, summed).await
     }
 
     async fn bucket_rows(
@@ -263,7 +285,7 @@ impl Snapshot for Held {
         let facts = self.readers.facts(&projection.source).await?;
         let mut lease = self.readers.lease().await?;
         let listed = summary::bucket_rows(&mut lease, projection, &facts, (buckets, of), limit).await;
-        lease.done(listed).await
+        lease.read(&projection.source, listed).await
     }
 
     async fn count(&self, projection: &Projection) -> Result<u64, EngineError> {

@@ -300,6 +300,47 @@ fn f_23_a_table_that_changed_since_the_snapshot_is_stale() {
     }
 }
 
+/// MariaDB forgets that a table was rebuilt once its definition has left the cache, and would then show
+/// an older snapshot what is there now.
+#[test]
+fn f_23_a_table_that_changed_is_stale_when_the_server_has_forgotten_it() {
+    let Some(server) = Server::start(&["--table-definition-cache=400", "--table-open-cache=50"]) else {
+        return;
+    };
+    let database = server.database("forgotten");
+    let others = |make: fn(u32) -> String| (0..1200).map(make).collect::<Vec<_>>().join(";");
+    database.execute(&others(|n| format!("CREATE TABLE x{n} (a int PRIMARY KEY)")));
+    for change in [
+        "TRUNCATE t",
+        "ALTER TABLE t ADD w int, ALGORITHM = COPY",
+        "ALTER TABLE t FORCE, ALGORITHM = INPLACE",
+    ] {
+        outside(|| {
+            database.execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+            // Times of definitions are told in seconds.
+            std::thread::sleep(Duration::from_millis(1100));
+        });
+        let projection = projection(&database, "t", &[("id", "int(11)"), ("v", "int(11)")]);
+        run(async {
+            let source = source_with(&database.url(), 2).await.unwrap();
+            let snapshot = source.snapshot().await.unwrap();
+            outside(|| database.execute(&format!("UPDATE t SET v = 100; {change}")));
+            // It forgets when it comes to it, within a second or two; the answer is the same.
+            for _ in 0..2 {
+                outside(|| {
+                    database.execute("FLUSH TABLES");
+                    database.execute(&others(|n| format!("SELECT * FROM x{n}")));
+                });
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                let error = read_all(snapshot.as_ref(), &projection).await.expect_err(change);
+                assert_eq!(error.cause, Cause::Stale, "{change}: {error}");
+                let counted = snapshot.count(&projection).await.expect_err(change);
+                assert_eq!(counted.cause, Cause::Stale, "{change}: {counted}");
+            }
+        });
+    }
+}
+
 #[test]
 fn f_21_a_snapshot_lives_as_long_as_one_of_its_sessions() {
     let database = need_mariadb!().database("killed");
