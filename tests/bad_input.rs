@@ -409,7 +409,7 @@ fn following_is_off_unless_asked_for_and_its_settings_are_read() {
     let plan = good(&tables("  \"*\": {}"));
     assert!(!plan.defaults.cdc && plan.cutover.is_none() && plan.cdc == Cdc::default());
     let plan = good(&followed(
-        "cdc:\n  { mode: transactional, keep_log: 20GB, acknowledge: spooled, sqlite: triggers, cascades: emulate,\n    memory: { limit: 64MiB, keep: 5s }, spill: { dir: /var/spill, limit: 1GiB } }\n\
+        "cdc:\n  { mode: transactional, keep_log: 20GB, acknowledge: spooled, sqlite: triggers, cascades: emulate, read_ahead: true,\n    memory: { limit: 64MiB, keep: 5s }, spill: { dir: /var/spill, limit: 1GiB } }\n\
          cutover:\n  max_lag: 2s\n  sequences: { from: max, margin: 1000 }\n  fence: { roles: [app, jobs] }\n  budget: 30s\n  \
          verify: count\n  checks:\n    - { db: target, sql: \"select 1 where false\" }",
     ));
@@ -422,6 +422,7 @@ fn following_is_off_unless_asked_for_and_its_settings_are_read() {
         memory_keep: Duration::from_secs(5),
         spill_dir: Some("/var/spill".into()),
         spill_bytes: 1 << 30,
+        read_ahead: true,
         triggers: true,
         cascades: true,
     };

@@ -161,6 +161,11 @@ pub static CDC_MAP: Shape = Shape {
         key("memory", Kind::Map(&CDC_MEMORY), "How much of the changes stays in memory."),
         key("spill", Kind::Map(&CDC_SPILL), "Where changes go that do not fit in memory."),
         key(
+            "read_ahead",
+            Kind::Bool,
+            "Large transactions of PostgreSQL are read before they commit, and wait on this machine's disk, not the source's.",
+        ),
+        key(
             "sqlite",
             Kind::Choice { words: &["triggers"], unbuilt: &[] },
             "Consent to triggers and a change table in a SQLite source, which has no change log.",
@@ -192,7 +197,7 @@ pub static CDC_SPILL: Shape = Shape {
         key(
             "limit",
             Kind::Size { min: 16 << 20, max: 1 << 50 },
-            "Bytes on disk of changes, and as many of transactions in progress; then reading pauses: 10GiB.",
+            "Bytes on disk; then reading pauses: 10GiB. With read_ahead, as many again for it.",
         ),
     ],
     unbuilt: &[],

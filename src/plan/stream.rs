@@ -19,6 +19,8 @@ pub struct Cdc {
     /// Where the spill goes; none: the system's directory for such files.
     pub spill_dir: Option<String>,
     pub spill_bytes: u64,
+    /// Transactions are read before they commit, where the source tells them.
+    pub read_ahead: bool,
     /// The plan agrees to triggers and a change table in a source without a change log.
     pub triggers: bool,
     /// What foreign keys change without a word in the source's log is derived from them.
@@ -35,6 +37,7 @@ impl Default for Cdc {
             memory_keep: Duration::from_secs(60),
             spill_dir: None,
             spill_bytes: 10 << 30,
+            read_ahead: false,
             triggers: false,
             cascades: false,
         }

@@ -54,7 +54,8 @@ pub fn follow_options(plan: &Plan, attempts: u32) -> FollowOptions {
 
 /// Where an engine may put what its stream tells too early: beside the spill, and as much again.
 pub fn scratch(plan: &Plan) -> Scratch {
-    Scratch { dir: spill_dir(plan), bytes: plan.cdc.spill_bytes }
+    let bytes = if plan.cdc.read_ahead { plan.cdc.spill_bytes } else { 0 };
+    Scratch { dir: spill_dir(plan), bytes }
 }
 
 /// One directory for each plan: two may run on one machine. Where the plan names none, one of its

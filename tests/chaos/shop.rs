@@ -176,7 +176,7 @@ impl Shop {
     /// The plan's tables and what follows them. `mode`: how changes are applied.
     pub fn plan(&self, mode: &str) -> String {
         let (tables, cdc) = match self.dialect {
-            Dialect::Postgres { .. } => ("\"*\": {}", ""),
+            Dialect::Postgres { .. } => ("\"*\": {}", ", read_ahead: true"),
             Dialect::MariaDb { cascades: false } => ("\"*\": {}, notes: skip", ""),
             Dialect::MariaDb { cascades: true } => ("\"*\": {}, notes: skip", ", cascades: emulate"),
         };

@@ -29,6 +29,9 @@ impl Resolver<'_> {
         self.word(&fields, shape, "on_ddl");
         cdc.triggers = self.word(&fields, shape, "sqlite").is_some();
         cdc.cascades = self.word(&fields, shape, "cascades").is_some();
+        if let Some(node) = fields.get("read_ahead") {
+            cdc.read_ahead = self.walker.boolean(node).unwrap_or(cdc.read_ahead);
+        }
         cdc.keep_log = self.number(&fields, shape, "keep_log");
         if let Some(node) = fields.get("memory")
             && let Some(fields) = self.walker.fields(node, &keys::CDC_MEMORY)
