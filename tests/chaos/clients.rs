@@ -104,8 +104,8 @@ impl Client {
 
     fn transaction(&mut self) -> String {
         let operations = match self.random.below(40) {
-            0..3 => 200,
-            3..8 => 1 + self.random.below(20),
+            0 => 200,
+            1..6 => 1 + self.random.below(20),
             _ => 1 + self.random.below(4),
         };
         let body: Vec<String> = (0..operations).map(|_| self.shop.operation(&mut self.random)).collect();
