@@ -51,6 +51,11 @@ impl Seen {
         Ok(Self { created, filled: HashSet::new() })
     }
 
+    /// Whether there is anything to ask in the snapshot.
+    pub fn asks(&self) -> bool {
+        !self.created.is_empty()
+    }
+
     /// Notes which tables have rows in the snapshot that the session holds. One that cannot be read is
     /// left to whoever wants to.
     pub async fn fill(&mut self, conn: &mut Conn) -> Result<(), EngineError> {

@@ -60,9 +60,17 @@ impl Held {
     /// `logged`: changes are followed from there.
     pub async fn take(link: Arc<Link>, limits: &Limits, logged: bool) -> Result<Self, EngineError> {
         let mut seen = Seen::before(&link).await?;
-        let Together { mut conns, position } = together(&link, limits.readers, logged).await?;
-        if let Some(conn) = conns.first_mut() {
-            seen.fill(conn).await.map_err(|error| error.on(link.shown()))?;
+        // One more than those that read: what it looks at stays locked for as long as it lives.
+        let sessions = limits.readers.max(1) + usize::from(seen.asks());
+        let Together { mut conns, position } = together(&link, sessions, logged).await?;
+        if seen.asks()
+            && let Some(mut asker) = conns.pop()
+        {
+            seen.fill(&mut asker).await.map_err(|error| error.on(link.shown()))?;
+            match conns.is_empty() {
+                true => conns.push(asker),
+                false => close(asker).await,
+            }
         }
         let living = conns.len();
         let readers = Readers {
