@@ -17,6 +17,7 @@ mod inspect;
 mod ledger;
 mod load;
 mod lock;
+mod look;
 mod marks;
 mod obstacles;
 mod park;

@@ -61,18 +61,8 @@ pub(super) fn is_of_rows(probe: &Probe) -> bool {
     !slow && condition(&probe.question, probe).is_some()
 }
 
-/// The counts for questions about the rows of one table, in their order, from one reading of it.
-pub(super) fn counts(probes: &[&Probe]) -> Option<String> {
-    let first = probes.first()?;
-    let count = |probe: &&Probe| {
-        let condition = condition(&probe.question, probe)?;
-        Some(format!("count(*) FILTER (WHERE {condition})"))
-    };
-    let counts = probes.iter().map(count).collect::<Option<Vec<_>>>()?;
-    Some(format!("SELECT {} {}", counts.join(", "), from(&first.table, first.filter.as_deref())))
-}
-
-fn from(table: &Name, filter: Option<&str>) -> String {
+/// `FROM` and `WHERE` of the rows that are asked about.
+pub(super) fn from(table: &Name, filter: Option<&str>) -> String {
     let from = format!("FROM main.{} AS t", quote(&table.name));
     match filter {
         Some(filter) => format!("{from} WHERE ({filter})"),
@@ -90,7 +80,7 @@ fn grouped(table: &Name, filter: Option<&str>, columns: &[String]) -> String {
 }
 
 /// The words of the question for one row.
-fn condition(question: &Question, probe: &Probe) -> Option<String> {
+pub(super) fn condition(question: &Question, probe: &Probe) -> Option<String> {
     let column = probe.column.as_deref().map(quote);
     let column = column.as_deref();
     Some(match question {

@@ -10,6 +10,7 @@ use super::capture::Kept;
 use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
+use super::look::Looks;
 use super::{SCHEMA, fence, inspect, probe, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
@@ -109,7 +110,7 @@ fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceVa
     Ok(SequenceValue { name: name.clone(), last: last.unwrap_or(1), called: last.is_some() })
 }
 
-/// Counts that one reading of a table may bring: far from what SQLite allows in one query.
+/// Questions that one reading of a table may answer: far from what SQLite allows in one query.
 const COUNTS_MAX: usize = 100;
 
 /// Answers probes in one read transaction, those about the rows of one table in one reading of it.
@@ -127,7 +128,7 @@ pub(super) async fn answer(
     for places in readings(probes) {
         let asked: Vec<&Probe> = places.iter().map(|place| &probes[*place]).collect();
         let found = match asked.as_slice() {
-            [probe] => one(worker, probe, each).await.map(|answer| vec![answer]),
+            [probe] if !probe::is_of_rows(probe) => one(worker, probe, each).await.map(|answer| vec![answer]),
             _ => several(worker, &asked, each).await,
         };
         match found {
@@ -171,8 +172,10 @@ async fn one(worker: &Worker, probe: &Probe, each: Option<Duration>) -> Result<A
     let Some(sql) = DIALECT.probe(probe) else { return Ok(unasked()) };
     type Numbers = (Option<i64>, Option<String>, Option<String>);
     let read = |row: &Row<'_>| -> rusqlite::Result<Numbers> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-    let Some((rows, low, high)) = within(worker, sql, each, read).await? else { return Ok(unasked()) };
-    Ok(Answer { extremes: low.zip(high), ..counted(rows) })
+    let found = within(worker, each, move |conn| conn.query_row(&sql, [], read)).await?;
+    let Some((rows, low, high)) = found else { return Ok(unasked()) };
+    let rows = rows.map(|rows| rows.max(0) as u64);
+    Ok(Answer { rows, measured: Measured::Exact, extremes: low.zip(high) })
 }
 
 /// Together they have the time that they would have had one by one.
@@ -182,26 +185,20 @@ async fn several(
     each: Option<Duration>,
 ) -> Result<Vec<Answer>, EngineError> {
     let wanted = probes.len();
-    let Some(sql) = probe::counts(probes) else { return Ok(vec![unasked(); wanted]) };
+    let Some(looks) = Looks::new(probes) else { return Ok(vec![unasked(); wanted]) };
     let time = each.map(|each| each.saturating_mul(wanted as u32));
-    let read = move |row: &Row<'_>| (0..wanted).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<_>>>();
-    let counts = within(worker, sql, time, read).await?;
+    let counts = within(worker, time, move |conn| looks.counts(conn)).await?;
+    let counted = |rows| Answer { rows: Some(rows), measured: Measured::Exact, extremes: None };
     Ok(counts.map_or(vec![unasked(); wanted], |counts| counts.into_iter().map(counted).collect()))
 }
 
-fn counted(rows: Option<i64>) -> Answer {
-    Answer { rows: rows.map(|rows| rows.max(0) as u64), measured: Measured::Exact, extremes: None }
-}
-
-/// The one row of a query; none where that takes longer than this.
+/// What is found; none where that takes longer than this.
 async fn within<T: Send + 'static>(
     worker: &Worker,
-    sql: String,
     time: Option<Duration>,
-    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+    find: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<Option<T>, EngineError> {
-    let asked = worker
-        .call("probe", move |conn| conn.query_row(&sql, [], read).map_err(|error| classify("probe", error)));
+    let asked = worker.call("probe", move |conn| find(conn).map_err(|error| classify("probe", error)));
     tokio::pin!(asked);
     let result = match time {
         None => asked.await,

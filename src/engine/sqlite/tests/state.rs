@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::super::dialect::DIALECT;
+use super::super::exact;
 use super::{Place, dump, goal, lock, name};
 use crate::catalog::probe::{End, Measured};
-use crate::catalog::{Probe, Question, Type};
+use crate::catalog::{Dialect, Probe, Question, Type};
 use crate::change::Position;
 use crate::checkpoint::{Checkpoint, ChunkMark, StepMark};
 use crate::engine::{Cause, Engine, SequenceValue};
@@ -181,8 +183,8 @@ async fn questions_about_one_table_are_answered_in_their_order_as_if_alone() {
     let place = Place::new();
     place.make("a.db", "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE q (s TEXT);
       INSERT INTO q VALUES ('a' || char(0)), ('b');
-      CREATE TABLE t (i INT, s TEXT);
-      INSERT INTO t VALUES (1, 'abc'), (70000, 'a' || char(0)), ('x', NULL), (NULL, CAST(x'ff' AS TEXT)), (-3, '')");
+      CREATE TABLE t (i INT, s TEXT, f REAL);
+      INSERT INTO t VALUES (1, 'abc', 9e999), (70000, 'a' || char(0), -9e999), ('x', NULL, 'y'), (NULL, CAST(x'ff' AS TEXT), 1), (-3, '', x'00')");
     let source = place.source("a.db").await;
     let probe = |table: &str, column: &str, question: Question, filter: Option<&str>| Probe {
         code: "V".into(),
@@ -207,16 +209,35 @@ async fn questions_about_one_table_are_answered_in_their_order_as_if_alone() {
         probe("t", "s", Question::NotNull, Some("s IS NOT NULL")),
         probe("t", "i", Question::Null, None),
     ];
+    let of_type = |ty: Type| Question::NotOfType { ty };
+    for (column, question) in [
+        ("f", Question::NotFinite { nan_only: false }),
+        ("f", of_type(Type::Float { bits: 64 })),
+        ("f", of_type(Type::Blob)),
+        ("s", of_type(Type::Text)),
+        ("i", of_type(Type::VarChar { length: 3 })),
+        ("s", of_type(Type::Date)),
+        ("s", Question::LongerThan { characters: 2 }),
+        ("i", Question::CheckFails { condition: "i > 0".into() }),
+    ] {
+        probes.push(probe("t", column, question, None));
+    }
     // More than one reading may bring.
     probes.extend((0..150).map(|_| probe("t", "i", Question::NotNull, None)));
     let answers = source.probe(&probes, Some(Duration::from_secs(9))).await.expect("answered");
     let counts: Vec<_> = answers.iter().map(|answer| answer.rows).collect();
     assert_eq!(counts[..9], [1, 1, 1, 1, 0, 1, 4, 4, 1].map(Some));
-    assert!(counts[9..].iter().all(|rows| *rows == Some(4)), "{counts:?}");
+    assert_eq!(counts[9..17], [2, 2, 4, 0, 3, 4, 1, 1].map(Some));
+    assert!(counts[17..].iter().all(|rows| *rows == Some(4)), "{counts:?}");
     assert_eq!(answers[3].extremes, Some(("-3".into(), "70000".into())));
+    let conn = Connection::open(place.path("a.db")).expect("the file");
+    exact::register(&conn).expect("functions");
     for (probe, together) in probes.iter().zip(&answers) {
         let alone = source.probe(std::slice::from_ref(probe), None).await.expect("answered");
         assert_eq!(alone[0], *together, "{probe:?}");
+        let sql = DIALECT.probe(probe).expect("a query");
+        let count: i64 = conn.query_row(&sql, [], |row| row.get(0)).expect("a count");
+        assert_eq!(Some(count as u64), together.rows, "{sql}");
     }
 }
 
