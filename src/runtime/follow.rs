@@ -22,6 +22,7 @@ use std::time::Duration;
 use self::applier::Applier;
 use self::flow::Flow;
 use self::reader::Reader;
+use super::buffer::PIECE_BYTES;
 use super::clock::Clock;
 use super::event::{Event, Reporter};
 use super::executor::Stop;
@@ -71,7 +72,7 @@ pub enum Acknowledge {
 #[derive(Clone, Debug)]
 pub struct FollowOptions {
     pub mode: Mode,
-    /// Bytes of changes that wait in memory.
+    /// Bytes of changes that are held in memory, whether they wait or are applied.
     pub memory_bytes: u64,
     /// How long a change may wait in memory before it goes to disk.
     pub memory_keep: Duration,
@@ -102,6 +103,20 @@ impl Default for FollowOptions {
             cascades: false,
             attempts: 10,
         }
+    }
+}
+
+impl FollowOptions {
+    /// Bytes of changes that are taken to be applied at once: where memory is small no more than an
+    /// eighth of it, for they are worked on in further forms.
+    fn round_bytes(&self) -> usize {
+        let most = usize::try_from(self.memory_bytes / 8).unwrap_or(usize::MAX);
+        self.batch_bytes.min(most.max(PIECE_BYTES))
+    }
+
+    /// Bytes of changes that may wait in memory meanwhile.
+    fn waiting_bytes(&self) -> u64 {
+        self.memory_bytes - (self.memory_bytes / 8).min(self.batch_bytes as u64)
     }
 }
 

@@ -148,13 +148,13 @@ impl<'r, 'a> Applier<'r, 'a> {
     /// Rows and bytes that are enough for some batches.
     fn is_round(&self, rows: u64, bytes: usize) -> bool {
         let options = self.flow.following.options;
-        rows >= (options.batch_rows * ROUND) as u64 || bytes >= options.batch_bytes
+        rows >= (options.batch_rows * ROUND) as u64 || bytes >= options.round_bytes()
     }
 
     /// Rows and bytes that are enough for one.
     fn is_batch(&self, rows: u64, bytes: usize) -> bool {
         let options = self.flow.following.options;
-        rows >= options.batch_rows as u64 || bytes >= options.batch_bytes / ROUND
+        rows >= options.batch_rows as u64 || bytes >= options.round_bytes() / ROUND
     }
 
     /// Takes what is there, up to a round of batches. Waits for nothing.

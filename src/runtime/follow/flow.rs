@@ -53,7 +53,7 @@ impl<'a> Flow<'a> {
     pub(super) fn new(following: &'a Following<'a>, disk: &'a dyn Disk) -> Self {
         let options = following.options;
         let bounds = Bounds {
-            memory: options.memory_bytes,
+            memory: options.waiting_bytes(),
             keep: options.memory_keep,
             piece: PIECE_BYTES.min(options.batch_bytes.max(1)),
             acknowledge: options.acknowledge,
