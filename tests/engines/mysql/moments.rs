@@ -203,11 +203,9 @@ fn p_06_chunks_cover_tables_of_any_key() {
              INSERT INTO second SELECT NULL, seq, 'x' FROM seq_1_to_20000; \
              CREATE TABLE keyless (a int, v char(50)); \
              INSERT INTO keyless SELECT seq, 'x' FROM seq_1_to_20000; \
-             CREATE TABLE days (d date PRIMARY KEY, v char(50)); \
-             INSERT INTO days SELECT '2000-01-01' + INTERVAL seq DAY, 'x' FROM seq_1_to_5000; \
              CREATE TABLE other (id int PRIMARY KEY, v char(50)) ENGINE = MyISAM; \
              INSERT INTO other SELECT seq, 'x' FROM seq_1_to_20000; \
-             ANALYZE TABLE gaps, negative, tenants, texts, latin, bytes, second, keyless, days, other",
+             ANALYZE TABLE gaps, negative, tenants, texts, latin, bytes, second, keyless, other",
         )
     });
     let table = |name: &str, columns: &[(&str, &str)]| projection(&database, name, columns);
@@ -223,10 +221,95 @@ fn p_06_chunks_cover_tables_of_any_key() {
             ("bytes", vec![("k", "binary(16)")], 4),
             ("second", vec![("b", "int(11)")], 4),
             ("keyless", vec![("a", "int(11)")], 1),
-            ("days", vec![("d", "date")], 1),
             ("other", vec![("id", "int(11)")], 1),
         ] {
             covered(snapshot.as_ref(), &table(name, &columns), 200_000, least).await;
+        }
+    });
+}
+
+/// Table, type of its key, a value of row `seq`, and the literal of a value as the server prints it.
+const SCALES: [(&str, &str, &str, &str); 12] = [
+    ("days", "date", "'1990-01-01' + INTERVAL seq * 3 DAY", "DATE'{}'"),
+    ("seconds", "datetime", "'2000-01-01' + INTERVAL seq * 7 SECOND", "TIMESTAMP'{}'"),
+    ("micros", "datetime(6)", "'2000-01-01' + INTERVAL seq * 7 MICROSECOND", "TIMESTAMP'{}'"),
+    ("moments", "timestamp(3)", "'2020-06-30' + INTERVAL seq * 3600001000 MICROSECOND", "TIMESTAMP'{}'"),
+    ("prices", "decimal(12,4)", "seq * 1.0001 - 9000", "{}"),
+    ("sums", "decimal(30,0)", "(CAST(seq AS signed) - 5000) * 1000000000000000000000", "{}"),
+    (
+        "random_ids",
+        "uuid",
+        "CONCAT(LEFT(MD5(seq), 12), '4', MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "timed_ids",
+        "uuid",
+        "CONCAT(LPAD(HEX(1700000000000 + seq * 1000), 12, '0'), '7', MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "old_ids",
+        "uuid",
+        "CONCAT(LPAD(HEX(seq * 99991), 8, '0'), 'ea5b11f1bf4c02fc00000001')",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "mixed_ids",
+        "uuid",
+        "CONCAT(LEFT(MD5(seq), 12), 1 + seq % 8, MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    ("years", "year", "1950 + seq % 100", "{}"),
+    (
+        "words",
+        "varchar(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "CONCAT(IF(seq > 19990, 'ж', ''), MD5(seq))",
+        "",
+    ),
+];
+
+/// Chunks of about one size, whose bounds are values of the table and ranges of its key to the server.
+#[test]
+fn p_06_keys_of_every_scale_are_cut_evenly() {
+    let database = need_mariadb!().database("scales");
+    outside(|| {
+        for (name, native, value, _) in SCALES {
+            database.execute(&format!(
+                "CREATE TABLE {name} (k {native} NOT NULL, n int, v char(50), PRIMARY KEY (k, n)); \
+                 INSERT INTO {name} SELECT {value}, seq, 'x' FROM seq_1_to_20000; ANALYZE TABLE {name}"
+            ));
+        }
+    });
+    run(async {
+        let source = source_with(&database.url(), 1).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        for (name, native, _, literal) in SCALES {
+            let native = native.split(" CHARACTER").next().unwrap();
+            let projection = projection(&database, name, &[("k", native), ("n", "int(11)")]);
+            covered(snapshot.as_ref(), &projection, 200_000, 4).await;
+            let chunks = snapshot.chunks(&projection, 200_000).await.unwrap();
+            let most = chunks.iter().map(|chunk| chunk.rows).max().unwrap();
+            assert!(
+                most * chunks.len() as u64 <= 4 * 20_000,
+                "{name}: {most} rows in one of {}",
+                chunks.len()
+            );
+            for chunk in chunks.iter().skip(1).filter(|_| !literal.is_empty()) {
+                let bounds: serde_json::Value = serde_json::from_str(&chunk.bounds).unwrap();
+                let from = &bounds["from"][0];
+                let value = from["printed"].as_str().or(from["number"].as_str()).unwrap();
+                let value = literal.replace("{}", value);
+                let found =
+                    outside(|| database.value(&format!("SELECT COUNT(*) > 0 FROM {name} WHERE k = {value}")));
+                assert_eq!(found, "1", "{name}: {value} is not there");
+                let plan = outside(|| {
+                    database.rows(&format!(
+                        "EXPLAIN SELECT 1 FROM {name} FORCE INDEX (PRIMARY) WHERE k >= {value}"
+                    ))
+                });
+                assert_eq!(plan[0][3].as_deref(), Some("range"), "{name}: {plan:?}");
+            }
         }
     });
 }
