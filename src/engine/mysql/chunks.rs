@@ -198,9 +198,10 @@ impl Cutter<'_> {
         Ok(value(0).zip(value(1)).map(|(first, second)| [first, second]))
     }
 
-    /// How many rows the server believes there are.
+    /// How many rows the server believes there are. MySQL looks into an index that it has to take only
+    /// where rows are made distinct: else it believes that there is one.
     async fn believed(&self, conn: &mut Conn, condition: &str) -> Result<u64, EngineError> {
-        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT 1 {}{condition}", self.from());
+        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT DISTINCT 1 {}{condition}", self.from());
         let row: Option<Row> =
             conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let rows = row.and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);

@@ -9,11 +9,12 @@ use towpath::catalog::Projection;
 use towpath::engine::{Cause, Chunk, Read, Snapshot};
 
 use super::{outside, projection, read, read_all, run, source_with};
-use crate::need_mariadb;
 use crate::support::mariadb::{Database, Server};
+use crate::support::mysql;
 use crate::support::postgres::PASSWORD;
 use crate::support::proxy::{Fault, Proxy, Way};
 use crate::support::wait_until;
+use crate::{need_mariadb, need_mysql};
 
 const ROWS: usize = 200_000;
 
@@ -157,8 +158,13 @@ fn rows_are_unchanged_only_where_both_snapshots_show_the_same() {
     });
 }
 
-/// Chunks of the table hold each row once.
-async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: u64, least: usize) {
+/// Chunks of the table hold each row once. Returns the chunks, and the rows of the largest.
+async fn covered(
+    snapshot: &dyn Snapshot,
+    projection: &Projection,
+    chunk_bytes: u64,
+    least: usize,
+) -> (Vec<Chunk>, usize) {
     let whole = Chunk { number: 0, of: 1, bounds: "whole".into(), rows: 0, bytes: 0 };
     let (mut expected, _) = read(snapshot, projection, &whole).await.unwrap();
     let chunks = snapshot.chunks(projection, chunk_bytes).await.unwrap();
@@ -178,6 +184,7 @@ async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: 
     if least > 1 {
         assert!(largest < expected.len() / 2, "{table}: one chunk has {largest} of {} rows", expected.len());
     }
+    (chunks, largest)
 }
 
 #[test]
@@ -228,14 +235,17 @@ fn p_06_chunks_cover_tables_of_any_key() {
     });
 }
 
-/// Table, type of its key, a value of row `seq`, and the literal of a value as the server prints it.
-const SCALES: [(&str, &str, &str, &str); 12] = [
+/// Table, type of its key, a value of row `seq`, and the literal of a value as the server prints it. The
+/// last five have no counterpart on MySQL.
+const SCALES: [(&str, &str, &str, &str); 13] = [
+    ("counts", "bigint", "seq * 3", "{}"),
     ("days", "date", "'1990-01-01' + INTERVAL seq * 3 DAY", "DATE'{}'"),
     ("seconds", "datetime", "'2000-01-01' + INTERVAL seq * 7 SECOND", "TIMESTAMP'{}'"),
     ("micros", "datetime(6)", "'2000-01-01' + INTERVAL seq * 7 MICROSECOND", "TIMESTAMP'{}'"),
     ("moments", "timestamp(3)", "'2020-06-30' + INTERVAL seq * 3600001000 MICROSECOND", "TIMESTAMP'{}'"),
     ("prices", "decimal(12,4)", "seq * 1.0001 - 9000", "{}"),
     ("sums", "decimal(30,0)", "(CAST(seq AS signed) - 5000) * 1000000000000000000000", "{}"),
+    ("years", "year", "1950 + seq % 100", "{}"),
     (
         "random_ids",
         "uuid",
@@ -260,7 +270,6 @@ const SCALES: [(&str, &str, &str, &str); 12] = [
         "CONCAT(LEFT(MD5(seq), 12), 1 + seq % 8, MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
         "CAST('{}' AS UUID)",
     ),
-    ("years", "year", "1950 + seq % 100", "{}"),
     (
         "words",
         "varchar(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
@@ -270,48 +279,61 @@ const SCALES: [(&str, &str, &str, &str); 12] = [
 ];
 
 /// Chunks of about one size, whose bounds are values of the table and ranges of its key to the server.
-#[test]
-fn p_06_keys_of_every_scale_are_cut_evenly() {
-    let database = need_mariadb!().database("scales");
-    outside(|| {
-        for (name, native, value, _) in SCALES {
-            database.execute(&format!(
-                "CREATE TABLE {name} (k {native} NOT NULL, n int, v char(50), PRIMARY KEY (k, n)); \
-                 INSERT INTO {name} SELECT {value}, seq, 'x' FROM seq_1_to_20000; ANALYZE TABLE {name}"
-            ));
-        }
-    });
+fn cut_evenly(database: &Database, scales: &[(&str, &str, &str, &str)]) {
     run(async {
         let source = source_with(&database.url(), 1).await.unwrap();
         let snapshot = source.snapshot().await.unwrap();
-        for (name, native, _, literal) in SCALES {
+        for (name, native, _, literal) in scales {
             let native = native.split(" CHARACTER").next().unwrap();
-            let projection = projection(&database, name, &[("k", native), ("n", "int(11)")]);
-            covered(snapshot.as_ref(), &projection, 200_000, 4).await;
-            let chunks = snapshot.chunks(&projection, 200_000).await.unwrap();
-            let most = chunks.iter().map(|chunk| chunk.rows).max().unwrap();
+            let projection = projection(database, name, &[("k", native), ("n", "int(11)")]);
+            let (chunks, largest) = covered(snapshot.as_ref(), &projection, 200_000, 4).await;
             assert!(
-                most * chunks.len() as u64 <= 4 * 20_000,
-                "{name}: {most} rows in one of {}",
+                largest * chunks.len() <= 4 * 20_000,
+                "{name}: {largest} rows in one of {}",
                 chunks.len()
             );
             for chunk in chunks.iter().skip(1).filter(|_| !literal.is_empty()) {
                 let bounds: serde_json::Value = serde_json::from_str(&chunk.bounds).unwrap();
                 let from = &bounds["from"][0];
-                let value = from["printed"].as_str().or(from["number"].as_str()).unwrap();
-                let value = literal.replace("{}", value);
-                let found =
-                    outside(|| database.value(&format!("SELECT COUNT(*) > 0 FROM {name} WHERE k = {value}")));
-                assert_eq!(found, "1", "{name}: {value} is not there");
-                let plan = outside(|| {
-                    database.rows(&format!(
-                        "EXPLAIN SELECT 1 FROM {name} FORCE INDEX (PRIMARY) WHERE k >= {value}"
-                    ))
-                });
-                assert_eq!(plan[0][3].as_deref(), Some("range"), "{name}: {plan:?}");
+                let value =
+                    literal.replace("{}", from["printed"].as_str().or(from["number"].as_str()).unwrap());
+                let there = format!("SELECT COUNT(*) > 0 FROM {name} WHERE k = {value}");
+                assert_eq!(outside(|| database.value(&there)), "1", "{name}: {value} is not there");
+                let explain = format!(
+                    "EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {name} FORCE INDEX (PRIMARY) WHERE k >= {value}"
+                );
+                let plan = outside(|| database.rows(&explain));
+                assert!(plan[0].contains(&Some("range".to_string())), "{name}: {plan:?}");
             }
         }
     });
+}
+
+fn of_every_scale(
+    server: &Server,
+    scales: &[(&str, &str, &str, &str)],
+    told: fn(&str) -> String,
+) -> Database {
+    let database = server.database("scales");
+    for (name, native, value, _) in scales {
+        database.execute(&told(&format!(
+            "CREATE TABLE {name} (k {native} NOT NULL, n int, v char(50), PRIMARY KEY (k, n)); \
+             INSERT INTO {name} SELECT {value}, seq, 'x' FROM seq_1_to_20000; ANALYZE TABLE {name}"
+        )));
+    }
+    database
+}
+
+#[test]
+fn p_06_keys_of_every_scale_are_cut_evenly() {
+    let server = need_mariadb!();
+    cut_evenly(&of_every_scale(server, &SCALES, str::to_string), &SCALES);
+}
+
+#[test]
+fn p_06_keys_of_mysql_are_cut_evenly() {
+    let server = need_mysql!();
+    cut_evenly(&of_every_scale(server, &SCALES[..8], mysql::told), &SCALES[..8]);
 }
 
 #[test]
