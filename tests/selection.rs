@@ -25,6 +25,7 @@ fn column(name: &str) -> Column {
         unchecked_text: false,
         inherited: false,
         portable: true,
+        stamped: false,
         comment: None,
     }
 }

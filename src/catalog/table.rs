@@ -31,6 +31,9 @@ pub struct Table {
     /// Storage parameters: `fillfactor` = `70`; SQLite: `strict`, `without_rowid`, `autoincrement`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<(String, String)>,
+    /// How texts of columns compare that are added without a word on it, where not by their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// By what the change log tells a row of this table from the others.
@@ -125,6 +128,10 @@ pub struct Column {
     /// Inherited from a parent and not declared here.
     #[serde(default, skip_serializing_if = "is_false")]
     pub inherited: bool,
+    /// An update of its row that does not set it makes it the present moment, in its own digits (MySQL:
+    /// `ON UPDATE CURRENT_TIMESTAMP`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stamped: bool,
     /// The native binary form of the type means the same on any server of this engine.
     #[serde(default, skip_serializing_if = "is_false")]
     pub portable: bool,

@@ -63,6 +63,7 @@ mod tests {
             unchecked_text: false,
             inherited: false,
             portable: true,
+            stamped: false,
             comment: Some("yes: \"no\" # 0123".into()),
         };
         let table = Table {

@@ -13,7 +13,9 @@ use super::{definition, values};
 use crate::catalog::expr::Op;
 use crate::catalog::name::show;
 use crate::catalog::table::{Default as ColumnDefault, Generated};
-use crate::catalog::{Cast, Check, Column, ColumnMap, Expr, Identity, Question, Table, Type, UserTypeKind};
+use crate::catalog::{
+    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind,
+};
 use crate::plan::{ColumnRule, Load, Problem, Span, TableIntent};
 
 /// The columns of a wanted table, and what came up on the way.
@@ -106,7 +108,7 @@ fn map_column(
     };
     let name = out.renamed.get(&column.name).unwrap_or(&column.name).clone();
     check_name(road, work, &name, span, found);
-    // Default, generation and collation follow below, where they come.
+    // Default, stamp, generation and collation follow below, where they come.
     let mut want = Column {
         name: name.clone(),
         ty: typed.fit.ty.clone(),
@@ -121,6 +123,7 @@ fn map_column(
         unchecked_text: false,
         inherited: basis.inherited,
         portable: basis.portable,
+        stamped: false,
         comment: basis.comment.clone(),
     };
     if !road.same {
@@ -128,6 +131,7 @@ fn map_column(
         want.inherited = false;
     }
     defaults(work, &basis, &mut want, out, found);
+    stamp(work, &basis, &mut want, found);
     generated(work, &basis, &mut want, out, found);
     collation(work, &basis, &mut want, out, found);
     out.checks.extend(own_checks);
@@ -361,6 +365,21 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
             }
         }
         Some(_) => {}
+    }
+}
+
+/// What stays of a column that another engine, or another type, cannot set to the present moment.
+pub(super) const ON_UPDATE: &str = "on update clause";
+
+/// What sets a column to the present moment goes where columns of that engine can have it.
+fn stamp(work: &Work<'_, '_>, basis: &Column, want: &mut Column, found: &mut Found) {
+    if !basis.stamped {
+        return;
+    }
+    want.stamped = work.road.same && matches!(want.ty, Type::Timestamp { .. } | Type::TimestampTz { .. });
+    if !want.stamped {
+        let place = format!("{}.{}", work.table.name.name, basis.name);
+        found.left(ON_UPDATE, Name::new(&work.table.name.schema, place), "not carried yet");
     }
 }
 

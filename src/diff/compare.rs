@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::against::{self, There};
+use super::columns::ON_UPDATE;
 use super::definition;
 use super::difference::State;
 use super::found::Found;
@@ -225,6 +226,8 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
     for other in source.others.iter().filter(|other| stays(road, other)) {
         *kinds.entry(&other.kind).or_default() += 1;
     }
+    let clauses = found.left_behind.iter().filter(|left| left.kind == ON_UPDATE).count();
+    kinds.extend((clauses > 0).then_some((ON_UPDATE, clauses)));
     let is_right = |kind: &str| matches!(kind, "policy" | "grant" | "owner" | "default privileges");
     let sum = |rights: bool| {
         let kinds = kinds.iter().filter(|(kind, _)| is_right(kind) == rights);

@@ -48,6 +48,7 @@ pub fn body(table: &Table) -> Vec<String> {
     lines.extend(table.inherits.iter().map(|parent| format!("inherits {parent}")));
     lines.extend(table.unlogged.then(|| "unlogged".to_string()));
     lines.extend(table.options.iter().map(|(key, value)| format!("option {key} = {value}")));
+    lines.extend(table.collation.iter().map(|name| format!("collate {name}")));
     lines.extend(table.comment.iter().map(|text| format!("comment {text:?}")));
     lines
 }
@@ -102,6 +103,9 @@ pub fn attributes(column: &Column) -> String {
     if let Some(generated) = &column.generated {
         let kind = if generated.stored { "stored" } else { "virtual" };
         add(format!(" generated ({}) {kind}", generated.native));
+    }
+    if column.stamped {
+        add(" on update current_timestamp".into());
     }
     match column.identity {
         Some(Identity::Always) => add(" identity always".into()),

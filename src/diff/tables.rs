@@ -29,6 +29,11 @@ pub(super) fn map_table(
         inherits: map_parents(&work, found),
         unlogged: source.unlogged && road.same,
         options: if road.same { source.options.clone() } else { Vec::new() },
+        collation: source
+            .collation
+            .as_ref()
+            .filter(|name| road.has_both(name))
+            .map(|name| road.renames.object(name)),
         comment: source.comment.clone(),
         rows: source.rows,
         bytes: source.bytes,

@@ -2,6 +2,7 @@
 
 mod crash;
 mod cut;
+mod family;
 mod fence_roles;
 mod follow_faults;
 pub mod follow_stops;

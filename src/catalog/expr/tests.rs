@@ -104,6 +104,7 @@ fn table() -> Table {
         unchecked_text: false,
         inherited: false,
         portable: false,
+        stamped: false,
         comment: None,
     };
     Table {

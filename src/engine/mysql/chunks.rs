@@ -8,6 +8,7 @@ use mysql_async::{Conn, Row, Value};
 
 use super::error::from_driver;
 use super::facts::{Column, Facts, Key};
+use super::halve::Scale;
 use super::quote::{identifier, name};
 use super::select::{Bound, Range, WHOLE, bound};
 use crate::catalog::Name;
@@ -17,30 +18,6 @@ const CUT: &str = "cut into chunks";
 
 /// Pieces of one table: more would spend more on looking than on reading.
 const PIECES_MAX: u64 = 2_000;
-
-/// How the values of a key column are halved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scale {
-    Number,
-    /// Bytes in the order of their numbers.
-    Bytes,
-    /// Texts of which ASCII characters are the same in any of these character sets.
-    Text,
-}
-
-impl Scale {
-    /// None where values are not halved.
-    fn of(column: &Column) -> Option<Self> {
-        match (column.data_type.as_str(), column.charset.as_deref()) {
-            ("tinyint" | "smallint" | "mediumint" | "int" | "bigint", _) => Some(Self::Number),
-            ("binary" | "varbinary", _) => Some(Self::Bytes),
-            ("char" | "varchar", Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1")) => {
-                Some(Self::Text)
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Rows from one value of a key column to another, both included, all of one beginning of the key.
 #[derive(Clone, Debug)]
@@ -167,7 +144,7 @@ impl Cutter<'_> {
             prefix.push(piece.low.clone());
             return Ok(self.span(conn, &prefix, piece.rows).await?.map(|inner| (None, inner)));
         }
-        let Some(middle) = between(scale, &piece.low, &piece.high) else { return Ok(None) };
+        let Some(middle) = scale.between(&piece.low, &piece.high) else { return Ok(None) };
         let quoted = identifier(&column.name);
         let literal = |value: &Bound| bound(column, value);
         let (low, middle, high) = (literal(&piece.low), literal(&middle), literal(&piece.high));
@@ -210,7 +187,7 @@ impl Cutter<'_> {
         wanted: [(&str, &str); 2],
     ) -> Result<Option<[Bound; 2]>, EngineError> {
         let quoted = identifier(&column.name);
-        let shown = if scale == Scale::Number { quoted.clone() } else { format!("HEX({quoted})") };
+        let shown = scale.shown(&quoted);
         let [first, second] = wanted.map(|(condition, direction)| {
             format!("(SELECT {shown} {}{condition} ORDER BY {quoted} {direction} LIMIT 1)", self.from())
         });
@@ -221,9 +198,10 @@ impl Cutter<'_> {
         Ok(value(0).zip(value(1)).map(|(first, second)| [first, second]))
     }
 
-    /// How many rows the server believes there are.
+    /// How many rows the server believes there are. MySQL looks into an index that it has to take only
+    /// where rows are made distinct: else it believes that there is one.
     async fn believed(&self, conn: &mut Conn, condition: &str) -> Result<u64, EngineError> {
-        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT 1 {}{condition}", self.from());
+        let sql = format!("EXPLAIN FORMAT=TRADITIONAL SELECT DISTINCT 1 {}{condition}", self.from());
         let row: Option<Row> =
             conn.query_first(sql).await.map_err(|error| from_driver(CUT, error).on(self.table))?;
         let rows = row.and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
@@ -234,105 +212,12 @@ impl Cutter<'_> {
 /// The text protocol brings all values as text.
 fn read_bound(scale: Scale, value: &Value) -> Option<Bound> {
     let Value::Bytes(text) = value else { return None };
-    let text = std::str::from_utf8(text).ok()?;
-    match scale {
-        Scale::Number => text.parse().ok().map(Bound::Number),
-        Scale::Bytes | Scale::Text => Some(Bound::Hex(text.to_string())),
-    }
-}
-
-/// A value above `low` and not above `high`, as far as can be told from here.
-fn between(scale: Scale, low: &Bound, high: &Bound) -> Option<Bound> {
-    match (scale, low, high) {
-        (Scale::Number, Bound::Number(low), Bound::Number(high)) => {
-            Some(Bound::Number(low + (high - low + 1) / 2))
-        }
-        (Scale::Bytes, Bound::Hex(low), Bound::Hex(high)) => {
-            middle(&unhex(low)?, &unhex(high)?, 0, |byte| Some(u32::from(byte))).map(|(mut bytes, digit)| {
-                bytes.push(digit as u8);
-                hex(&bytes)
-            })
-        }
-        (Scale::Text, Bound::Hex(low), Bound::Hex(high)) => {
-            let (mut bytes, digit) = middle(&unhex(low)?, &unhex(high)?, FIGURES, rank)?;
-            bytes.push(unrank(digit)?);
-            Some(hex(&bytes))
-        }
-        _ => None,
-    }
-}
-
-/// What both have in common, and the digit half way between what follows. Where nothing follows in
-/// `low`, half way from `least`.
-fn middle(low: &[u8], high: &[u8], least: u32, digit: impl Fn(u8) -> Option<u32>) -> Option<(Vec<u8>, u32)> {
-    let same = |(a, b): &(&u8, &u8)| a == b || digit(**a).is_some() && digit(**a) == digit(**b);
-    let common = low.iter().zip(high).take_while(same).count();
-    let last = digit(*high.get(common)?)?;
-    let first = match low.get(common) {
-        Some(byte) => digit(*byte)?,
-        None if last > least => least,
-        None => 0,
-    };
-    if last > first {
-        return Some((high[..common].to_vec(), first + (last - first).div_ceil(2)));
-    }
-    None
-}
-
-/// Where letters of both cases are one and follow the figures, as nearly all collations have it.
-/// Other marks come before the figures in some and behind them in others: they are left out.
-const ORDER: &[u8] = b" !\"#$%&'()*+,-./0123456789abcdefghijklmnopqrstuvwxyz";
-/// The place of the figure 0.
-const FIGURES: u32 = 16;
-
-fn rank(byte: u8) -> Option<u32> {
-    let lower = byte.to_ascii_lowercase();
-    ORDER.iter().position(|known| *known == lower).map(|at| at as u32)
-}
-
-fn unrank(digit: u32) -> Option<u8> {
-    ORDER.get(digit as usize).copied()
-}
-
-fn hex(bytes: &[u8]) -> Bound {
-    Bound::Hex(bytes.iter().map(|byte| format!("{byte:02X}")).collect())
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+    scale.read(std::str::from_utf8(text).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(text: &str) -> Bound {
-        hex(text.as_bytes())
-    }
-
-    #[test]
-    fn halves_lie_above_the_low_end_and_not_above_the_high_one() {
-        let number =
-            |low: i128, high: i128| between(Scale::Number, &Bound::Number(low), &Bound::Number(high));
-        assert_eq!(number(1, 2), Some(Bound::Number(2)));
-        assert_eq!(number(-5, 5), Some(Bound::Number(0)));
-        assert_eq!(number(0, u64::MAX.into()), Some(Bound::Number(1 << 63)));
-        assert_eq!(between(Scale::Bytes, &hex(&[1, 0]), &hex(&[1, 9])), Some(hex(&[1, 5])));
-        assert_eq!(between(Scale::Bytes, &hex(&[1]), &hex(&[1, 9])), Some(hex(&[1, 5])));
-        assert_eq!(between(Scale::Text, &text("0a"), &text("ff")), Some(text("8")));
-        assert_eq!(between(Scale::Text, &text("key-1"), &text("key-9")), Some(text("key-5")));
-        assert_eq!(between(Scale::Text, &text("key-1"), &text("key-18")), Some(text("key-14")));
-        assert_eq!(ORDER[FIGURES as usize], b'0');
-    }
-
-    #[test]
-    fn what_cannot_be_halved_stays_whole() {
-        assert_eq!(between(Scale::Text, &text("äa"), &text("éa")), None);
-        assert_eq!(between(Scale::Text, &text("a"), &text("A")), None);
-        assert_eq!(between(Scale::Bytes, &hex(&[1]), &hex(&[1])), None);
-        assert_eq!(between(Scale::Number, &text("1"), &text("2")), None);
-    }
 
     #[test]
     fn p_06_chunks_join_and_are_open_at_both_ends() {

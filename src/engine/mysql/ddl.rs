@@ -5,12 +5,14 @@
 use super::quote::{identifier, literal, name};
 use super::types;
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Action, Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Table, Type};
+use crate::catalog::{Action, Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Name, Table, Type};
+
+const OPTIONS: &str = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT";
 
 /// Texts compare by their bytes, blanks at the end included; each flavor has its own name for that
 /// and skips the other's.
-const OPTIONS: &str = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 \
-     /*M! COLLATE utf8mb4_nopad_bin */ /*!80000 COLLATE utf8mb4_0900_bin */";
+const BY_BYTES: &str =
+    "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80000 COLLATE utf8mb4_0900_bin */";
 
 /// The statement that makes a table with columns, checks and its primary key.
 pub(super) fn create_table(table: &Table, inline: Inline) -> String {
@@ -22,11 +24,16 @@ pub(super) fn create_table(table: &Table, inline: Inline) -> String {
     lines.extend(table.checks.iter().filter(|check| check.validated).map(check_text));
     let comment = table.comment.as_ref().map(|text| format!(" COMMENT={}", literal(text)));
     format!(
-        "CREATE TABLE {} (\n  {}\n) {OPTIONS}{}",
+        "CREATE TABLE {} (\n  {}\n) {OPTIONS} {}{}",
         name(&table.name),
         lines.join(",\n  "),
+        collation(table.collation.as_ref()),
         comment.unwrap_or_default()
     )
+}
+
+fn collation(named: Option<&Name>) -> String {
+    named.map_or_else(|| BY_BYTES.to_string(), |named| format!("COLLATE {}", identifier(&named.name)))
 }
 
 /// The column that counts up: it leads the primary key.
@@ -52,10 +59,15 @@ fn column_line(table: &Table, column: &Column) -> String {
         line.push_str(" ZEROFILL");
     }
     if column.compression.is_some() {
-        line.push_str(" COMPRESSED");
+        line.push_str(" /*M!100301 COMPRESSED*/");
     }
-    if let Some(collation) = &column.collation {
-        line.push_str(&format!(" COLLATE {}", identifier(&collation.name)));
+    let textual = matches!(
+        types::parse(&column.native),
+        Type::Char { .. } | Type::VarChar { .. } | Type::Text | Type::Enum { .. } | Type::Set { .. }
+    );
+    // Else it would compare as the table says.
+    if column.collation.is_some() || textual && table.collation.is_some() {
+        line.push_str(&format!(" {}", collation(column.collation.as_ref())));
     }
     if let Some(generated) = &column.generated {
         let how = if generated.stored { "STORED" } else { "VIRTUAL" };
@@ -71,8 +83,16 @@ fn column_line(table: &Table, column: &Column) -> String {
     if let Some(default) = column.default.as_ref().filter(|default| default.sequence.is_none()) {
         line.push_str(&format!(" DEFAULT {}", default_text(column, &default.native)));
     }
+    if column.stamped {
+        line.push_str(&format!(" ON UPDATE {}", present(column)));
+    }
     if counts(table, column) {
         line.push_str(" AUTO_INCREMENT");
+    }
+    // The values of MariaDB say theirs themselves.
+    let reference = column.storage.as_deref().and_then(|storage| storage.split_once("srid "));
+    if let Some((_, reference)) = reference {
+        line.push_str(&format!(" /*!80003 SRID {reference} */"));
     }
     if kept("invisible") {
         line.push_str(" INVISIBLE");
@@ -83,23 +103,34 @@ fn column_line(table: &Table, column: &Column) -> String {
     line
 }
 
-/// The present moment comes with the digits of its column. What is no literal, and any default of a
-/// long text, stands in parentheses.
+/// The table that a statement makes with a TIMESTAMP whose default some servers choose themselves, and for
+/// the first of them ON UPDATE too (`explicit_defaults_for_timestamp = OFF`).
+pub(super) fn leaves_moment_open(statement: &str) -> Option<&str> {
+    let (table, columns) = statement.strip_prefix("CREATE TABLE ")?.split_once(" (\n")?;
+    let open = |line: &str| {
+        let said = line.split(" COMMENT ").next().unwrap_or(line);
+        said.contains("` timestamp") && said.contains(" NOT NULL") && !said.contains(" DEFAULT ")
+    };
+    columns.lines().any(open).then_some(table)
+}
+
+/// The present moment in the digits of its column.
+fn present(column: &Column) -> String {
+    let precision = |ty: &Type| match ty {
+        Type::Timestamp { precision } | Type::TimestampTz { precision } => Some(*precision),
+        _ => None,
+    };
+    match precision(&types::parse(&column.native)).or_else(|| precision(&column.ty)) {
+        None | Some(0) => "current_timestamp()".into(),
+        Some(digits) => format!("current_timestamp({digits})"),
+    }
+}
+
+/// What is no literal, and any default of a long text, stands in parentheses.
 fn default_text(column: &Column, native: &str) -> String {
     let lower = native.to_ascii_lowercase();
-    let precision = match column.ty {
-        Type::Timestamp { precision } | Type::TimestampTz { precision } => precision,
-        _ => 0,
-    };
-    let precision = match types::parse(&column.native) {
-        Type::Timestamp { precision } | Type::TimestampTz { precision } => precision,
-        _ => precision,
-    };
     if lower.starts_with("current_timestamp") || lower.starts_with("now(") {
-        return match precision {
-            0 => "current_timestamp()".into(),
-            digits => format!("current_timestamp({digits})"),
-        };
+        return present(column);
     }
     let long = matches!(types::parse(&column.native), Type::Text | Type::Blob | Type::Json { .. });
     let is_literal = native.starts_with('\'') && native.ends_with('\'')
@@ -137,11 +168,21 @@ pub(super) fn prefix(expression: &str) -> Option<(&str, &str)> {
 }
 
 fn key_text(key: &Key) -> String {
-    match key.kind {
-        KeyKind::Primary => format!("PRIMARY KEY ({})", part_list(&key.parts)),
-        _ if key.name.is_empty() => format!("UNIQUE KEY ({})", part_list(&key.parts)),
-        _ => format!("UNIQUE KEY {} ({})", identifier(&key.name), part_list(&key.parts)),
-    }
+    let name = match key.kind {
+        KeyKind::Primary => "PRIMARY KEY".to_string(),
+        _ if key.name.is_empty() => "UNIQUE KEY".to_string(),
+        _ => format!("UNIQUE KEY {}", identifier(&key.name)),
+    };
+    format!("{name} ({}){}", part_list(&key.parts), rest_of_index(&key.options, key.comment.as_ref()))
+}
+
+/// What is said of an index behind its parts. Each flavor has its own word for one that no query uses,
+/// and skips the other's.
+fn rest_of_index(options: &[(String, String)], comment: Option<&String>) -> String {
+    let comment = comment.map(|text| format!(" COMMENT {}", literal(text))).unwrap_or_default();
+    let hidden = options.iter().any(|(name, _)| name == "ignored");
+    let hidden = if hidden { " /*M! IGNORED */ /*!80000 INVISIBLE */" } else { "" };
+    format!("{comment}{hidden}")
 }
 
 fn check_text(check: &Check) -> String {
@@ -167,13 +208,12 @@ pub(super) fn create_index(table: &Table, index: &Index) -> String {
         _ if index.unique => "UNIQUE ",
         _ => "",
     };
-    let comment = index.comment.as_ref().map(|text| format!(" COMMENT {}", literal(text)));
     format!(
         "CREATE {kind}INDEX {} ON {} ({}){}",
         identifier(&index.name),
         name(&table.name),
         part_list(&index.parts),
-        comment.unwrap_or_default()
+        rest_of_index(&index.options, index.comment.as_ref())
     )
 }
 
@@ -214,7 +254,6 @@ pub(super) fn add_foreign_key(table: &Table, key: &ForeignKey, validate: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Name;
     use crate::catalog::table::{Default as ColumnDefault, Identity};
 
     fn column(name: &str, native: &str) -> Column {
@@ -232,6 +271,7 @@ mod tests {
             unchecked_text: false,
             inherited: false,
             portable: false,
+            stamped: false,
             comment: None,
         }
     }

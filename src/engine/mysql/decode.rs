@@ -291,7 +291,7 @@ fn any(value: &Value, bytes: bool, batch: &mut RowBatch) -> Result<(), Refused> 
     Ok(())
 }
 
-fn check_day(year: u16, month: u8, day: u8) -> Result<(), Refused> {
+pub(super) fn check_day(year: u16, month: u8, day: u8) -> Result<(), Refused> {
     let days = match month {
         2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,

@@ -14,7 +14,7 @@ use super::error::{from_driver, from_io};
 use super::insert::{Inserter, LOAD};
 use super::intent::Intent;
 use super::lock::{Plan, take_slot};
-use super::{quote, sequence};
+use super::{ddl, quote, sequence};
 use crate::catalog::{Name, Sequence};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
@@ -189,6 +189,7 @@ impl Writing {
         if !self.open {
             return self.run(CHANGE, statement).await;
         }
+        self.keep_defaults(statement).await?;
         let intent = Intent::of(statement);
         let mut noted = false;
         if let Some(intent) = &intent {
@@ -212,6 +213,22 @@ impl Writing {
         self.start().await?;
         self.made.extend(intent);
         Ok(())
+    }
+
+    /// Refuses what the server would add a default and ON UPDATE to.
+    async fn keep_defaults(&mut self, statement: &str) -> Result<(), EngineError> {
+        let Some(table) = ddl::leaves_moment_open(statement) else { return Ok(()) };
+        let sql = "SHOW SESSION VARIABLES LIKE 'explicit_defaults_for_timestamp'";
+        let found: Result<Option<(String, String)>, _> = self.conn()?.query_first(sql).await;
+        let found = found.map_err(|error| self.fail(from_driver(CHANGE, error)))?;
+        if found.is_none_or(|(_, value)| value != "OFF") {
+            return Ok(());
+        }
+        let why =
+            "the server gives a TIMESTAMP that is NOT NULL a default of its own, and the first one ON UPDATE";
+        let hint =
+            "set explicit_defaults_for_timestamp = ON there; or `type: datetime` for what has no default";
+        Err(EngineError::new(Cause::NotFound, CHANGE, why).on(table).hint(hint))
     }
 
     /// What the server refused was not made, and what may be there later is somebody else's.

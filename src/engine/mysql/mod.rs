@@ -20,6 +20,7 @@ mod fence;
 mod followed;
 mod grants;
 mod gtids;
+mod halve;
 mod image;
 mod inflate;
 mod insert;

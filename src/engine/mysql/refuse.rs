@@ -162,6 +162,7 @@ mod tests {
             unchecked_text: false,
             inherited: false,
             portable: false,
+            stamped: false,
             comment: None,
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Bound {
     Number(#[serde(with = "number")] i128),
     /// Bytes in the column's own character set, as hexadecimal digits.
     Hex(String),
+    /// A date, moment, decimal or UUID, as the server prints it.
+    Printed(String),
 }
 
 /// JSON has no numbers of this size.
@@ -105,6 +107,13 @@ pub(super) fn bound(column: &Column, value: &Bound) -> String {
             format!("_{charset} X'{hex}' COLLATE {}", identifier(collation))
         }
         (Bound::Hex(hex), ..) => format!("X'{hex}'"),
+        (Bound::Printed(text), ..) => match column.data_type.as_str() {
+            "date" => format!("DATE{}", literal(text)),
+            "datetime" | "timestamp" => format!("TIMESTAMP{}", literal(text)),
+            "uuid" => format!("CAST({} AS UUID)", literal(text)),
+            // A literal with a point is a decimal.
+            _ => text.clone(),
+        },
     }
 }
 

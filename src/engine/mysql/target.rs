@@ -67,8 +67,12 @@ impl Target for Writable {
     async fn inspect(&self) -> Result<Catalog, EngineError> {
         let mut catalog = self.reading.inspect().await?;
         let mut conn = self.link.session().await?;
+        // Those of MariaDB that are for several character sets stand there once, without any.
         let names: Vec<Option<String>> = conn
-            .query("SELECT COLLATION_NAME FROM information_schema.COLLATIONS ORDER BY 1")
+            .query(
+                "SELECT COLLATION_NAME FROM information_schema.COLLATIONS /*M!101001 UNION SELECT \
+                 FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY */ ORDER BY 1",
+            )
             .await
             .map_err(|error| from_driver("read the catalog of", error).on(self.link.shown()))?;
         let database = &self.link.address.database;

@@ -300,6 +300,7 @@ mod tests {
             unchecked_text: false,
             inherited: false,
             portable: true,
+            stamped: false,
             comment: None,
         }
     }

@@ -270,6 +270,7 @@ fn column(info: &Info, text: &parse::ColumnText) -> Column {
         unchecked_text: false,
         inherited: false,
         portable: true,
+        stamped: false,
         comment: None,
     }
 }

@@ -9,11 +9,12 @@ use towpath::catalog::Projection;
 use towpath::engine::{Cause, Chunk, Read, Snapshot};
 
 use super::{outside, projection, read, read_all, run, source_with};
-use crate::need_mariadb;
 use crate::support::mariadb::{Database, Server};
+use crate::support::mysql;
 use crate::support::postgres::PASSWORD;
 use crate::support::proxy::{Fault, Proxy, Way};
 use crate::support::wait_until;
+use crate::{need_mariadb, need_mysql};
 
 const ROWS: usize = 200_000;
 
@@ -157,8 +158,13 @@ fn rows_are_unchanged_only_where_both_snapshots_show_the_same() {
     });
 }
 
-/// Chunks of the table hold each row once.
-async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: u64, least: usize) {
+/// Chunks of the table hold each row once. Returns the chunks, and the rows of the largest.
+async fn covered(
+    snapshot: &dyn Snapshot,
+    projection: &Projection,
+    chunk_bytes: u64,
+    least: usize,
+) -> (Vec<Chunk>, usize) {
     let whole = Chunk { number: 0, of: 1, bounds: "whole".into(), rows: 0, bytes: 0 };
     let (mut expected, _) = read(snapshot, projection, &whole).await.unwrap();
     let chunks = snapshot.chunks(projection, chunk_bytes).await.unwrap();
@@ -178,6 +184,7 @@ async fn covered(snapshot: &dyn Snapshot, projection: &Projection, chunk_bytes: 
     if least > 1 {
         assert!(largest < expected.len() / 2, "{table}: one chunk has {largest} of {} rows", expected.len());
     }
+    (chunks, largest)
 }
 
 #[test]
@@ -203,11 +210,9 @@ fn p_06_chunks_cover_tables_of_any_key() {
              INSERT INTO second SELECT NULL, seq, 'x' FROM seq_1_to_20000; \
              CREATE TABLE keyless (a int, v char(50)); \
              INSERT INTO keyless SELECT seq, 'x' FROM seq_1_to_20000; \
-             CREATE TABLE days (d date PRIMARY KEY, v char(50)); \
-             INSERT INTO days SELECT '2000-01-01' + INTERVAL seq DAY, 'x' FROM seq_1_to_5000; \
              CREATE TABLE other (id int PRIMARY KEY, v char(50)) ENGINE = MyISAM; \
              INSERT INTO other SELECT seq, 'x' FROM seq_1_to_20000; \
-             ANALYZE TABLE gaps, negative, tenants, texts, latin, bytes, second, keyless, days, other",
+             ANALYZE TABLE gaps, negative, tenants, texts, latin, bytes, second, keyless, other",
         )
     });
     let table = |name: &str, columns: &[(&str, &str)]| projection(&database, name, columns);
@@ -223,12 +228,112 @@ fn p_06_chunks_cover_tables_of_any_key() {
             ("bytes", vec![("k", "binary(16)")], 4),
             ("second", vec![("b", "int(11)")], 4),
             ("keyless", vec![("a", "int(11)")], 1),
-            ("days", vec![("d", "date")], 1),
             ("other", vec![("id", "int(11)")], 1),
         ] {
             covered(snapshot.as_ref(), &table(name, &columns), 200_000, least).await;
         }
     });
+}
+
+/// Table, type of its key, a value of row `seq`, and the literal of a value as the server prints it. The
+/// last five have no counterpart on MySQL.
+const SCALES: [(&str, &str, &str, &str); 13] = [
+    ("counts", "bigint", "seq * 3", "{}"),
+    ("days", "date", "'1990-01-01' + INTERVAL seq * 3 DAY", "DATE'{}'"),
+    ("seconds", "datetime", "'2000-01-01' + INTERVAL seq * 7 SECOND", "TIMESTAMP'{}'"),
+    ("micros", "datetime(6)", "'2000-01-01' + INTERVAL seq * 7 MICROSECOND", "TIMESTAMP'{}'"),
+    ("moments", "timestamp(3)", "'2020-06-30' + INTERVAL seq * 3600001000 MICROSECOND", "TIMESTAMP'{}'"),
+    ("prices", "decimal(12,4)", "seq * 1.0001 - 9000", "{}"),
+    ("sums", "decimal(30,0)", "(CAST(seq AS signed) - 5000) * 1000000000000000000000", "{}"),
+    ("years", "year", "1950 + seq % 100", "{}"),
+    (
+        "random_ids",
+        "uuid",
+        "CONCAT(LEFT(MD5(seq), 12), '4', MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "timed_ids",
+        "uuid",
+        "CONCAT(LPAD(HEX(1700000000000 + seq * 1000), 12, '0'), '7', MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "old_ids",
+        "uuid",
+        "CONCAT(LPAD(HEX(seq * 99991), 8, '0'), 'ea5b11f1bf4c02fc00000001')",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "mixed_ids",
+        "uuid",
+        "CONCAT(LEFT(MD5(seq), 12), 1 + seq % 8, MID(MD5(seq), 14, 3), 'a', MID(MD5(seq), 18))",
+        "CAST('{}' AS UUID)",
+    ),
+    (
+        "words",
+        "varchar(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "CONCAT(IF(seq > 19990, 'ж', ''), MD5(seq))",
+        "",
+    ),
+];
+
+/// Chunks of about one size, whose bounds are values of the table and ranges of its key to the server.
+fn cut_evenly(database: &Database, scales: &[(&str, &str, &str, &str)]) {
+    run(async {
+        let source = source_with(&database.url(), 1).await.unwrap();
+        let snapshot = source.snapshot().await.unwrap();
+        for (name, native, _, literal) in scales {
+            let native = native.split(" CHARACTER").next().unwrap();
+            let projection = projection(database, name, &[("k", native), ("n", "int(11)")]);
+            let (chunks, largest) = covered(snapshot.as_ref(), &projection, 200_000, 4).await;
+            assert!(
+                largest * chunks.len() <= 4 * 20_000,
+                "{name}: {largest} rows in one of {}",
+                chunks.len()
+            );
+            for chunk in chunks.iter().skip(1).filter(|_| !literal.is_empty()) {
+                let bounds: serde_json::Value = serde_json::from_str(&chunk.bounds).unwrap();
+                let from = &bounds["from"][0];
+                let value =
+                    literal.replace("{}", from["printed"].as_str().or(from["number"].as_str()).unwrap());
+                let there = format!("SELECT COUNT(*) > 0 FROM {name} WHERE k = {value}");
+                assert_eq!(outside(|| database.value(&there)), "1", "{name}: {value} is not there");
+                let explain = format!(
+                    "EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {name} FORCE INDEX (PRIMARY) WHERE k >= {value}"
+                );
+                let plan = outside(|| database.rows(&explain));
+                assert!(plan[0].contains(&Some("range".to_string())), "{name}: {plan:?}");
+            }
+        }
+    });
+}
+
+fn of_every_scale(
+    server: &Server,
+    scales: &[(&str, &str, &str, &str)],
+    told: fn(&str) -> String,
+) -> Database {
+    let database = server.database("scales");
+    for (name, native, value, _) in scales {
+        database.execute(&told(&format!(
+            "CREATE TABLE {name} (k {native} NOT NULL, n int, v char(50), PRIMARY KEY (k, n)); \
+             INSERT INTO {name} SELECT {value}, seq, 'x' FROM seq_1_to_20000; ANALYZE TABLE {name}"
+        )));
+    }
+    database
+}
+
+#[test]
+fn p_06_keys_of_every_scale_are_cut_evenly() {
+    let server = need_mariadb!();
+    cut_evenly(&of_every_scale(server, &SCALES, str::to_string), &SCALES);
+}
+
+#[test]
+fn p_06_keys_of_mysql_are_cut_evenly() {
+    let server = need_mysql!();
+    cut_evenly(&of_every_scale(server, &SCALES[..8], mysql::told), &SCALES[..8]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Asking, Facts, Found};
 use crate::catalog::table::{Default as ColumnDefault, Generated};
-use crate::catalog::{Catalog, Column, Identity, Name, OtherObject, Sequence, Type};
+use crate::catalog::{Catalog, Column, Identity, Name, Sequence, Type};
 use crate::engine::EngineError;
 use crate::engine::mysql::connect::Flavor;
 use crate::engine::mysql::{quote, types};
@@ -15,9 +15,11 @@ pub(super) async fn read(
     found: &mut Found,
     catalog: &mut Catalog,
 ) -> Result<Vec<Name>, EngineError> {
+    // MariaDB keeps a reference system with each value only.
+    let reference = if asking.flavor == Flavor::MySql { "SRS_ID" } else { "NULL" };
     let sql = format!(
         "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COLUMN_DEFAULT, IS_NULLABLE, EXTRA, \
-         GENERATION_EXPRESSION, COLLATION_NAME, CHARACTER_SET_NAME, COLUMN_COMMENT, PRIVILEGES, DATA_TYPE \
+         GENERATION_EXPRESSION, COLLATION_NAME, CHARACTER_SET_NAME, COLUMN_COMMENT, PRIVILEGES, {reference} \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME, ORDINAL_POSITION",
         asking.database
     );
@@ -41,14 +43,6 @@ pub(super) async fn read(
             continue;
         }
         let column = column(flavor, &mut row, &extra, &table.name.schema);
-        if extra.contains("on update") {
-            let name = format!("{}.{}", table.name.name, column.name);
-            catalog.others.push(OtherObject {
-                kind: "on update clause".into(),
-                name: Name::new(&table.name.schema, name),
-                table: Some(table.name.clone()),
-            });
-        }
         if column.identity.is_some() {
             catalog.sequences.push(counter(&table.name, &column));
         }
@@ -73,9 +67,10 @@ fn column(flavor: Flavor, row: &mut Facts, extra: &str, schema: &str) -> Column 
         (None, false) => default.and_then(|text| default_of(flavor, text, extra, &ty)),
         _ => None,
     };
-    // Storage attributes that no other engine has; a plan notes that they go.
+    // Attributes that no other engine has; a plan notes that they go.
     let words = [("zerofill", native.contains("zerofill")), ("invisible", extra.contains("invisible"))];
-    let words: Vec<_> = words.iter().filter(|(_, there)| *there).map(|(word, _)| *word).collect();
+    let words = words.into_iter().filter(|(_, there)| *there).map(|(word, _)| word.to_string());
+    let words: Vec<String> = words.chain(row.maybe(11).map(|number| format!("srid {number}"))).collect();
     Column {
         unchecked_text: charset.as_deref().is_some_and(unchecked) && is_textual(&ty),
         collation: collation
@@ -87,9 +82,10 @@ fn column(flavor: Flavor, row: &mut Facts, extra: &str, schema: &str) -> Column 
         generated,
         identity: extra.contains("auto_increment").then_some(Identity::ByDefault),
         storage: (!words.is_empty()).then(|| words.join(" ")),
-        compression: native.contains("compressed").then(|| "compressed".to_string()),
+        compression: native.to_lowercase().contains("compressed").then(|| "compressed".to_string()),
         inherited: false,
         portable: false,
+        stamped: extra.contains("on update"),
         comment: row.maybe(9).filter(|text| !text.is_empty()),
         name,
         ty,
@@ -135,7 +131,7 @@ fn unchecked(charset: &str) -> bool {
 
 /// Collations under which texts are equal when their bytes are. Those that pad with blanks are not
 /// among them: to them `a` is `a `.
-fn by_bytes(collation: &str) -> bool {
+pub(super) fn by_bytes(collation: &str) -> bool {
     collation == "binary" || collation.ends_with("_nopad_bin") || collation == "utf8mb4_0900_bin"
 }
 

@@ -68,6 +68,8 @@ pub(super) async fn indexes(asking: &mut Asking<'_>, tables: &mut Tables) -> Res
 
 fn add_index(table: &mut Table, name: String, found: Parts) {
     let primary = name == "PRIMARY";
+    let hidden = !found.visible;
+    let options: Vec<_> = hidden.then(|| ("ignored".to_string(), "true".to_string())).into_iter().collect();
     let plain = found.parts.iter().all(|part| part.column.is_some());
     if primary || (found.unique && plain) {
         table.keys.push(Key {
@@ -80,17 +82,13 @@ fn add_index(table: &mut Table, name: String, found: Parts) {
             initially_deferred: false,
             method: String::new(),
             predicate: None,
-            options: Vec::new(),
+            options,
             parent: None,
             clustered: false,
             comment: found.comment,
             bytes: 0,
         });
         return;
-    }
-    let mut options = Vec::new();
-    if !found.visible {
-        options.push(("ignored".to_string(), "true".to_string()));
     }
     table.indexes.push(Index {
         name,

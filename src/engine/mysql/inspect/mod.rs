@@ -127,7 +127,7 @@ fn outside_snapshot(engine: &str) -> bool {
 async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, EngineError> {
     let sql = format!(
         "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, AUTO_INCREMENT, CREATE_OPTIONS, \
-         TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
+         TABLE_COMMENT, TABLE_COLLATION FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
         asking.database
     );
     let mut found = Found::default();
@@ -163,9 +163,15 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
         if kind == "SYSTEM VERSIONED" {
             found.others.push(other("row history"));
         }
-        let options = row.text(6);
-        if options.split_whitespace().any(|option| option == "partitioned") {
-            found.others.push(other("partitioning"));
+        for option in options(&row.text(6)) {
+            found.others.push(match option {
+                "partitioned" => other("partitioning"),
+                _ => OtherObject {
+                    kind: "table option".into(),
+                    name: Name::new(database, format!("{name}.{option}")),
+                    table: Some(Name::new(database, &name)),
+                },
+            });
         }
         if let Some(next) = row.maybe(5).and_then(|text| text.parse().ok()) {
             found.counters.insert(name.clone(), next);
@@ -176,6 +182,7 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
             outside_snapshot: outside_snapshot(&engine)
                 .then(|| format!("engine {engine} has no consistent snapshot")),
             options: if engine == "InnoDB" { Vec::new() } else { vec![("engine".into(), engine)] },
+            collation: row.maybe(8).filter(|one| !columns::by_bytes(one)).map(|one| Name::new(database, one)),
             comment: row.maybe(7).filter(|text| !text.is_empty()),
             rows: row.number(3),
             bytes: row.number(4),
@@ -186,10 +193,23 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
     Ok(found)
 }
 
+/// What was said of a table when it was made, one by one. The row format is left out that tables of a
+/// target are given.
+fn options(printed: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let parts = printed.split(|c: char| {
+        quoted ^= c == '\'';
+        c == ' ' && !quoted
+    });
+    parts.filter(|option| !option.is_empty() && *option != "row_format=DYNAMIC").collect()
+}
+
 /// The collations of columns, for they compare in ways of their own.
 fn collations(tables: &Tables) -> Vec<OtherObject> {
     let columns = tables.values().flat_map(|table| &table.columns);
-    let names: BTreeSet<_> = columns.filter_map(|column| column.collation.as_ref()).collect();
+    let columns = columns.filter_map(|column| column.collation.as_ref());
+    let names: BTreeSet<_> =
+        tables.values().filter_map(|table| table.collation.as_ref()).chain(columns).collect();
     let other = |name: &Name| OtherObject { kind: "collation".into(), name: name.clone(), table: None };
     names.into_iter().map(other).collect()
 }

@@ -290,6 +290,7 @@ fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column,
         unchecked_text: false,
         inherited: !row.truth("local")?,
         portable: types.portable(oid),
+        stamped: false,
         comment: row.maybe("comment")?,
     })
 }
