@@ -205,7 +205,8 @@ fn tls(doing: &str, text: &str, shown: &str) -> EngineError {
     let (message, hint) = if text.contains("UnknownIssuer") {
         (
             "the server's certificate is not signed by an authority that is trusted here".to_string(),
-            "give the authority's certificate with sslrootcert=FILE",
+            "give the authority's certificate with sslrootcert=FILE; of one that the server made for itself, \
+             sslmode=require encrypts without looking whose it is",
         )
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         ("the server's certificate is for another host name".to_string(), "use the name in the certificate")
