@@ -251,7 +251,9 @@ pub(super) fn not_logged(column: &str) -> (String, String) {
     let column = show(column);
     (
         format!("values of its generated column {column} are not in the log when a row changes"),
-        format!("leave it behind (`{column}: skip`), or give it an expression that the target can compute, too"),
+        format!(
+            "leave it behind (`{column}: skip`), or give it an expression that the target can compute, too"
+        ),
     )
 }
 

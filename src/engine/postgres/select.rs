@@ -257,7 +257,10 @@ mod tests {
     #[test]
     fn s_20_a_table_without_columns() {
         let none = projection(vec![]);
-        assert_eq!(copy_out(&none, Side::Source, &Fact::default(), None), r#"COPY "a""b".t TO STDOUT (FORMAT binary)"#);
+        assert_eq!(
+            copy_out(&none, Side::Source, &Fact::default(), None),
+            r#"COPY "a""b".t TO STDOUT (FORMAT binary)"#
+        );
     }
 
     #[test]

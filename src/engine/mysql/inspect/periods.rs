@@ -22,9 +22,10 @@ pub(super) async fn read(asking: &mut Asking<'_>, tables: &Tables) -> Result<Vec
 fn may_be(table: &Table, check: &Check) -> bool {
     let moment = |name: &str| {
         let timed = |ty: &Type| matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
-        table.columns.iter().any(|column| {
-            quote::identifier(&column.name) == name && column.not_null && timed(&column.ty)
-        })
+        table
+            .columns
+            .iter()
+            .any(|column| quote::identifier(&column.name) == name && column.not_null && timed(&column.ty))
     };
     check.native.split_once(" < ").is_some_and(|(from, to)| moment(from) && moment(to))
 }

@@ -246,10 +246,6 @@ fn key(index: Index, of_key: OfKey) -> Key {
     if key.kind == KeyKind::Exclusion || temporal {
         key.method = index.method;
     }
-    if temporal {
-        // It takes the defaults of its columns, wherever they come from: there is no way to write others.
-        key.parts.iter_mut().for_each(|part| part.opclass = None);
-    }
     key.include = index.include;
     key.nulls_not_distinct = index.nulls_not_distinct;
     key.predicate = index.predicate;
