@@ -1,5 +1,6 @@
 //! Reads the structure of a database by a fixed number of queries over `information_schema`, never
-//! one per table (but those that may have periods). What is seen and cannot be carried goes into `others`, never away.
+//! one per table, but for those that may have periods. What is seen and cannot be carried goes into
+//! `others`, never away.
 
 mod columns;
 mod keys;
