@@ -6,9 +6,10 @@ pub fn plural(number: usize, noun: &str) -> String {
     if number == 1 || whole.iter().any(|end| noun.ends_with(end)) {
         return noun.into();
     }
-    for rest in [" analyzed", " with ", " on "] {
+    for rest in [" analyzed", " with ", " without ", " that ", " on "] {
         if let Some((first, _)) = noun.split_once(rest) {
-            return format!("{}{}", plural(number, first), &noun[first.len()..]);
+            let rest = noun[first.len()..].replacen(" that is ", " that are ", 1);
+            return format!("{}{rest}", plural(number, first));
         }
     }
     for ending in ["s", "x", "ch", "sh"] {
@@ -43,6 +44,8 @@ mod tests {
             (3, "default privileges", "3 default privileges"),
             (2, "forced row security", "2 forced row security"),
             (2, "range type with functions of its own", "2 range types with functions of its own"),
+            (2, "check constraint that is not enforced", "2 check constraints that are not enforced"),
+            (2, "key without overlaps", "2 keys without overlaps"),
             (0, "unique key", "0 unique keys"),
         ] {
             assert_eq!(counted(number, noun), words);

@@ -198,6 +198,21 @@ fn postgres_to_sqlite_chinook() {
     assert!(format!("{sql:?}").contains("+ 0) >= 0"), "{sql:?}");
 }
 
+/// A generated column whose expression cannot be said there comes with its values.
+#[test]
+fn u_903_a_generated_column_becomes_a_plain_one() {
+    let server = need_server!();
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (server.database("generated"), File::new(directory.path(), "target.db"));
+    source.execute(
+        "CREATE TABLE g (id int PRIMARY KEY, t text, v text GENERATED ALWAYS AS (regexp_replace(t, 'a', 'b')) STORED);
+         INSERT INTO g (id, t) VALUES (1, 'aa'), (2, NULL)",
+    );
+    let accepted = "\naccept: [{ hazard: U903, reason: \"its values are wanted\" }]\n";
+    Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{accepted}")).move_all();
+    assert_eq!(target.rows("SELECT v FROM g ORDER BY id"), [["'ba'"], ["NULL"]]);
+}
+
 /// The types that SQLite can hold exactly; the others are refused by name.
 #[test]
 fn postgres_to_sqlite_types() {

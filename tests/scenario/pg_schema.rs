@@ -209,6 +209,50 @@ fn u_901_constructors_of_range_types_are_not_left_behind() {
     assert_eq!(catalog.others.iter().filter(constructors).collect::<Vec<_>>(), Vec::<&_>::new());
 }
 
+/// PostgreSQL 18: not-null constraints are objects, and temporal keys have classes from extensions. What
+/// children do not inherit they need not keep.
+#[test]
+fn u_901_constraints_of_newer_servers_are_carried_or_listed() {
+    let server = need_server!();
+    let (source, target) = (server.database("newer"), server.database("target"));
+    if source.value("SHOW server_version_num").parse::<u32>().unwrap() < 180_000 {
+        return;
+    }
+    source.execute(
+        "CREATE EXTENSION btree_gist;
+         CREATE TABLE parent (a int CONSTRAINT called NOT NULL, b int NOT NULL NO INHERIT, c int, d int NOT NULL);
+         COMMENT ON CONSTRAINT parent_d_not_null ON parent IS 'why';
+         ALTER TABLE parent ADD CONSTRAINT later NOT NULL c NOT VALID;
+         CREATE TABLE child () INHERITS (parent); INSERT INTO child VALUES (1, NULL, 1, 1);
+         CREATE TABLE alone (a int NOT NULL NO INHERIT);
+         CREATE TABLE rooms (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+         CREATE TABLE stays (id int PRIMARY KEY, room int, during daterange,
+           CONSTRAINT away FOREIGN KEY (room, PERIOD during) REFERENCES rooms (id, PERIOD during));
+         CREATE TABLE lax (id int PRIMARY KEY, v int CONSTRAINT unkept CHECK (v > 0) NOT ENFORCED,
+           twice int GENERATED ALWAYS AS (v * 2) VIRTUAL);
+         INSERT INTO lax VALUES (1, -1); INSERT INTO rooms VALUES (1, '[2024-01-01,2024-02-01)')",
+    );
+    let catalog = inspected(&source);
+    let listed: Vec<(&str, &str)> =
+        catalog.others.iter().map(|other| (other.kind.as_str(), other.name.name.as_str())).collect();
+    let expected = [
+        ("check constraint that is not enforced", "unkept"),
+        ("foreign key with a period", "away"),
+        ("named not-null constraint", "called"),
+        ("named not-null constraint", "later"),
+        ("named not-null constraint", "parent_d_not_null"),
+        ("not-null constraint that children do not inherit", "a"),
+        ("not-null constraint that children do not inherit", "b"),
+        ("not-null constraint that is not valid", "c"),
+    ];
+    assert_eq!(listed, expected);
+    let accepted = "\naccept: [{ hazard: K302, reason: \"loaded once\" }]\n";
+    Job::new(&source.url(), &target.url(), &format!("{EVERYTHING}{accepted}")).move_all();
+    assert_eq!(target.value("SELECT twice::text FROM lax"), "-2");
+    let overlaps = target.session().try_execute("INSERT INTO rooms VALUES (1, '[2024-01-10,2024-01-11)')");
+    assert!(overlaps.unwrap_err().to_string().contains("rooms_pkey"));
+}
+
 /// A default that calls a function of a user cannot be made where that function is not.
 #[test]
 fn u_901_a_function_that_a_table_needs_stops_the_plan() {

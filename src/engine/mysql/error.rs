@@ -31,7 +31,7 @@ pub(super) fn cause(code: u16) -> Cause {
     match code {
         1045 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 4151 => Cause::Authentication,
         1044 | 1142 | 1143 | 1227 | 1290 | 1345 | 1370 | 1792 | 1836 => Cause::Privilege,
-        1205 | 1213 | 1317 | 1614 | 1969 | 3024 | 3058 | 3572 => Cause::Busy,
+        1020 | 1205 | 1213 | 1317 | 1614 | 1969 | 3024 | 3058 | 3572 => Cause::Busy,
         1043 | 1053 | 1152 | 1158..=1161 | 1184 | 1927 | 3159 | 4031 => Cause::Connection,
         1049 => Cause::NotFound,
         1054 | 1146 | 1356 | 1412 => Cause::Stale,
@@ -77,6 +77,7 @@ fn next_step(code: u16) -> Option<&'static str> {
             "no connection is free: lower the number of readers, or raise max_connections on the server"
         }
         1205 => "another session holds a lock on this table; see SHOW FULL PROCESSLIST for who",
+        1020 => "another session changed the row meanwhile; run the same command again",
         1213 => "two sessions waited for each other; run the same command again",
         1412 => "the table's structure changed while it was being read; plan again",
         1053 | 1927 | 4031 => "the server closed this session; run the same command again: it continues",
@@ -205,7 +206,8 @@ fn tls(doing: &str, text: &str, shown: &str) -> EngineError {
     let (message, hint) = if text.contains("UnknownIssuer") {
         (
             "the server's certificate is not signed by an authority that is trusted here".to_string(),
-            "give the authority's certificate with sslrootcert=FILE",
+            "give the authority's certificate with sslrootcert=FILE; of one that the server made for itself, \
+             sslmode=require encrypts without looking whose it is",
         )
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         ("the server's certificate is for another host name".to_string(), "use the name in the certificate")
@@ -253,6 +255,7 @@ mod tests {
             (1045, Cause::Authentication),
             (1142, Cause::Privilege),
             (1213, Cause::Busy),
+            (1020, Cause::Busy),
             (1412, Cause::Stale),
             (1040, Cause::Resources),
             (1927, Cause::Connection),

@@ -15,11 +15,11 @@ use std::collections::{BTreeSet, HashMap};
 use super::begin::Begin;
 use super::cascade::reached;
 use super::connect::Flavor;
-use super::followed::{CHANGED, Layout};
+use super::followed::{self, CHANGED, Layout};
 use super::gtids::{Gtids, Set};
 use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
-use super::row::{Field, Keys, Row, read_fields};
+use super::row::{Field, Keys, Row, RowsHead, read_fields};
 use super::statement::{self, Said};
 use super::{inflate, kind};
 use crate::catalog::{Name, RowBatch};
@@ -494,9 +494,9 @@ impl Decoder {
         };
         let Some(table) = relation.table else { return Ok(()) };
         let kind = [RowKind::Insert, RowKind::Update, RowKind::Delete][usize::from(what)];
-        let head = rows_head(&mut input, version, kind == RowKind::Update);
-        let RowsHead { width, whole, flags } = head.ok_or_else(|| broken(SHORT))?;
-        let keys = Keys::of(flags, self.logs_keys);
+        let head = RowsHead::read(&mut input, version, kind == RowKind::Update);
+        let head = head.ok_or_else(|| broken(SHORT))?;
+        let keys = Keys::of(head.flags, self.logs_keys);
         let acts = keys == Keys::Act && kind != RowKind::Insert && !self.tables[table].effects.is_empty();
         if acts {
             self.check_starts(table)?;
@@ -504,24 +504,36 @@ impl Decoder {
         if !self.is_told(table) {
             return Ok(());
         }
-        if width != relation.columns.len() {
+        if head.width != relation.columns.len() {
             return Err(changed(&self.names[table], "its rows have another number of columns".into()));
         }
-        if !whole {
-            return Err(stopped(
-                "its rows are logged in part only (binlog_row_image of a session was not FULL)",
-                "set binlog_row_image = FULL for all sessions, then `towpath apply --recopy` copies the tables again",
-            )
-            .on(&self.names[table]));
-        }
+        self.check_told(table, &head)?;
         if self.transaction.as_ref().is_some_and(|transaction| transaction.prepared) {
             return Err(stopped(IN_DOUBT, IN_DOUBT_WAY).on(&self.names[table]));
         }
         self.tell_begin(into)?;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let told = self.tell_rows((number, table), (kind, acts, keys), packed, input.0, &mut scratch, into);
+        let rows = (&head, packed, input.0);
+        let told = self.tell_rows((number, table), (kind, acts, keys), rows, &mut scratch, into);
         self.scratch = scratch;
         told
+    }
+
+    /// Rows are told whole, but for what the server computes and nobody asks for.
+    fn check_told(&self, table: usize, head: &RowsHead<'_>) -> Result<(), EngineError> {
+        let layout = &self.tables[table];
+        let Some(column) = head.lacking().find(|column| !layout.can_lack(*column)) else { return Ok(()) };
+        let stop = match layout.generated.get(&column) {
+            Some(name) => {
+                let (why, way) = followed::not_logged(name);
+                stopped(why, &format!("{way}; then `towpath apply --recopy` copies the tables again"))
+            }
+            None => stopped(
+                "its rows are logged in part only (binlog_row_image of a session was not FULL)",
+                "set binlog_row_image = FULL for all sessions, then `towpath apply --recopy` copies the tables again",
+            ),
+        };
+        Err(stop.on(&self.names[table]))
     }
 
     /// Changed values of a row instead of the row (`binlog_row_value_options`).
@@ -559,8 +571,7 @@ impl Decoder {
         &self,
         (number, table): (u64, usize),
         (kind, acts, keys): (RowKind, bool, Keys),
-        packed: bool,
-        rows: &[u8],
+        (head, packed, rows): (&RowsHead<'_>, bool, &[u8]),
         scratch: &mut Scratch,
         into: &mut Changes,
     ) -> Result<(), EngineError> {
@@ -579,12 +590,12 @@ impl Decoder {
             let mut row = Row { relation, layout, cells: &mut *cells, spare: &mut *spare, into: &mut *into };
             match kind {
                 RowKind::Insert => {
-                    let end = read_fields(rest, relation, after).ok_or_else(short)?;
+                    let end = read_fields(rest, relation, head.first, after).ok_or_else(short)?;
                     row.tell(table, kind, None, Some((rest, after)))?;
                     rest = &rest[end..];
                 }
                 RowKind::Delete => {
-                    let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    let end = read_fields(rest, relation, head.first, before).ok_or_else(short)?;
                     row.refuse_delete(keys)?;
                     if acts {
                         row.tell_effects((rest, before), None)?;
@@ -593,9 +604,9 @@ impl Decoder {
                     rest = &rest[end..];
                 }
                 RowKind::Update => {
-                    let end = read_fields(rest, relation, before).ok_or_else(short)?;
+                    let end = read_fields(rest, relation, head.first, before).ok_or_else(short)?;
                     let (old, new) = rest.split_at(end);
-                    let end = read_fields(new, relation, after).ok_or_else(short)?;
+                    let end = read_fields(new, relation, head.after, after).ok_or_else(short)?;
                     row.refuse_cascade(keys, (old, before), (new, after))?;
                     if acts {
                         row.tell_effects((old, before), Some((new, after)))?;
@@ -613,29 +624,6 @@ impl Decoder {
 const IN_DOUBT: &str = "a distributed transaction (XA) changes followed rows, and whether it will be committed is not known here";
 const IN_DOUBT_WAY: &str =
     "XA transactions of two phases are not followed: `towpath apply --recopy` copies the tables again";
-
-/// What stands before rows.
-struct RowsHead {
-    width: usize,
-    whole: bool,
-    flags: u64,
-}
-
-/// What comes behind are the rows.
-fn rows_head(input: &mut Input<'_>, version: u8, update: bool) -> Option<RowsHead> {
-    let flags = input.number(2)?;
-    if version == 2 {
-        let extra = input.number(2)? as usize;
-        input.take(extra.checked_sub(2)?)?;
-    }
-    let width = input.packed()?;
-    let mut whole = true;
-    for _ in 0..=u8::from(update) {
-        let present = input.take(width.div_ceil(8))?;
-        whole &= (0..width).all(|column| present[column / 8] >> (column % 8) & 1 == 1);
-    }
-    Some(RowsHead { width, whole, flags })
-}
 
 /// Database and text of a statement.
 fn query_parts(body: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -2,7 +2,7 @@
 //! log names no columns, so that their order in the catalog is what a row image is read by: reads
 //! only, and refuses what has changed since the plan was made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -27,6 +27,8 @@ const DOING: &str = "look at the followed tables of";
 pub(super) struct Present {
     /// In the order of row images.
     pub columns: Vec<PresentColumn>,
+    /// Columns behind these that no catalog shows: hashes of long unique keys (MariaDB).
+    pub hidden: usize,
     pub engine: String,
     /// Keeps the history of its rows.
     pub versioned: bool,
@@ -39,6 +41,8 @@ pub(super) struct PresentColumn {
     pub printed: String,
     /// The same in the catalog's terms; none for a column that a catalog leaves out.
     pub native: Option<String>,
+    /// The server computes it from others.
+    pub generated: bool,
 }
 
 /// A foreign key whose action changes rows without a word in the log.
@@ -80,20 +84,29 @@ pub(super) async fn read(conn: &mut Conn, link: &Link, tables: &[Followed]) -> R
     let kinds: Vec<(String, String, Option<String>)> = conn.query(sql).await.map_err(fail)?;
     let kinds: HashMap<String, (String, Option<String>)> =
         kinds.into_iter().map(|(name, kind, engine)| (name, (kind, engine))).collect();
+    // Engines without transactions, whose hashes are no columns, are not followed.
+    let sql = format!(
+        "SELECT TABLE_NAME, COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = {here} AND NON_UNIQUE = 0 AND INDEX_TYPE = 'HASH' GROUP BY TABLE_NAME"
+    );
+    let hidden: Vec<(String, usize)> = conn.query(sql).await.map_err(fail)?;
+    let hidden: HashMap<String, usize> = hidden.into_iter().collect();
     let mut columns: HashMap<String, Vec<PresentColumn>> = HashMap::new();
     for (table, name, data_type, charset, collation, printed) in rows {
         let listed = catalog.tables.iter().find(|known| known.name.name == table);
-        let native = listed.and_then(|known| known.columns.iter().find(|column| column.name == name));
-        let native = native.map(|column| column.native.clone());
+        let listed = listed.and_then(|known| known.columns.iter().find(|column| column.name == name));
+        let native = listed.map(|column| column.native.clone());
+        let generated = listed.is_some_and(|column| column.generated.is_some());
         let data_type = data_type.to_ascii_lowercase();
         let facts = facts::Column { name, data_type, charset, collation };
-        columns.entry(table).or_default().push(PresentColumn { facts, printed, native });
+        columns.entry(table).or_default().push(PresentColumn { facts, printed, native, generated });
     }
     let present = |followed: &Followed| {
         let name = &followed.projection.source;
         let (kind, engine) = kinds.get(&name.name)?;
         Some(Present {
             columns: columns.get(&name.name)?.clone(),
+            hidden: hidden.get(&name.name).copied().unwrap_or(0),
             engine: engine.clone().unwrap_or_default(),
             versioned: kind == "SYSTEM VERSIONED",
         })
@@ -132,6 +145,9 @@ pub(super) struct Layout {
     pub width: usize,
     /// In the projection's order.
     pub places: Vec<Place>,
+    /// Columns of the image that the server computes, with their names, and those that it hides. Newer
+    /// MariaDB servers leave them out of updates and deletes.
+    pub generated: BTreeMap<usize, String>,
     /// Places of the identity in the projection; none: the whole row.
     pub identity: Option<Vec<usize>>,
     /// Columns of the image that others refer to with an action on update that is not derived, and
@@ -203,10 +219,15 @@ impl Layout {
             let columns = key.parent_columns.iter().filter_map(|column| position(column));
             columns.map(|at| (at, key.child.clone()))
         });
+        let width = present.columns.len() + present.hidden;
+        let computed = present.columns.iter().enumerate().filter(|(_, column)| column.generated);
+        let computed = computed.map(|(at, column)| (at, column.facts.name.clone()));
+        let hidden = (present.columns.len()..width).map(|at| (at, String::new()));
         Ok(Self {
             name: name.clone(),
-            width: present.columns.len(),
+            width,
             places,
+            generated: computed.chain(hidden).collect(),
             identity: match &followed.identity {
                 Identity::Columns(places) => Some(places.clone()),
                 Identity::Whole => None,
@@ -216,6 +237,24 @@ impl Layout {
             effects,
         })
     }
+
+    /// Whether rows can be told without a column of the image.
+    pub fn can_lack(&self, column: usize) -> bool {
+        let told = self.places.iter().any(|place| place.at == column);
+        let compared = self.referred.iter().any(|(at, _)| *at == column);
+        self.generated.contains_key(&column) && !told && !compared
+    }
+}
+
+/// Why a generated column cannot be followed where the log leaves it out, and what to do.
+pub(super) fn not_logged(column: &str) -> (String, String) {
+    let column = show(column);
+    (
+        format!("values of its generated column {column} are not in the log when a row changes"),
+        format!(
+            "leave it behind (`{column}: skip`), or give it an expression that the target can compute, too"
+        ),
+    )
 }
 
 fn stale(why: impl Into<String>) -> EngineError {

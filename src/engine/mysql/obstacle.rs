@@ -9,7 +9,7 @@ use mysql_async::{Conn, Row};
 
 use super::capture::{log_files, place_of_head};
 use super::cascade::{self, Keys};
-use super::connect::{Flavor, Link};
+use super::connect::{Flavor, Link, Server, Version};
 use super::error::{escape, from_driver};
 use super::followed::{self, ForeignKey, Found, Present, acts};
 use super::moment::{self, log_status};
@@ -39,7 +39,10 @@ pub(super) async fn all(
     let present = followed::read(conn, link, spec.tables).await?;
     for (place, followed) in spec.tables.iter().enumerate() {
         match &present.tables[place] {
-            Some(there) => table(followed, there, &mut found),
+            Some(there) => {
+                table(followed, there, &mut found);
+                computed(&link.server, followed, there, &mut found);
+            }
             None => {
                 found.push(stop("C502", &followed.projection.source, "the table is not there", "plan again"))
             }
@@ -328,6 +331,24 @@ fn table(followed: &Followed, present: &Present, found: &mut Vec<Obstacle>) {
             format!("no key: rows would be told apart by {} too, an approximate number", show(&map.source)),
             "give it a primary key, or cdc: false",
         ));
+    }
+}
+
+/// From here on a MariaDB may leave generated columns out of updates and deletes: 10.11 tells them, 11.8
+/// does not.
+const COMPUTED_UNTOLD: Version = Version(11, 0, 0);
+
+/// A generated column whose values are carried: the target does not compute it itself.
+fn computed(server: &Server, followed: &Followed, present: &Present, found: &mut Vec<Obstacle>) {
+    if server.flavor == Flavor::MySql || server.version < COMPUTED_UNTOLD {
+        return;
+    }
+    let at = &followed.projection.source;
+    let carried = |name: &str| followed.projection.columns.iter().any(|map| map.source == name);
+    let columns = present.columns.iter().filter(|column| column.generated);
+    for column in columns.filter(|column| carried(&column.facts.name)) {
+        let (why, way) = followed::not_logged(&column.facts.name);
+        found.push(stop("C502", at, why, format!("{way}, or write cdc: false for this table")));
     }
 }
 

@@ -121,6 +121,11 @@ pub(super) fn column(table: &Table, column: &Column) -> Option<Unspeakable> {
     if column.default.as_ref().is_some_and(|default| default.sequence.is_some()) {
         return refused("a default from a sequence, which this target is not given in this version");
     }
+    if column.native.to_ascii_lowercase().starts_with("vector(") {
+        return refused(
+            "a vector, which this target is not given in this version; `type: longblob` carries its bytes",
+        );
+    }
     if column.identity.is_some() && !ddl::counts(table, column) {
         return refused("a column that counts up and does not lead the primary key");
     }
@@ -165,6 +170,13 @@ mod tests {
             stamped: false,
             comment: None,
         }
+    }
+
+    #[test]
+    fn m_22_a_vector_is_refused_before_anything_is_made() {
+        let table = Table { columns: vec![column("v", "vector(3)")], ..Table::default() };
+        let why = super::column(&table, &table.columns[0]).map(|refused| refused.what);
+        assert!(why.is_some_and(|what| what.contains("longblob")));
     }
 
     fn part(column: &str) -> IndexPart {

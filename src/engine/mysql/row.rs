@@ -5,7 +5,7 @@ use super::cascade::{Effect, Given, When};
 use super::decode::Refused;
 use super::events::DOING;
 use super::followed::Layout;
-use super::relation::Relation;
+use super::relation::{Input, Relation};
 use crate::catalog::{Cell, RowBatch};
 use crate::change::{Changes, Datum, RowKind};
 use crate::engine::{Cause, EngineError};
@@ -36,16 +36,76 @@ impl Keys {
     }
 }
 
-/// A column of a row image: where its value is in it.
+/// The columns that a row image tells.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    bits: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Told<'a> {
+    fn read(input: &mut Input<'a>, width: usize) -> Option<Self> {
+        let told = Self { bits: input.take(width.div_ceil(8))?, count: 0 };
+        let count = (0..width).filter(|column| told.has(*column)).count();
+        Some(Self { count, ..told })
+    }
+
+    fn has(self, column: usize) -> bool {
+        self.bits[column / 8] >> (column % 8) & 1 == 1
+    }
+}
+
+/// What stands before rows.
+pub(super) struct RowsHead<'a> {
+    pub flags: u64,
+    /// Columns of the table, told or not.
+    pub width: usize,
+    /// Of the first image of each row, and of the one after its change; the same where there is one.
+    pub first: Told<'a>,
+    pub after: Told<'a>,
+}
+
+impl<'a> RowsHead<'a> {
+    /// What comes behind are the rows.
+    pub fn read(input: &mut Input<'a>, version: u8, update: bool) -> Option<Self> {
+        let flags = input.number(2)?;
+        if version == 2 {
+            let extra = input.number(2)? as usize;
+            input.take(extra.checked_sub(2)?)?;
+        }
+        let width = input.packed()?;
+        let first = Told::read(input, width)?;
+        let after = if update { Told::read(input, width)? } else { first };
+        Some(Self { flags, width, first, after })
+    }
+
+    /// Columns that are left out.
+    pub fn lacking(&self) -> impl Iterator<Item = usize> {
+        (0..self.width).filter(|column| !(self.first.has(*column) && self.after.has(*column)))
+    }
+}
+
+/// A column of a row image: where its value is in it; none for null, and for what is not told.
 pub(super) type Field = Option<(usize, usize)>;
 
 /// Columns of a row, and where the row ends.
-pub(super) fn read_fields(rows: &[u8], relation: &Relation, fields: &mut Vec<Field>) -> Option<usize> {
+pub(super) fn read_fields(
+    rows: &[u8],
+    relation: &Relation,
+    told: Told<'_>,
+    fields: &mut Vec<Field>,
+) -> Option<usize> {
     fields.clear();
-    let nulls = relation.columns.len().div_ceil(8);
-    let mut at = nulls;
+    let nulls = told.count.div_ceil(8);
+    let (mut at, mut bit) = (nulls, 0);
     for (column, stored) in relation.columns.iter().enumerate() {
-        if rows.get(column / 8)? >> (column % 8) & 1 == 1 {
+        if !told.has(column) {
+            fields.push(None);
+            continue;
+        }
+        let is_null = rows.get(bit / 8)? >> (bit % 8) & 1 == 1;
+        bit += 1;
+        if is_null {
             fields.push(None);
             continue;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
 
-use super::connect::{self, Link};
+use super::connect::{self, Flavor, Link, Server, Version};
 use super::error::from_driver;
 use super::lock::{self, Plan};
 use super::marks::State;
@@ -18,6 +18,9 @@ use crate::checkpoint::{Goal, Progress};
 use crate::engine::{
     Cause, Duties, EngineError, Limits, Lock, LockHolder, Obstacle, Snapshot, Source, Target, Url,
 };
+
+/// From here on a MariaDB has collations that go with several character sets.
+const FULL_NAMES: Version = Version(10, 10, 1);
 
 /// A database to write to. What it tells of itself, a source would tell, too.
 pub(super) struct Writable {
@@ -62,6 +65,17 @@ impl Writable {
     }
 }
 
+/// Asks for all collations by the names that columns print: newer MariaDB servers list those of several
+/// character sets once, without the one that they go by in a column.
+fn collations(server: &Server) -> &'static str {
+    match server.flavor {
+        Flavor::MariaDb if server.version >= FULL_NAMES => {
+            "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+        }
+        _ => "SELECT COLLATION_NAME FROM information_schema.COLLATIONS",
+    }
+}
+
 #[async_trait]
 impl Target for Writable {
     async fn inspect(&self) -> Result<Catalog, EngineError> {
@@ -69,10 +83,7 @@ impl Target for Writable {
         let mut conn = self.link.session().await?;
         // Those of MariaDB that are for several character sets stand there once, without any.
         let names: Vec<Option<String>> = conn
-            .query(
-                "SELECT COLLATION_NAME FROM information_schema.COLLATIONS /*M!101001 UNION SELECT \
-                 FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY */ ORDER BY 1",
-            )
+            .query(collations(&self.link.server))
             .await
             .map_err(|error| from_driver("read the catalog of", error).on(self.link.shown()))?;
         let database = &self.link.address.database;

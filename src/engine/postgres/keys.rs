@@ -23,7 +23,10 @@ pub fn refuse_key(key: &Key) -> Option<Unspeakable> {
     let odd = key.parts.iter().find_map(|part| match part {
         IndexPart { expression: Some(_), .. } => Some("an expression".to_string()),
         IndexPart { collation: Some(collation), .. } => Some(format!("the collation {collation}")),
-        IndexPart { opclass: Some(opclass), .. } => Some(format!("the operator class {opclass}")),
+        // Those of a temporal key are the defaults, named for the extension that brings them.
+        IndexPart { opclass: Some(opclass), .. } if key.method.is_empty() => {
+            Some(format!("the operator class {opclass}"))
+        }
         IndexPart { column: None, .. } => Some("a part that is no column".to_string()),
         _ => None,
     });

@@ -66,8 +66,14 @@ fn settings(version: u32) -> String {
         true => "pg_catalog.current_setting('idle_replication_slot_timeout')",
         false => "'0'",
     };
+    // From PostgreSQL 19 on the first logical slot raises the level from replica by itself.
+    let level = "pg_catalog.current_setting('wal_level')";
+    let level = match version >= 190_000 {
+        true => format!("CASE {level} WHEN 'replica' THEN 'logical' ELSE {level} END"),
+        false => level.to_string(),
+    };
     format!(
-        "SELECT pg_catalog.current_setting('wal_level'), \
+        "SELECT {level}, \
          pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4 - \
            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots), \
          pg_catalog.current_setting('max_wal_senders')::pg_catalog.int4 - (SELECT pg_catalog.count(*) \
@@ -296,6 +302,17 @@ fn table(followed: &Followed, present: &Present, version: u32, facts: &Facts, fo
         found.push(stop("C503", at, message, hint));
     }
     filter(followed, present, version, found);
+    for column in present.columns.iter().filter(|column| column.generated) {
+        if followed.projection.columns.iter().any(|map| map.source == column.name) {
+            let column = show(&column.name);
+            found.push(stop(
+                "C502",
+                at,
+                format!("values of its generated column {column} are not in the log"),
+                format!("leave it behind (`{column}: skip`), or write cdc: false for this table"),
+            ));
+        }
+    }
     for column in &followed.projection.columns {
         if How::of(column, followed.projection.form).is_none() {
             found.push(stop(

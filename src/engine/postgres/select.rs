@@ -2,6 +2,7 @@
 //! target side, a range of blocks, the filter. Pure; every name is quoted by the dialect.
 
 use super::quote::{identifier, literal, name};
+use super::snapshot::Fact;
 use crate::catalog::{ColumnMap, Form, Name, Projection, Type};
 use crate::engine::{Cause, Chunk, EngineError};
 
@@ -150,17 +151,18 @@ pub fn columns(projection: &Projection, side: Side, form: Form) -> Vec<String> {
     projection.columns.iter().map(|column| side.expression(column, form)).collect()
 }
 
-/// The COPY that reads a chunk.
-pub fn copy_out(projection: &Projection, side: Side, partitioned: bool, blocks: Option<&Blocks>) -> String {
+/// The COPY that reads a chunk. That of a table itself takes no generated column.
+pub fn copy_out(projection: &Projection, side: Side, fact: &Fact, blocks: Option<&Blocks>) -> String {
     let form = projection.form;
     let format = if form == Form::NativeFast { " (FORMAT binary)" } else { "" };
     let list = columns(projection, side, form);
     let plain = side == Side::Target || projection.columns.iter().all(|column| column.cast.is_none());
-    if plain && !partitioned && blocks.is_none() && side.filter(projection).is_none() {
+    let whole = !fact.partitioned && !fact.computes;
+    if plain && whole && blocks.is_none() && side.filter(projection).is_none() {
         let table = name(side.table(projection));
         return format!("COPY {table}{} TO STDOUT{format}", in_parentheses(&list));
     }
-    let rows = from_where(projection, side, partitioned, blocks);
+    let rows = from_where(projection, side, fact.partitioned, blocks);
     format!("COPY (SELECT {} {rows}) TO STDOUT{format}", list.join(", "))
 }
 
@@ -216,8 +218,13 @@ mod tests {
     fn i_01_names_are_quoted_and_whole_tables_copied_directly() {
         let plain = projection(vec![column("x y", None)]);
         assert_eq!(
-            copy_out(&plain, Side::Source, false, None),
+            copy_out(&plain, Side::Source, &Fact::default(), None),
             r#"COPY "a""b".t ("x y") TO STDOUT (FORMAT binary)"#
+        );
+        let computes = Fact { computes: true, ..Fact::default() };
+        assert_eq!(
+            copy_out(&plain, Side::Source, &computes, None),
+            r#"COPY (SELECT "x y" FROM ONLY "a""b".t) TO STDOUT (FORMAT binary)"#
         );
         assert_eq!(copy_in(&plain, true, true), r#"COPY c.u ("x y_t") FROM STDIN (FORMAT binary, FREEZE)"#);
     }
@@ -229,10 +236,10 @@ mod tests {
         some.form = Form::NativeText;
         let blocks = Blocks { from: 8, to: Some(16), file: "1.2.x".into() };
         assert_eq!(
-            copy_out(&some, Side::Source, false, Some(&blocks)),
+            copy_out(&some, Side::Source, &Fact::default(), Some(&blocks)),
             r#"COPY (SELECT a::bigint FROM ONLY "a""b".t WHERE ctid >= '(8,0)'::pg_catalog.tid AND ctid < '(16,0)'::pg_catalog.tid AND (a > 1 OR b)) TO STDOUT"#
         );
-        assert_eq!(copy_out(&some, Side::Target, false, None), "COPY c.u (a_t) TO STDOUT");
+        assert_eq!(copy_out(&some, Side::Target, &Fact::default(), None), "COPY c.u (a_t) TO STDOUT");
     }
 
     #[test]
@@ -250,7 +257,10 @@ mod tests {
     #[test]
     fn s_20_a_table_without_columns() {
         let none = projection(vec![]);
-        assert_eq!(copy_out(&none, Side::Source, false, None), r#"COPY "a""b".t TO STDOUT (FORMAT binary)"#);
+        assert_eq!(
+            copy_out(&none, Side::Source, &Fact::default(), None),
+            r#"COPY "a""b".t TO STDOUT (FORMAT binary)"#
+        );
     }
 
     #[test]

@@ -46,13 +46,15 @@ pub struct Held {
 }
 
 /// What the catalog said of a table just before the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fact {
     pub oid: String,
     pub filenode: String,
     /// Hash of the columns' numbers, names and types.
     pub columns: String,
     pub partitioned: bool,
+    /// Some of its columns are generated.
+    pub computes: bool,
     pub logged: bool,
     /// Rows lie in blocks that can be read by their number.
     heap: bool,
@@ -94,7 +96,8 @@ const FACTS: &str = "WITH locked AS MATERIALIZED (SELECT relation FROM pg_catalo
        a.columns, c.relkind, c.relpersistence, m.amname, c.reltuples::bigint, \
        CASE WHEN l.relation IS NULL THEN pg_catalog.pg_relation_size(c.oid) \
          / pg_catalog.current_setting('block_size')::bigint END, \
-       CASE WHEN l.relation IS NULL THEN pg_catalog.pg_table_size(c.oid) END \
+       CASE WHEN l.relation IS NULL THEN pg_catalog.pg_table_size(c.oid) END, \
+       EXISTS (SELECT 1 FROM pg_catalog.pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated <> '') \
      FROM pg_catalog.pg_class c \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
@@ -235,6 +238,7 @@ fn parse_facts(answer: &Answer) -> Facts {
             rows: number(8),
             pages: number(9),
             bytes: number(10),
+            computes: text(11) == "t",
         };
         (Name::new(text(0), text(1)), fact)
     };
@@ -380,7 +384,7 @@ impl Snapshot for PgSnapshot {
             )
             .on(readers.side.table(projection)));
         }
-        let copy = copy_out(projection, readers.side, fact.partitioned, blocks.as_ref());
+        let copy = copy_out(projection, readers.side, fact, blocks.as_ref());
         let mut reader = readers.take().await?;
         let started = match fault_point("snapshot::worker_import") {
             Ok(()) => reader.wire.copy_out(&readers.frame(projection, fact, &copy)).await,
@@ -515,6 +519,7 @@ mod tests {
             filenode: "2".into(),
             columns: "0123456789".into(),
             partitioned: false,
+            computes: false,
             logged: true,
             heap: true,
             rows: 1000,

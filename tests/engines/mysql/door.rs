@@ -70,6 +70,36 @@ fn s_sec_7_a_file_that_a_server_asks_for_is_not_sent() {
     assert!(!String::from_utf8_lossy(&got).contains("canary"), "{got:?}");
 }
 
+/// Nothing is silent: a period is more than the check that it makes, and its key more than a unique one.
+#[test]
+fn u_901_periods_and_unsigned_sequences_are_not_lost() {
+    let maria = need_mariadb!();
+    let database = maria.database("periods");
+    database.execute(
+        "CREATE TABLE `b``ooked` (room int, f date, t date, o int AS (room) STORED, PERIOD FOR `s``tay` (f, t),
+           PRIMARY KEY (room, `s``tay` WITHOUT OVERLAPS), UNIQUE `u``k` (o, `s``tay` WITHOUT OVERLAPS));
+         CREATE TABLE plain (f datetime NOT NULL, t datetime NOT NULL, CHECK (f < t));
+         CREATE SEQUENCE numbers MAXVALUE 300;",
+    );
+    // Sequences of other types came with 11.5.
+    let unsigned = database.try_execute("CREATE SEQUENCE large AS bigint unsigned").is_ok();
+    let url = Url::parse(&database.url()).unwrap();
+    let catalog = run(async {
+        let source = engine::engine(&url).unwrap().source(&url, &Limits::default()).await.unwrap();
+        source.inspect().await.unwrap()
+    });
+    let listed: Vec<_> =
+        catalog.others.iter().map(|other| (other.kind.as_str(), other.name.name.as_str())).collect();
+    let expected = [
+        ("key without overlaps", "b`ooked.PRIMARY"),
+        ("key without overlaps", "b`ooked.u`k"),
+        ("period", "b`ooked.s`tay"),
+    ];
+    assert_eq!(listed, expected);
+    let ends: Vec<_> = catalog.sequences.iter().map(|sequence| sequence.max).collect();
+    assert_eq!(ends, if unsigned { vec![i64::MAX, 300] } else { vec![300] });
+}
+
 /// The number of queries does not depend on the number of tables.
 #[test]
 fn a_catalog_takes_as_many_queries_for_many_tables_as_for_one() {

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use towpath::catalog::Column;
 use towpath::change::{Changes, Followed, Identity, Position};
 use towpath::engine::{EngineError, Source};
 
@@ -23,14 +24,30 @@ pub fn followed(database: &Database, table: &str, columns: &[(&str, &str)]) -> F
 
 /// A table with all its columns as the catalog has them; its first column tells rows apart.
 pub async fn whole(source: &dyn Source, database: &Database, table: &str) -> Followed {
+    without(source, database, table, &|_| false).await
+}
+
+/// As [`whole`], without the columns that the server computes.
+pub async fn written(source: &dyn Source, database: &Database, table: &str) -> Followed {
+    without(source, database, table, &|column| column.generated.is_some()).await
+}
+
+async fn without(
+    source: &dyn Source,
+    database: &Database,
+    table: &str,
+    left: &dyn Fn(&Column) -> bool,
+) -> Followed {
     let catalog = source.inspect().await.unwrap();
     let found = catalog.tables.iter().find(|found| found.name.name == table).unwrap();
+    let (left, carried): (Vec<_>, Vec<_>) = found.columns.iter().partition(|column| left(column));
     let columns: Vec<_> =
-        found.columns.iter().map(|column| (column.name.as_str(), column.native.as_str())).collect();
+        carried.iter().map(|column| (column.name.as_str(), column.native.as_str())).collect();
     let mut followed = followed(database, table, &columns);
-    for (map, column) in followed.projection.columns.iter_mut().zip(&found.columns) {
+    for (map, column) in followed.projection.columns.iter_mut().zip(carried) {
         map.source_type = column.ty.clone();
     }
+    followed.skipped = left.into_iter().map(|column| column.name.clone()).collect();
     followed
 }
 
@@ -148,11 +165,17 @@ pub async fn log_and_select_agree(database: &Database, tables: &[&str], write: &
     for table in tables {
         all.push(whole(source.as_ref(), database, table).await);
     }
-    let found = capture(source.as_ref()).check(&spec("p", &all)).await.unwrap();
+    agree(database, &all, write).await;
+}
+
+/// As [`log_and_select_agree`], of tables as a plan has them.
+pub async fn agree(database: &Database, all: &[Followed], write: &str) {
+    let source = source(database).await;
+    let found = capture(source.as_ref()).check(&spec("p", all)).await.unwrap();
     assert!(found.iter().all(|obstacle| !obstacle.blocks), "{found:?}");
-    let position = open(source.as_ref(), "p", &all).await;
-    let mut replica = Replica::new(&all, &position);
-    let before = now(source.as_ref(), &all).await;
+    let position = open(source.as_ref(), "p", all).await;
+    let mut replica = Replica::new(all, &position);
+    let before = now(source.as_ref(), all).await;
     outside(|| database.execute(write));
     for (table, rows) in before.iter().enumerate() {
         // As the copy has them, so that keys may change.
@@ -160,9 +183,10 @@ pub async fn log_and_select_agree(database: &Database, tables: &[&str], write: &
             replica.tables[table].insert(vec![row[0].clone()], row.clone());
         }
     }
-    drain(source.as_ref(), "p", &mut replica, &all, &position).await;
-    let (told, read) = (rows(&replica), now(source.as_ref(), &all).await);
-    for (at, table) in tables.iter().enumerate() {
+    drain(source.as_ref(), "p", &mut replica, all, &position).await;
+    let (told, read) = (rows(&replica), now(source.as_ref(), all).await);
+    for (at, followed) in all.iter().enumerate() {
+        let table = &followed.projection.source;
         assert!(!read[at].is_empty(), "{table}");
         assert_eq!(told[at], read[at], "{table}");
     }

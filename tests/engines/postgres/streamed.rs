@@ -80,7 +80,8 @@ fn s_25_f_52_transactions_in_progress_are_told_as_if_they_were_whole() {
         assert_eq!(found.words.len(), expected.words.len());
         assert!(found.words == expected.words, "the same changes in the same order");
         let streamed = outside(|| early(&database)).0;
-        assert!(streamed >= 4, "{streamed}");
+        // From PostgreSQL 18 on a transaction that is known to be lost is not told at all.
+        assert!(streamed >= 3, "{streamed}");
         assert_eq!(std::fs::read_dir(dir.path().join("not yet there")).unwrap().count(), 0);
         capture(whole.as_ref()).close("p").await.unwrap();
     });

@@ -1,8 +1,10 @@
 //! Reads the structure of a database by a fixed number of queries over `information_schema`, never
-//! one per table. What is seen and cannot be carried goes into `others`, never away.
+//! one per table, but for those that may have periods. What is seen and cannot be carried goes into
+//! `others`, never away.
 
 mod columns;
 mod keys;
+mod periods;
 mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +80,9 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     keys::indexes(&mut asking, &mut found.tables).await?;
     let unruled = keys::foreign_keys(&mut asking, &mut found.tables).await?;
     keys::checks(&mut asking, &mut found.tables).await?;
+    if asking.flavor == Flavor::MariaDb {
+        catalog.others.extend(periods::read(&mut asking, &found.tables).await?);
+    }
     catalog.others.extend(collations(&found.tables));
     catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
     others(&mut asking, &mut catalog, &database).await?;

@@ -28,7 +28,7 @@ pub(super) async fn read(
         let parts: Vec<_> = names.iter().enumerate().map(select).collect();
         let rows = asking.rows(&format!("{} ORDER BY 1", parts.join(" UNION ALL "))).await?;
         for (name, mut row) in names.iter().zip(rows) {
-            let mut number = |at: usize| row.text(at).parse::<i64>().unwrap_or(0);
+            let mut number = |at: usize| bounded(&row.text(at));
             found.push(Sequence {
                 name: Name::new(database, name),
                 data_type: "bigint".into(),
@@ -44,6 +44,13 @@ pub(super) async fn read(
         }
     }
     Ok(found)
+}
+
+/// A number of a sequence. Those of an unsigned one may be beyond what others have: its own end is then
+/// theirs.
+fn bounded(text: &str) -> i64 {
+    let number: i128 = text.parse().unwrap_or(0);
+    i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Next values: of a table's counter, or of a sequence object.

@@ -221,7 +221,16 @@ const HANGING: &[(&str, &str, &str, &str, &str)] = &[
     ("rule", "pg_rewrite", "rulename", "ev_class", "o.rulename <> '_RETURN'"),
     ("policy", "pg_policy", "polname", "polrelid", "true"),
     ("statistics", "pg_statistic_ext", "stxname", "stxrelid", "true"),
+    ("named not-null constraint", "pg_constraint", "conname", "conrelid", NAMED),
 ];
+
+/// A not-null constraint (PostgreSQL 18) that is not called as the server calls it, which cuts long
+/// names in ways of its own, or that has a comment.
+const NAMED: &str = "o.contype = 'n' AND o.conislocal AND (EXISTS (SELECT 1 FROM pg_catalog.pg_description AS d \
+     WHERE d.objoid = o.oid AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass) OR o.conname <> (SELECT \
+     CASE WHEN pg_catalog.octet_length(own.name) < 64 THEN own.name ELSE o.conname END FROM (SELECT c.relname || \
+     '_' || a.attname || '_not_null' AS name FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = o.conrelid \
+     AND a.attnum = o.conkey[1]) AS own))";
 
 fn hanging(kind: &str, class: &str, name: &str, table: &str, condition: &str) -> String {
     let (mut member, users) = (not_member(class, "o"), users_relation());

@@ -205,14 +205,17 @@ async fn columns(
     tables: &mut Tables,
     notes: &mut Vec<OtherObject>,
 ) -> Result<(), EngineError> {
-    // From PostgreSQL 18 on a not-null constraint may be there and not hold for old rows.
-    let unproved = "EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid AND \
-                    k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)";
+    // From PostgreSQL 18 on a not-null constraint may be there and not hold for old rows, or for children.
+    let loose = "(SELECT CASE WHEN NOT k.convalidated THEN 'not-null constraint that is not valid' \
+                 WHEN k.connoinherit THEN 'not-null constraint that children do not inherit' END \
+                 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
+                 AND k.conkey[1] = a.attnum LIMIT 1)";
     // A default names no column: printed without its table, the server need not open and lock that.
     let sql = format!(
         "SELECT a.attrelid, a.attnum, a.attname::text AS name, a.atttypid, \
-         pg_catalog.format_type(a.atttypid, a.atttypmod) AS native, a.attnotnull AS not_null, \
-         a.attnotnull AND {unproved} AS unproved, pg_catalog.pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' \
+         pg_catalog.format_type(a.atttypid, a.atttypmod) AS native, \
+         CASE WHEN a.attnotnull THEN {loose} END AS loose, \
+         a.attnotnull AS not_null, c.relhassubclass AS has_children, pg_catalog.pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' \
            THEN 0 ELSE d.adrelid END) AS expression, \
          a.attidentity::text AS identity, a.attgenerated::text AS generated, a.attcollation, \
          co.collname::text AS collation, cn.nspname::text AS collation_schema, \
@@ -230,7 +233,7 @@ async fn columns(
          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {users} \
          AND a.attnum > 0 AND NOT a.attisdropped",
         users = users_relation(),
-        unproved = reader.since(18, unproved, "false")
+        loose = reader.since(18, loose, "NULL::text")
     );
     // Since PostgreSQL 17 partitions draw from the root's identity and say so, but own nothing.
     let of_root = reader.has(17);
@@ -241,9 +244,8 @@ async fn columns(
             return Ok(());
         };
         let column = column(&row, types, entry.is_partition && of_root)?;
-        if row.truth("unproved")? {
+        if let Some(kind) = row.maybe("loose")? {
             let name = Name::new(&entry.table.name.schema, &column.name);
-            let kind = "not-null constraint that is not valid".to_string();
             notes.push(OtherObject { kind, name, table: Some(entry.table.name.clone()) });
         }
         let (number, ty, collation) = (row.need("attnum")?, row.oid("atttypid")?, row.oid("attcollation")?);
@@ -280,7 +282,7 @@ fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column,
         name: row.text("name")?,
         ty: types.neutral(oid, &native),
         native,
-        not_null: row.truth("not_null")? && !row.truth("unproved")?,
+        not_null: row.truth("not_null")? && holds(row)?,
         default,
         generated,
         identity,
@@ -292,6 +294,14 @@ fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column,
         portable: types.portable(oid),
         stamped: false,
         comment: row.maybe("comment")?,
+    })
+}
+
+/// Whether a not-null constraint is one of all rows, those of children too: only such a one can be made.
+fn holds(row: &Fields) -> Result<bool, EngineError> {
+    Ok(match row.maybe("loose")?.as_deref() {
+        None => true,
+        Some(kind) => kind.ends_with("inherit") && !row.truth("has_children")?,
     })
 }
 
