@@ -57,10 +57,10 @@ pub struct Fact {
     pub computes: bool,
     pub logged: bool,
     /// Rows lie in blocks that can be read by their number.
-    heap: bool,
-    rows: u64,
-    pages: u64,
-    bytes: u64,
+    pub heap: bool,
+    pub rows: u64,
+    pub pages: u64,
+    pub bytes: u64,
 }
 
 impl Fact {
