@@ -88,8 +88,8 @@ fn u_901_periods_and_unsigned_sequences_are_not_lost() {
         let source = engine::engine(&url).unwrap().source(&url, &Limits::default()).await.unwrap();
         source.inspect().await.unwrap()
     });
-    let listed: Vec<_> =
-        catalog.others.iter().map(|other| (other.kind.as_str(), other.name.name.as_str())).collect();
+    let others = catalog.others.iter().map(|other| (other.kind.as_str(), other.name.name.as_str()));
+    let listed: Vec<_> = others.filter(|(kind, _)| *kind != "collation").collect();
     let expected = [
         ("key without overlaps", "b`ooked.PRIMARY"),
         ("key without overlaps", "b`ooked.u`k"),
