@@ -87,6 +87,16 @@ fn f_45_the_publication_is_dropped_while_nobody_follows() {
     copies_again(&followed, &outcome);
 }
 
+#[test]
+fn u_901_the_publication_of_the_capture_is_not_left_behind() {
+    let Some(followed) = Followed::new(PLAN) else { return };
+    followed.source.execute("CREATE PUBLICATION theirs; COMMENT ON PUBLICATION theirs IS 'Towpath: no'");
+    let outcome = followed.job.run(&["plan", "--all"]);
+    let listed = outcome.both();
+    let left: Vec<_> = listed.lines().filter(|line| line.contains("- publication")).collect();
+    assert!(left.len() == 1 && left[0].contains("theirs"), "{outcome}");
+}
+
 /// Changes by a statement that is not told stop it before anything of them is applied.
 fn stops_at(sql: &str, names: &[&str]) {
     let Some(followed) = Followed::new(PLAN) else { return };

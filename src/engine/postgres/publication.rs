@@ -58,8 +58,11 @@ impl Mark {
     }
 }
 
+/// How the comment of each begins.
+pub const OURS: &str = "Towpath: capture of the plan ";
+
 fn prefix(plan: &str) -> String {
-    format!("Towpath: capture of the plan {plan}: ")
+    format!("{OURS}{plan}: ")
 }
 
 /// What goes by the name of the capture's publication.

@@ -178,6 +178,14 @@ fn not_of_a_fence(name: &str) -> String {
     format!(" AND o.{name} !~ {}", quote::literal(super::super::fence::NAMES))
 }
 
+/// Nor is the publication of a capture.
+fn not_of_a_capture() -> String {
+    let begin = quote::literal(super::super::publication::OURS);
+    format!(
+        " AND NOT pg_catalog.starts_with(COALESCE(pg_catalog.obj_description(o.oid, 'pg_publication'), ''), {begin})"
+    )
+}
+
 /// First number that is given to an object of a user; the server's own are below.
 const FIRST_USER_OID: u32 = 16_384;
 
@@ -191,6 +199,9 @@ fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
              'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')",
         );
         member.push_str(&not_of_a_fence(name));
+    }
+    if class == "pg_publication" {
+        member.push_str(&not_of_a_capture());
     }
     // Overloaded functions differ by their arguments only, and kinds of them by a letter.
     let (kind, name) = match class {
