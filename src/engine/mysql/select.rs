@@ -24,6 +24,18 @@ pub(super) enum Bound {
     Printed(String),
 }
 
+impl Bound {
+    /// Nothing is in it that could end a literal.
+    fn is_plain(&self) -> bool {
+        let (text, marks) = match self {
+            Self::Number(_) => return true,
+            Self::Hex(text) => (text, ""),
+            Self::Printed(text) => (text, "-:. "),
+        };
+        text.chars().all(|c| c.is_ascii_hexdigit() || marks.contains(c))
+    }
+}
+
 /// JSON has no numbers of this size.
 mod number {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -58,11 +70,16 @@ impl Range {
         if chunk.bounds == WHOLE {
             return Ok(None);
         }
-        let unreadable = |_| {
+        let unreadable = || {
             let why = "the chunk's bounds were written by another engine or another version of Towpath";
             EngineError::new(Cause::Stale, "read", why)
         };
-        serde_json::from_str(&chunk.bounds).map(Some).map_err(unreadable)
+        let range: Self = serde_json::from_str(&chunk.bounds).map_err(|_| unreadable())?;
+        // They come back from the target, and go into statements for the source.
+        match range.from.iter().chain(&range.to).all(Bound::is_plain) {
+            true => Ok(Some(range)),
+            false => Err(unreadable()),
+        }
     }
 
     /// False where the key is another one now.
@@ -363,6 +380,18 @@ mod tests {
         }
         assert_eq!(Range::of(&chunk(WHOLE.into())).expect("readable"), None);
         assert!(Range::of(&chunk("rowid 1..2".into())).is_err());
+    }
+
+    #[test]
+    fn i_01_bounds_that_are_no_values_are_refused() {
+        let read = |bound: Bound| Range::of(&chunk(range(&["a"], &[], &[bound]).text()));
+        for plain in ["2024-02-29 23:59:59.500000", "-12.50", "123e4567-e89b-12d3-a456-426614174000"] {
+            assert!(read(Bound::Printed(plain.into())).is_ok(), "{plain}");
+        }
+        for odd in ["1 OR 1=1", "1;x", "' OR ''='", "1/*", "(SELECT 1)"] {
+            assert!(read(Bound::Printed(odd.into())).is_err(), "{odd}");
+            assert!(read(Bound::Hex(odd.into())).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -81,7 +81,6 @@ impl Target for Writable {
     async fn inspect(&self) -> Result<Catalog, EngineError> {
         let mut catalog = self.reading.inspect().await?;
         let mut conn = self.link.session().await?;
-        // Those of MariaDB that are for several character sets stand there once, without any.
         let names: Vec<Option<String>> = conn
             .query(collations(&self.link.server))
             .await

@@ -209,7 +209,7 @@ fn options(printed: &str) -> Vec<&str> {
     parts.filter(|option| !option.is_empty() && *option != "row_format=DYNAMIC").collect()
 }
 
-/// The collations of columns, for they compare in ways of their own.
+/// The collations of columns and tables, for they compare in ways of their own.
 fn collations(tables: &Tables) -> Vec<OtherObject> {
     let columns = tables.values().flat_map(|table| &table.columns);
     let columns = columns.filter_map(|column| column.collation.as_ref());
