@@ -122,6 +122,9 @@ const BYTES: u8 = 8;
 const HEAD: usize = 5;
 /// Bytes of a row's body before its cells.
 const ROW_HEAD: usize = 9;
+/// Bytes of a run that are copied when they are taken off. More go as they are, with the room that
+/// they lie in: a copy of a large row would be as large again.
+const COPIED_MAX: usize = 1 << 20;
 
 /// A run of records, cleared and reused. It may end inside a transaction, never inside a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,14 +144,19 @@ impl Changes {
     /// Takes bytes that were written by [`Self::as_bytes`], after a look at each record. `open` is
     /// whether they begin inside a transaction, which an empty run would otherwise not tell.
     pub fn from_bytes(bytes: Vec<u8>, open: bool) -> Result<Self, Malformed> {
+        let noted = Self::noted(&bytes, open)?;
+        Ok(Self { bytes, ..noted })
+    }
+
+    /// What is known of a run with these bytes, without them.
+    fn noted(bytes: &[u8], open: bool) -> Result<Self, Malformed> {
         let mut changes = Self { open, ..Self::default() };
         let mut at = 0;
         while at < bytes.len() {
-            let (record, end) = read_record(&bytes, at).ok_or(Malformed(at))?;
+            let (record, end) = read_record(bytes, at).ok_or(Malformed(at))?;
             changes.note(&record, end);
             at = end;
         }
-        changes.bytes = bytes;
         Ok(changes)
     }
 
@@ -303,13 +311,37 @@ impl Changes {
         }
     }
 
-    /// Takes what follows the last whole transaction off, and returns it.
-    pub fn split_tail(&mut self) -> Self {
-        let tail = self.bytes.split_off(self.boundary);
-        let tail = Self::from_bytes(tail, false).expect("broken invariant: own records are readable");
-        self.rows -= tail.rows;
-        self.open = false;
-        tail
+    /// Takes everything off, as a run of just its size. The room stays, for what comes next.
+    pub fn take(&mut self) -> Self {
+        let bytes = self.detach(self.bytes.len());
+        let (open, boundary) = (self.open, self.boundary);
+        let (rows, commits) = (self.rows, self.commits);
+        self.clear();
+        Self { bytes, rows, commits, record: 0, boundary, open }
+    }
+
+    /// Takes the whole transactions off the front, as a run of just their size. What follows them
+    /// stays, and the room.
+    pub fn split_whole(&mut self) -> Self {
+        let tail = Self::noted(&self.bytes[self.boundary..], false);
+        let tail = tail.expect("broken invariant: own records are readable");
+        let bytes = self.detach(self.boundary);
+        let rows = self.rows - tail.rows;
+        let whole =
+            Self { bytes, rows, commits: self.commits, record: 0, boundary: self.boundary, open: false };
+        *self = Self { bytes: std::mem::take(&mut self.bytes), ..tail };
+        whole
+    }
+
+    /// Takes the first bytes off.
+    fn detach(&mut self, end: usize) -> Vec<u8> {
+        if end > COPIED_MAX {
+            let tail = self.bytes.split_off(end);
+            return std::mem::replace(&mut self.bytes, tail);
+        }
+        let head = self.bytes[..end].to_vec();
+        self.bytes.drain(..end);
+        head
     }
 
     fn start(&mut self, tag: u8) {
@@ -569,12 +601,34 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_last_whole_transaction_can_be_taken_off() {
+    fn whole_transactions_can_be_taken_off() {
         let mut changes = sample();
-        let tail = changes.split_tail();
-        assert_eq!((changes.rows(), changes.commits(), changes.is_open()), (1, 1, false));
-        assert_eq!((tail.rows(), tail.commits(), tail.is_open()), (1, 0, true));
-        assert_eq!(changes.records().count() + tail.records().count(), 8);
+        let whole = changes.split_whole();
+        assert_eq!((whole.rows(), whole.commits(), whole.is_open()), (1, 1, false));
+        assert_eq!((changes.rows(), changes.commits(), changes.is_open()), (1, 0, true));
+        assert_eq!(whole.boundary(), whole.len());
+        assert_eq!([whole.as_bytes(), changes.as_bytes()].concat(), sample().as_bytes());
+        assert_eq!(changes.boundary(), 0);
+    }
+
+    /// Short ones are copied, long ones go with the memory that they lie in.
+    #[test]
+    fn all_can_be_taken_off() {
+        for text in [vec![b'x'; 100], vec![b'x'; COPIED_MAX + 1]] {
+            let mut changes = Changes::default();
+            changes.fit(3 * COPIED_MAX);
+            changes.extend(sample().records());
+            changes.begin_row(0, RowKind::Insert, 0, 1);
+            changes.push(Datum::Text(&text));
+            changes.end_row();
+            let (before, place) = (changes.clone(), changes.as_bytes().as_ptr());
+            let all = changes.take();
+            assert_eq!(all.as_bytes(), before.as_bytes());
+            assert_eq!((all.rows(), all.commits(), all.is_open()), (3, 1, true));
+            assert_eq!(all.boundary(), before.boundary());
+            assert_eq!(changes, Changes::default());
+            assert_eq!(all.as_bytes().as_ptr() == place, text.len() > COPIED_MAX);
+        }
     }
 
     #[test]
@@ -592,7 +646,8 @@ mod tests {
         copy.fit(0);
         assert_eq!(copy.as_bytes(), sample.as_bytes());
         assert_eq!((copy.rows(), copy.commits(), copy.is_open()), (2, 1, true));
-        assert_eq!(copy.split_tail().records().count(), 2);
+        copy.split_whole();
+        assert_eq!(copy.records().count(), 2);
     }
 
     #[test]

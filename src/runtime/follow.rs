@@ -114,9 +114,10 @@ impl FollowOptions {
         self.batch_bytes.min(most.max(PIECE_BYTES))
     }
 
-    /// Bytes of changes that may wait in memory meanwhile.
+    /// Bytes of changes that may wait in memory meanwhile. The further forms take about as much again
+    /// as what is applied.
     fn waiting_bytes(&self) -> u64 {
-        self.memory_bytes - (self.memory_bytes / 8).min(self.batch_bytes as u64)
+        self.memory_bytes - (self.memory_bytes / 4).min(2 * self.batch_bytes as u64)
     }
 }
 

@@ -240,10 +240,12 @@ impl<'a> Spill<'a> {
     pub(super) async fn read(&self, stored: &Stored, open: bool) -> Result<Changes, EngineError> {
         let Stored { segment, at, length } = *stored;
         let bytes = self.disk.read(segment, at, length).await;
-        let bytes = bytes.map_err(|error| self.trouble("read changes from", Some(segment), &error))?;
+        let mut bytes = bytes.map_err(|error| self.trouble("read changes from", Some(segment), &error))?;
         let found = segment::read_record(segment, at, &bytes).filter(|found| found.length == length);
-        let changes = found.and_then(|found| Changes::from_bytes(found.changes.to_vec(), open).ok());
-        changes.ok_or_else(|| self.damaged(segment, at))
+        let Some(found) = found else { return Err(self.damaged(segment, at)) };
+        bytes.truncate(found.changes.end);
+        bytes.drain(..found.changes.start);
+        Changes::from_bytes(bytes, open).map_err(|_| self.damaged(segment, at))
     }
 
     /// A piece is not wanted any more. Its file goes at the next [`Self::sweep`].

@@ -129,8 +129,7 @@ impl Intake {
     /// Hands on what is whole, and of the rest what is too much to be kept here.
     fn hand_on(&mut self, moved: bool, out: &mut Vec<Piece>) {
         if self.open.boundary() > 0 {
-            let rest = self.open.split_tail();
-            let whole = std::mem::replace(&mut self.open, rest);
+            let whole = self.open.split_whole();
             out.push(Piece::new(whole, Kind::Whole, Some(self.position.clone())));
         } else if moved && !self.parted {
             out.push(Piece::new(Changes::default(), Kind::Whole, Some(self.position.clone())));
@@ -139,12 +138,13 @@ impl Intake {
             let kind = if self.parted { Kind::Middle } else { Kind::First };
             self.part(kind, out);
         }
+        self.open.fit(self.piece_bytes);
     }
 
     fn part(&mut self, kind: Kind, out: &mut Vec<Piece>) {
         let end = (kind == Kind::Last).then(|| self.position.clone());
         self.parted = kind != Kind::Last;
-        out.push(Piece::new(std::mem::take(&mut self.open), kind, end));
+        out.push(Piece::new(self.open.take(), kind, end));
     }
 }
 

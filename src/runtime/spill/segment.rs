@@ -12,6 +12,8 @@
 //! Numbers are little endian. A hash covers all of its head or record before it; a record's also
 //! where it stands, so that bytes of an older file in the same blocks are not taken for it.
 
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::change::{Changes, Position};
@@ -42,10 +44,11 @@ pub(super) struct Head {
 
 /// A record, as it stands in a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
+pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) end: Option<Position>,
-    pub(super) changes: &'a [u8],
+    /// Where in the bytes its changes are.
+    pub(super) changes: Range<usize>,
     pub(super) durable: Place,
     /// Bytes it takes.
     pub(super) length: usize,
@@ -100,7 +103,7 @@ pub(super) fn record(
 
 /// The record that stands at `at` in segment `number`, of whose bytes `bytes` begin there; none
 /// where there is no whole good one.
-pub(super) fn read_record(number: u64, at: u64, bytes: &[u8]) -> Option<Found<'_>> {
+pub(super) fn read_record(number: u64, at: u64, bytes: &[u8]) -> Option<Found> {
     let fixed = bytes.get(..RECORD_HEAD)?.strip_prefix(RECORD)?;
     let kind = kind(fixed[0])?;
     let end_length = u16::from_le_bytes([fixed[1], fixed[2]]);
@@ -114,8 +117,7 @@ pub(super) fn read_record(number: u64, at: u64, bytes: &[u8]) -> Option<Found<'_
         NO_END => None,
         _ => Some(Position(std::str::from_utf8(&bytes[RECORD_HEAD..changes_at]).ok()?.into())),
     };
-    let changes = &bytes[changes_at..hash_at];
-    Some(Found { kind, end, changes, durable, length: hash_at + HASH })
+    Some(Found { kind, end, changes: changes_at..hash_at, durable, length: hash_at + HASH })
 }
 
 /// Whether a good record somewhere in these bytes of a segment, from `at` on, says that what stands

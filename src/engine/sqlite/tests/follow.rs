@@ -179,9 +179,7 @@ async fn read_some(
             Err(error) => panic!("read: {error:?}"),
         }
         changes.extend(piece.records());
-        let rest = changes.split_tail();
-        replica.apply(&changes).await;
-        changes = rest;
+        replica.apply(&changes.split_whole()).await;
         let position = replica.position().await;
         if dice.roll(3) == 0 {
             stream.acknowledge(&position).await.expect("acknowledged");
