@@ -68,6 +68,7 @@ impl Look {
 /// One reading of a table for the questions about its rows.
 pub(super) struct Looks {
     sql: String,
+    filtered: bool,
     /// For each question the column of the answer that tells it.
     looks: Vec<(usize, Look)>,
 }
@@ -91,13 +92,17 @@ impl Looks {
             looks.push((at, look.unwrap_or(Look::True)));
         }
         let rows = from(&first.table, first.filter.as_deref());
-        Some(Self { sql: format!("SELECT {} {rows}", columns.join(", ")), looks })
+        let sql = format!("SELECT {} {rows}", columns.join(", "));
+        Some(Self { sql, filtered: first.filter.is_some(), looks })
     }
 
-    /// How many rows meet each, in the order of the questions.
-    pub(super) fn counts(&self, conn: &Connection) -> rusqlite::Result<Vec<u64>> {
+    /// How many rows meet each, in the order of the questions; with a condition, of those for which
+    /// it holds.
+    pub(super) fn counts(&self, conn: &Connection, part: Option<&str>) -> rusqlite::Result<Vec<u64>> {
         let mut counts = vec![0; self.looks.len()];
-        let mut statement = conn.prepare(&self.sql)?;
+        let word = if self.filtered { "AND" } else { "WHERE" };
+        let part = part.map(|condition| format!(" {word} {condition}")).unwrap_or_default();
+        let mut statement = conn.prepare(&format!("{}{part}", self.sql))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             self.count(row, &mut counts)?;

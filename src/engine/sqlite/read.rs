@@ -96,6 +96,16 @@ pub(super) fn shape(conn: &Connection, table: &str) -> Result<Shape, EngineError
     Ok(shape)
 }
 
+/// Smallest and largest row id; two lookups.
+pub(super) fn span(conn: &Connection, table: &str, rowid: &str) -> rusqlite::Result<Option<(i64, i64)>> {
+    let from = format!("FROM main.{}", quote(table));
+    // Two sub-selects: SQLite looks up one extreme at a time, and would scan for both at once.
+    let sql = format!("SELECT (SELECT min({rowid}) {from}), (SELECT max({rowid}) {from})");
+    let (low, high): (Option<i64>, Option<i64>) =
+        conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(low.zip(high))
+}
+
 /// Names the source column in a SELECT list, converted where the plan casts between equal engines.
 fn column(projection: &Projection, index: usize) -> String {
     let column = &projection.columns[index];

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{File, Worker};
 use super::error::classify;
-use super::read::{self, Pull, Range, RowStream, from_where, shape};
+use super::read::{self, Pull, Range, RowStream, shape, span};
 use super::summary;
 use crate::catalog::{Form, Projection};
 use crate::change::Position;
@@ -270,7 +270,7 @@ fn cut(conn: &Connection, projection: &Projection, chunk_bytes: u64) -> Result<V
     let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(fail);
     let file_bytes = (number("PRAGMA main.page_count")? * number("PRAGMA main.page_size")?) as u64;
     let span = match shape.rowid.as_deref() {
-        Some(rowid) => span(conn, projection, rowid)?,
+        Some(rowid) => span(conn, &projection.source.name, rowid).map_err(fail)?,
         None => None,
     };
     let Some((low, high)) = span else {
@@ -294,19 +294,6 @@ fn cut(conn: &Connection, projection: &Projection, chunk_bytes: u64) -> Result<V
         bytes: bytes / u64::from(of),
     };
     Ok((0..of).map(chunk).collect())
-}
-
-/// Smallest and largest row id; two lookups, whatever the filter.
-fn span(conn: &Connection, projection: &Projection, rowid: &str) -> Result<Option<(i64, i64)>, EngineError> {
-    let all = Projection { filter: None, ..projection.clone() };
-    let from = from_where("main", &all, None, Range::default());
-    // Two sub-selects: SQLite looks up one extreme at a time, and would scan for both at once.
-    let sql = format!("SELECT (SELECT min({rowid}) {from}), (SELECT max({rowid}) {from})");
-    let ends = conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
-    match ends.map_err(|error| classify("cut", error).on(&projection.source))? {
-        (Some(low), Some(high)) => Ok(Some((low, high))),
-        _ => Ok(None),
-    }
 }
 
 /// Average bytes of a row, from small samples at five places.

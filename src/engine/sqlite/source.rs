@@ -1,9 +1,11 @@
 //! The reading end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::capture::Kept;
@@ -11,6 +13,7 @@ use super::connect::{File, Worker};
 use super::dialect::{DIALECT, quote};
 use super::error::{classify, interrupted};
 use super::look::Looks;
+use super::read::{shape, span};
 use super::{SCHEMA, fence, inspect, probe, snapshot};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, Dialect, Name, Place, Probe, Sequence};
@@ -28,6 +31,14 @@ impl Readable {
     pub fn open(file: File, limits: &Limits) -> Result<Self, EngineError> {
         let worker = Worker::start(file.open_source(limits)?)?;
         Ok(Self { changes: Kept::new(&file, limits), file, limits: limits.clone(), worker })
+    }
+
+    /// Connections that look at the rows of one large table together.
+    fn probers(&self) -> Result<Vec<Worker>, EngineError> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let more = self.limits.readers.min(processors).saturating_sub(1);
+        let more = (0..more).map(|_| Worker::start(self.file.open_source(&self.limits)?));
+        std::iter::once(Ok(self.worker.clone())).chain(more).collect()
     }
 }
 
@@ -65,7 +76,7 @@ impl Source for Readable {
     }
 
     async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
-        answer(&self.worker, probes, each).await
+        answer(&self.probers()?, probes, each).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
@@ -113,13 +124,17 @@ fn value(conn: &Connection, catalog: &Catalog, name: &Name) -> Result<SequenceVa
 /// Questions that one reading of a table may answer: far from what SQLite allows in one query.
 const COUNTS_MAX: usize = 100;
 
-/// Answers probes in one read transaction, those about the rows of one table in one reading of it.
-/// What runs out of its time is interrupted.
+/// Row ids for which another connection is worth its while.
+const SHARE: i128 = 100_000;
+
+/// Answers probes, those about the rows of one table in one reading of it, which the workers share.
+/// The first one's answers are of one read transaction. What runs out of its time is interrupted.
 pub(super) async fn answer(
-    worker: &Worker,
+    workers: &[Worker],
     probes: &[Probe],
     each: Option<Duration>,
 ) -> Result<Vec<Answer>, EngineError> {
+    let Some(worker) = workers.first() else { return Ok(vec![unasked(); probes.len()]) };
     let batch = |sql: &'static str| {
         worker.call("probe", move |conn| conn.execute_batch(sql).map_err(|error| classify("probe", error)))
     };
@@ -129,7 +144,7 @@ pub(super) async fn answer(
         let asked: Vec<&Probe> = places.iter().map(|place| &probes[*place]).collect();
         let found = match asked.as_slice() {
             [probe] if !probe::is_of_rows(probe) => one(worker, probe, each).await.map(|answer| vec![answer]),
-            _ => several(worker, &asked, each).await,
+            _ => several(workers, &asked, each).await,
         };
         match found {
             Ok(found) => places.into_iter().zip(found).for_each(|(place, found)| answers[place] = found),
@@ -180,16 +195,44 @@ async fn one(worker: &Worker, probe: &Probe, each: Option<Duration>) -> Result<A
 
 /// Together they have the time that they would have had one by one.
 async fn several(
-    worker: &Worker,
+    workers: &[Worker],
     probes: &[&Probe],
     each: Option<Duration>,
 ) -> Result<Vec<Answer>, EngineError> {
     let wanted = probes.len();
-    let Some(looks) = Looks::new(probes) else { return Ok(vec![unasked(); wanted]) };
+    let Some(looks) = Looks::new(probes).map(Arc::new) else { return Ok(vec![unasked(); wanted]) };
     let time = each.map(|each| each.saturating_mul(wanted as u32));
-    let counts = within(worker, time, move |conn| looks.counts(conn)).await?;
+    let (table, most) = (probes[0].table.name.clone(), workers.len());
+    let parts = workers[0].call("probe", move |conn| parts(conn, &table, most)).await?;
+    let counted = parts.into_iter().zip(workers).map(|(part, worker)| {
+        let looks = looks.clone();
+        within(worker, time, move |conn| looks.counts(conn, part.as_deref()))
+    });
+    let mut sums = vec![0; wanted];
+    for counts in join_all(counted).await {
+        let Some(counts) = counts? else { return Ok(vec![unasked(); wanted]) };
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
     let counted = |rows| Answer { rows: Some(rows), measured: Measured::Exact, extremes: None };
-    Ok(counts.map_or(vec![unasked(); wanted], |counts| counts.into_iter().map(counted).collect()))
+    Ok(sums.into_iter().map(counted).collect())
+}
+
+/// Conditions that cut a table into parts of about as many row ids; no condition where it is read
+/// as a whole.
+fn parts(conn: &Connection, table: &str, most: usize) -> Result<Vec<Option<String>>, EngineError> {
+    let Some(rowid) = shape(conn, table)?.rowid.filter(|_| most > 1) else { return Ok(vec![None]) };
+    let span = span(conn, table, &rowid).map_err(|error| classify("probe", error))?;
+    let Some((low, high)) = span else { return Ok(vec![None]) };
+    let (low, ids) = (i128::from(low), i128::from(high) - i128::from(low) + 1);
+    let of = (ids / SHARE).clamp(1, most as i128);
+    let edge = |number: i128| low + ids * number / of;
+    let part = |number: i128| match (number, number + 1 == of) {
+        (0, true) => None,
+        (0, false) => Some(format!("{rowid} < {}", edge(1))),
+        (_, true) => Some(format!("{rowid} >= {}", edge(number))),
+        (_, false) => Some(format!("{rowid} >= {} AND {rowid} < {}", edge(number), edge(number + 1))),
+    };
+    Ok((0..of).map(part).collect())
 }
 
 /// What is found; none where that takes longer than this.

@@ -79,7 +79,7 @@ impl Target for Writable {
             return Ok(probes.iter().map(|_| source::unasked()).collect());
         }
         let worker = Worker::start(self.file.open_target_reading(&self.limits)?)?;
-        answer(&worker, probes, each).await
+        answer(&[worker], probes, each).await
     }
 
     async fn progress(&self, plan: &str) -> Result<Progress, EngineError> {

@@ -241,6 +241,40 @@ async fn questions_about_one_table_are_answered_in_their_order_as_if_alone() {
     }
 }
 
+/// Few rows far apart: what is shared out are row ids. Every row is looked at by one connection.
+#[tokio::test]
+async fn a_large_table_is_looked_at_by_several_connections() {
+    let place = Place::new();
+    place.make(
+        "a.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT);
+         INSERT INTO t SELECT column1, 'a' || char(0) FROM (VALUES (-9223372036854775808), (-300000), (-1));
+         INSERT INTO t VALUES (0, 'b'), (1, NULL), (499999, 'c' || char(0)), (500000, 'x'), (9223372036854775807, char(0));
+         CREATE TABLE near AS SELECT * FROM t WHERE id BETWEEN -300000 AND 500000;
+         CREATE TABLE plain (id INTEGER, s TEXT, PRIMARY KEY (id)) WITHOUT ROWID; INSERT INTO plain SELECT * FROM t",
+    );
+    let source = place.source("a.db").await;
+    for (table, filter, held, null) in [
+        ("t", None, 5, 1),
+        ("t", Some("id < 0 OR id = 1"), 3, 1),
+        ("near", None, 3, 1),
+        ("plain", None, 5, 1),
+    ] {
+        let probe = |question: Question| Probe {
+            code: "V".into(),
+            end: End::Source,
+            table: name(table),
+            column: Some("s".into()),
+            question,
+            filter: filter.map(Into::into),
+        };
+        let probes = [probe(Question::HoldsNul), probe(Question::Null)];
+        let answers = source.probe(&probes, Some(Duration::from_secs(9))).await.expect("answered");
+        let counts: Vec<_> = answers.iter().map(|answer| (answer.rows, answer.measured)).collect();
+        assert_eq!(counts, [held, null].map(|rows| (Some(rows), Measured::Exact)), "{table} {filter:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_probe_that_takes_too_long_is_unmeasured_and_the_next_is_answered() {
     let place = Place::new();
