@@ -108,10 +108,23 @@ fn column_line(table: &Table, column: &Column) -> String {
 pub(super) fn leaves_moment_open(statement: &str) -> Option<&str> {
     let (table, columns) = statement.strip_prefix("CREATE TABLE ")?.split_once(" (\n")?;
     let open = |line: &str| {
-        let said = line.split(" COMMENT ").next().unwrap_or(line);
-        said.contains("` timestamp") && said.contains(" NOT NULL") && !said.contains(" DEFAULT ")
+        let Some(said) = past_name(line).filter(|rest| rest.starts_with(" timestamp")) else { return false };
+        let said = said.split(" COMMENT ").next().unwrap_or(said);
+        said.contains(" NOT NULL") && !said.contains(" DEFAULT ") && !said.contains(" AS (")
     };
     columns.lines().any(open).then_some(table)
+}
+
+/// What a line of a table says of a column, behind its quoted name.
+fn past_name(line: &str) -> Option<&str> {
+    let mut rest = line.trim_start().strip_prefix('`')?;
+    loop {
+        rest = rest.split_once('`')?.1;
+        match rest.strip_prefix('`') {
+            Some(more) => rest = more,
+            None => return Some(rest),
+        }
+    }
 }
 
 /// The present moment in the digits of its column.
@@ -274,6 +287,19 @@ mod tests {
             stamped: false,
             comment: None,
         }
+    }
+
+    #[test]
+    fn the_name_of_a_column_does_not_hide_what_the_server_would_add() {
+        let table = |line: &str| format!("CREATE TABLE `t` (\n  {line},\n  `b` int NULL\n)");
+        let open = |line: &str| leaves_moment_open(&table(line)).is_some();
+        assert!(open("`a` timestamp NOT NULL"));
+        assert!(open("`a COMMENT `` b` timestamp(3) NOT NULL COMMENT 'x'"));
+        assert!(open("`a DEFAULT b` timestamp NOT NULL"));
+        assert!(open("`a` timestamp NOT NULL COMMENT 'has no DEFAULT '"));
+        assert!(!open("`a` timestamp NOT NULL DEFAULT current_timestamp() COMMENT 'x'"));
+        assert!(!open("`a` timestamp NULL"));
+        assert!(!open("`a`` timestamp NOT NULL` int"));
     }
 
     fn default(native: &str) -> Option<ColumnDefault> {

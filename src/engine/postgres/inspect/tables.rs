@@ -206,8 +206,7 @@ async fn columns(
     notes: &mut Vec<OtherObject>,
 ) -> Result<(), EngineError> {
     // From PostgreSQL 18 on a not-null constraint may be there and not hold for old rows, or for children.
-    let loose = "(SELECT CASE WHEN NOT k.convalidated THEN 'not-null constraint that is not valid' \
-                 WHEN k.connoinherit THEN 'not-null constraint that children do not inherit' END \
+    let loose = "(SELECT CASE WHEN NOT k.convalidated THEN 'v' WHEN k.connoinherit THEN 'i' END \
                  FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
                  AND k.conkey[1] = a.attnum LIMIT 1)";
     // A default names no column: printed without its table, the server need not open and lock that.
@@ -244,9 +243,10 @@ async fn columns(
             return Ok(());
         };
         let column = column(&row, types, entry.is_partition && of_root)?;
-        if let Some(kind) = row.maybe("loose")? {
+        if let Some(loose) = Loose::of(&row)? {
             let name = Name::new(&entry.table.name.schema, &column.name);
-            notes.push(OtherObject { kind, name, table: Some(entry.table.name.clone()) });
+            let table = Some(entry.table.name.clone());
+            notes.push(OtherObject { kind: loose.kind().to_string(), name, table });
         }
         let (number, ty, collation) = (row.need("attnum")?, row.oid("atttypid")?, row.oid("attcollation")?);
         entry.insert(Attribute { number, ty, collation }, column);
@@ -297,11 +297,33 @@ fn column(row: &Fields, types: &Types, identity_of_root: bool) -> Result<Column,
     })
 }
 
-/// Whether a not-null constraint is one of all rows, those of children too: only such a one can be made.
+/// A not-null constraint that is not one of all rows, those of children too: such a one cannot be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loose {
+    NotValid,
+    NotInherited,
+}
+
+impl Loose {
+    fn of(row: &Fields) -> Result<Option<Self>, EngineError> {
+        let letter = row.maybe("loose")?;
+        Ok(letter.map(|letter| if letter == "v" { Self::NotValid } else { Self::NotInherited }))
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::NotValid => "not-null constraint that is not valid",
+            Self::NotInherited => "not-null constraint that children do not inherit",
+        }
+    }
+}
+
+/// Whether a column that is NOT NULL is so in all rows.
 fn holds(row: &Fields) -> Result<bool, EngineError> {
-    Ok(match row.maybe("loose")?.as_deref() {
+    Ok(match Loose::of(row)? {
         None => true,
-        Some(kind) => kind.ends_with("inherit") && !row.truth("has_children")?,
+        Some(Loose::NotInherited) => !row.truth("has_children")?,
+        Some(Loose::NotValid) => false,
     })
 }
 
