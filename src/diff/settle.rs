@@ -7,6 +7,7 @@ use super::Diff;
 use super::hazard::{Asked, Hazard, Level, Standing, Verdict, kind};
 use crate::catalog::probe::Measured;
 use crate::catalog::{Answer, Catalog, name};
+use crate::plan::pattern::PlacePattern;
 use crate::plan::{Accept, Plan, Problem};
 
 /// Hazards as they stand, and what is to be said about `accept:`.
@@ -136,12 +137,13 @@ fn refusal(entry: &Accept, hazard: &Hazard, today: &str) -> Option<String> {
     }
 }
 
-/// Places are compared by their parts, the default schema said or not.
+/// Places are compared by their parts, each of which may be a pattern, the default schema said or not.
 fn matches_place(entry: &Accept, hazard: &Hazard, source: &Catalog) -> bool {
     let Some(at) = &entry.at else { return true };
-    let (Ok(said), Ok(place)) = (name::split(at), name::split(&hazard.at)) else { return *at == hazard.at };
-    said == place
-        || (said.len() == place.len() + 1 && said[0] == source.default_schema && said[1..] == place[..])
+    match (PlacePattern::parse(at), name::split(&hazard.at)) {
+        (Ok(said), Ok(place)) => said.matches(&place, &source.default_schema),
+        _ => *at == hazard.at,
+    }
 }
 
 /// Entries that do nothing, and codes that are none. Once a plan has begun, hazards of tables that

@@ -337,8 +337,16 @@ static ACCEPT: Shape = Shape {
     title: "an entry of accept",
     keys: &[
         required("hazard", Kind::Hazard, "Code of the hazard, such as D105."),
-        key("at", Kind::Text { example: "users.legacy_flags" }, "Table or table.column of the source."),
-        key("max_rows", Kind::Whole { min: 0, max: u64::MAX >> 1 }, "Most rows it may concern."),
+        key(
+            "at",
+            Kind::Text { example: "users.legacy_flags" },
+            "Table or table.column of the source, or a pattern of such: `legacy_*.*`.",
+        ),
+        key(
+            "max_rows",
+            Kind::Whole { min: 0, max: u64::MAX >> 1 },
+            "Most rows it may concern, at each place.",
+        ),
         required("reason", Kind::Text { example: "unused since 2021" }, "Why it is acceptable."),
         key("until", Kind::Date, "Last day of the acceptance, UTC."),
     ],

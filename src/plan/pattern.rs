@@ -33,16 +33,7 @@ impl Pattern {
     /// Reads `name` or `schema.name`; a part in double quotes is taken literally, as
     /// [`name::split`] reads it.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        loop {
-            let (part, after) = parse_part(rest)?;
-            parts.push(part);
-            match after.strip_prefix('.') {
-                Some(next) => rest = next,
-                None => break,
-            }
-        }
+        let mut parts = parse_parts(text)?;
         if parts.len() > 2 {
             return Err(PatternError("a pattern is name or schema.name"));
         }
@@ -76,6 +67,47 @@ impl Pattern {
     pub fn exact(&self, default_schema: &str) -> Option<Name> {
         let schema = self.schema.as_ref().map_or(Some(default_schema.to_string()), Part::literal)?;
         Some(Name::new(schema, self.name.literal()?))
+    }
+}
+
+/// A pattern of places in a database: `users`, `users.legacy_*`, `app.users.*`. Each part is one of a
+/// [`Pattern`], and matches one part of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacePattern(Vec<Part>);
+
+impl PlacePattern {
+    /// Reads parts as [`Pattern::parse`] does, any number of them.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        parse_parts(text).map(Self)
+    }
+
+    /// True where `*` or `?` stand for something.
+    pub fn is_wild(&self) -> bool {
+        self.0.iter().any(Part::is_wild)
+    }
+
+    /// Does it match a place of these parts? The default schema may be said where the place leaves it out.
+    pub fn matches(&self, place: &[String], default_schema: &str) -> bool {
+        let match_all = |parts: &[Part]| {
+            parts.len() == place.len()
+                && parts.iter().zip(place).all(|(part, text)| part.matches(text, false))
+        };
+        let in_default =
+            |(schema, rest): (&Part, &[Part])| schema.matches(default_schema, false) && match_all(rest);
+        match_all(&self.0) || self.0.split_first().is_some_and(in_default)
+    }
+}
+
+fn parse_parts(text: &str) -> Result<Vec<Part>, PatternError> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = parse_part(rest)?;
+        parts.push(part);
+        match after.strip_prefix('.') {
+            Some(next) => rest = next,
+            None => return Ok(parts),
+        }
     }
 }
 
@@ -210,6 +242,23 @@ mod tests {
         assert!(!matches("\"*\"", "public", "x"));
         assert!(matches("app.\"say \"\"hi\"\"\"", "app", "say \"hi\""));
         assert!(matches("\"\\u{202e}x\"", "public", "\u{202e}x"));
+    }
+
+    #[test]
+    fn patterns_of_places_match_part_by_part() {
+        let matches = |pattern: &str, place: &[&str]| {
+            let place: Vec<String> = place.iter().map(ToString::to_string).collect();
+            PlacePattern::parse(pattern).expect(pattern).matches(&place, "public")
+        };
+        assert!(matches("users.legacy_*", &["users", "legacy_flags"]));
+        assert!(matches("*.legacy_flags", &["users", "legacy_flags"]));
+        assert!(matches("public.users.*", &["users", "legacy_flags"]));
+        assert!(matches("*.users.legacy_flags", &["app", "users", "legacy_flags"]));
+        assert!(!matches("*", &["users", "legacy_flags"]));
+        assert!(!matches("app.users.*", &["users", "legacy_flags"]));
+        assert!(!matches("users", &["users", "legacy_flags"]));
+        assert!(!matches("\"users.legacy_*\"", &["users", "legacy_flags"]));
+        assert!(PlacePattern::parse("a..b").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::catalog::name::{self, show};
 use crate::catalog::noun::counted;
 use crate::catalog::{ForeignKey, IndexPart, Key, KeyKind, Name, Table};
 use crate::plan::nearest::nearest;
-use crate::plan::pattern::Pattern;
+use crate::plan::pattern::{Pattern, PlacePattern};
 use crate::plan::{Accept, ColumnRule, Problem, Rule, Span};
 
 /// Problems with a hint at a nearest name.
@@ -191,6 +191,10 @@ impl Selector<'_> {
         let at = accept.at.as_ref()?;
         // Other families are about servers, sequences and the like.
         if !accept.hazard.starts_with(['D', 'V', 'K', 'I']) {
+            return None;
+        }
+        // What a pattern of places finds is seen only with the hazards.
+        if PlacePattern::parse(at).is_ok_and(|pattern| pattern.is_wild()) {
             return None;
         }
         let shown = show_path(at);
