@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Name, Type};
 
+/// What [`Table::options`] calls the partitioning that is part of a table, as MySQL's is: its text behind
+/// `PARTITION BY`, where another server can be told it.
+pub const PARTITION_BY: &str = "partition by";
+
+/// What such a table is listed as, where that is not carried.
+pub const PARTITIONING: &str = "partitioning";
+
 /// A table. Columns are in their order, everything else is sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,9 @@ use super::difference::State;
 use super::found::Found;
 use super::road::Road;
 use super::same::Same;
-use super::{Diff, SequencePair, TableDiff, Wanted, back, following, id, naming, needed, sequences, tables};
+use super::{
+    Diff, SequencePair, TableDiff, Wanted, back, following, id, naming, needed, partitions, sequences, tables,
+};
 use crate::catalog::noun::counted;
 use crate::catalog::{Extension, Name, OtherObject, Schema, Sequence, UserType};
 use crate::checkpoint::Progress;
@@ -240,9 +242,9 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
     }
 }
 
-/// A collation that both ends have goes with its column.
+/// A collation that both ends have goes with its column, and partitioning with its table.
 fn stays(road: &Road<'_>, other: &OtherObject) -> bool {
-    other.kind != "collation" || !road.has_both(&other.name)
+    (other.kind != "collation" || !road.has_both(&other.name)) && !partitions::is_carried(road, other)
 }
 
 fn leave_behind(road: &Road<'_>, selection: &Selection, found: &mut Found) {

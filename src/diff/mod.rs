@@ -16,6 +16,7 @@ mod kinds;
 mod meaning;
 mod naming;
 mod needed;
+mod partitions;
 mod road;
 mod same;
 mod sequences;

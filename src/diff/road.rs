@@ -122,6 +122,12 @@ impl<'a> Road<'a> {
         self.from.system_schema(&source.schema) || self.collations.contains(moved)
     }
 
+    /// Whether both servers are of one maker, where an engine has several and versions begin with them.
+    pub fn same_maker(&self) -> bool {
+        let maker = |catalog: &'a Catalog| catalog.version.split_once(' ').map(|(maker, _)| maker);
+        maker(self.source) == maker(self.target)
+    }
+
     /// Whether a collation is one of both ends, which are the same engine.
     pub fn has_both(&self, source: &Name) -> bool {
         self.same && self.collations.contains(&self.renames.object(source))

@@ -4,6 +4,7 @@
 
 use super::definition;
 use super::road::Road;
+use crate::catalog::table::PARTITION_BY;
 use crate::catalog::{
     Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType,
     UserTypeKind,
@@ -95,8 +96,9 @@ impl Same<'_, '_> {
         }
         let bare = |table: &Table| {
             let (columns, checks) = (Vec::new(), Vec::new());
-            let mut lines =
-                definition::body(&Table { columns, checks, collation: None, comment: None, ..table.clone() });
+            let options = sorted(&table.options).into_iter().cloned().collect();
+            let table = Table { columns, checks, collation: None, comment: None, options, ..table.clone() };
+            let mut lines = definition::body(&table);
             lines.retain(|line| self.road.same || !line.starts_with("option "));
             lines
         };
@@ -220,8 +222,9 @@ fn is_key(table: &Table, column: &Column) -> bool {
     parts.any(|part| part.column.as_ref() == Some(&column.name))
 }
 
+/// Options that count. How a table is cut that is there already is its owner's choice.
 fn sorted(options: &[(String, String)]) -> Vec<&(String, String)> {
-    let mut options: Vec<_> = options.iter().collect();
+    let mut options: Vec<_> = options.iter().filter(|(key, _)| key != PARTITION_BY).collect();
     options.sort();
     options
 }

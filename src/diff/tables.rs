@@ -7,8 +7,10 @@ use super::columns::{Columns, Work, map_columns};
 use super::difference::State;
 use super::found::Found;
 use super::hazard::{Level, Verdict};
+use super::partitions::{map_options, renamed};
 use super::road::Road;
 use super::{TableDiff, Wanted, definition, following, keys};
+use crate::catalog::table::PARTITION_BY;
 use crate::catalog::{Column, Form, KeyKind, Name, Partition, Projection, Question, Table, TableKind};
 use crate::change::Identity;
 use crate::plan::{Load, Problem, TableIntent};
@@ -28,7 +30,7 @@ pub(super) fn map_table(
         columns: std::mem::take(&mut columns.columns),
         inherits: map_parents(&work, found),
         unlogged: source.unlogged && road.same,
-        options: if road.same { source.options.clone() } else { Vec::new() },
+        options: map_options(road, source),
         collation: source
             .collation
             .as_ref()
@@ -106,7 +108,7 @@ fn map_kind(work: &Work<'_, '_>, found: &mut Found) -> TableKind {
     }
     let of = of.and_then(|partition| map_partition(work, &partition, found));
     match (&work.table.kind, of) {
-        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, work.table, &renamed(work)) {
+        (TableKind::Partitioned { by, .. }, of) => match road.reword(by, work.table, &renamed(work.intent)) {
             Ok(by) => TableKind::Partitioned { by, of },
             Err(unspeakable) => refuse_partition(work, &unspeakable.what, found),
         },
@@ -115,14 +117,9 @@ fn map_kind(work: &Work<'_, '_>, found: &mut Found) -> TableKind {
     }
 }
 
-fn renamed(work: &Work<'_, '_>) -> std::collections::BTreeMap<String, String> {
-    let rules = work.intent.columns.iter();
-    rules.filter_map(|rule| rule.to.as_ref().map(|(to, _)| (rule.column.clone(), to.clone()))).collect()
-}
-
 fn map_partition(work: &Work<'_, '_>, partition: &Partition, found: &mut Found) -> Option<Partition> {
     let road = work.road;
-    match road.reword(&partition.bound, work.table, &renamed(work)) {
+    match road.reword(&partition.bound, work.table, &renamed(work.intent)) {
         Ok(bound) => Some(Partition { parent: road.renames.object(&partition.parent), bound }),
         Err(unspeakable) => {
             refuse_partition(work, &unspeakable.what, found);
@@ -239,7 +236,9 @@ fn look(
         let ways = ["read as the table's owner, or as a role with BYPASSRLS"];
         found.hazard("P801", &spot.at, why.clone(), &ways);
     }
-    let dropped = columns.stripped || (!road.same && (!work.table.options.is_empty() || work.table.unlogged));
+    // Partitioning is listed by its own name.
+    let options = work.table.options.iter().any(|(key, _)| key != PARTITION_BY);
+    let dropped = columns.stripped || (!road.same && (options || work.table.unlogged));
     if dropped && !road.from.holds().loose_values {
         found.hazard("U904", &spot.at, "storage options are dropped", &[]);
     }

@@ -201,11 +201,13 @@ fn s_36_what_stays_is_listed_by_name() {
     source.execute(
         "CREATE TABLE packed (id int PRIMARY KEY, v text) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 STATS_PERSISTENT=1;
          CREATE TABLE plain (id int PRIMARY KEY) ROW_FORMAT=DYNAMIC;
-         CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2;
+         CREATE TABLE parts (id int PRIMARY KEY, v int) PARTITION BY HASH (id) PARTITIONS 2;
          CREATE TABLE past (id int PRIMARY KEY) WITH SYSTEM VERSIONING;
          CREATE SEQUENCE numbers",
     );
-    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    // By a column that does not come nothing can be partitioned.
+    let rest = "tables: { '*': {}, parts: { keys: [], columns: { id: skip } } }\naccept: [{ hazard: D105, reason: x }, { hazard: K302, reason: x }]\n";
+    let job = Job::new(&source.url(), &target.url(), rest);
     let plan = job.run(&["plan", "--all"]).expect(0);
     let said = plan.both();
     for line in [
@@ -221,6 +223,87 @@ fn s_36_what_stays_is_listed_by_name() {
     }
     assert!(!said.contains("plain.row_format"), "{said}");
     job.move_all();
+}
+
+const PARTITIONED: &str = "
+    CREATE TABLE ranges (id int NOT NULL, d date NOT NULL, v varchar(20) COMMENT 'x PARTITION BY y', PRIMARY KEY (id, d))
+        COMMENT 'it''s' PARTITION BY RANGE (YEAR(d)) (PARTITION p0 VALUES LESS THAN (2020),
+        PARTITION `p 1` VALUES LESS THAN (2021) COMMENT = 'it''s', PARTITION pmax VALUES LESS THAN MAXVALUE);
+    CREATE TABLE pairs (a int NOT NULL, b varchar(10) NOT NULL, PRIMARY KEY (a, b)) PARTITION BY RANGE COLUMNS (a, b)
+        (PARTITION p0 VALUES LESS THAN (10, 'm'), PARTITION p1 VALUES LESS THAN (MAXVALUE, MAXVALUE));
+    CREATE TABLE lists (id int PRIMARY KEY) PARTITION BY LIST (id % 3) (PARTITION p0 VALUES IN (0, 1), PARTITION p2 VALUES IN (2));
+    CREATE TABLE hashes (id int PRIMARY KEY, v int) PARTITION BY LINEAR HASH (id) PARTITIONS 4;
+    CREATE TABLE keyed (id int PRIMARY KEY) PARTITION BY KEY () PARTITIONS 3;
+    CREATE TABLE parts_of_parts (id int, d date, PRIMARY KEY (id, d)) PARTITION BY RANGE (TO_DAYS(d)) SUBPARTITION BY HASH (id)
+        SUBPARTITIONS 2 (PARTITION p0 VALUES LESS THAN (738000), PARTITION p1 VALUES LESS THAN MAXVALUE);
+    INSERT INTO ranges VALUES (1, '2019-01-01', 'a'), (2, '2020-01-01', 'b'), (3, '2030-01-01', 'c');
+    INSERT INTO pairs VALUES (1, 'a'), (10, 'n'), (99, 'z'); INSERT INTO lists VALUES (1), (2), (3), (5);
+    INSERT INTO hashes VALUES (1, 1), (2, 2), (3, 3), (4, 4); INSERT INTO keyed VALUES (1), (2);
+    INSERT INTO parts_of_parts VALUES (1, '2019-01-01'), (2, '2029-01-01');";
+
+const TABLES: [&str; 6] = ["ranges", "pairs", "lists", "hashes", "keyed", "parts_of_parts"];
+
+/// How many rows lie where.
+fn places(database: &Database) -> Vec<Vec<Option<String>>> {
+    for table in TABLES {
+        database.rows(&format!("ANALYZE TABLE {table}"));
+    }
+    database.rows(
+        "SELECT TABLE_NAME, PARTITION_NAME, SUBPARTITION_NAME, PARTITION_METHOD, SUBPARTITION_METHOD, PARTITION_EXPRESSION, \
+         SUBPARTITION_EXPRESSION, PARTITION_DESCRIPTION, PARTITION_COMMENT, TABLE_ROWS FROM information_schema.PARTITIONS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT LIKE 'towpath%' ORDER BY 1, PARTITION_ORDINAL_POSITION, \
+         SUBPARTITION_ORDINAL_POSITION",
+    )
+}
+
+fn partitions(server: &Server) {
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute(PARTITIONED);
+    let rest = format!("{EVERYTHING}defaults: {{ cdc: true }}\n");
+    let job = Job::new(&source.url(), &target.url(), &rest);
+    let said = job.run(&["plan", "--all"]).expect(0).both();
+    assert!(!said.contains("left behind") || !said.contains("partitioning"), "{said}");
+    job.apply().expect(0);
+    assert_eq!(places(&source), places(&target));
+    source.execute(
+        "INSERT INTO ranges VALUES (4, '2020-05-05', 'd'); UPDATE ranges SET d = '2019-02-02' WHERE id = 3; DELETE FROM lists WHERE id = 2;
+         INSERT INTO hashes VALUES (5, 5); TRUNCATE keyed; UPDATE pairs SET a = 2 WHERE a = 99",
+    );
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    same_rows(&source, &target, &TABLES);
+    assert_eq!(places(&source), places(&target));
+    job.has_nothing_to_do();
+    // Rows that go by a change of structure are not told one by one.
+    source.execute("ALTER TABLE ranges TRUNCATE PARTITION p0");
+    job.run(&["follow", "--until-lag", "0s"]).expect(4).says("ranges");
+}
+
+#[test]
+fn s_36_partitions_of_mariadb_arrive() {
+    partitions(need_mariadb!());
+}
+
+#[test]
+fn s_36_partitions_of_mysql_arrive() {
+    partitions(need_mysql!());
+}
+
+/// Names within go with their columns; a table that is there may be partitioned in its own way.
+#[test]
+fn s_36_partitions_are_renamed_and_the_targets_own_stay() {
+    let maria = need_mariadb!();
+    let (source, target) = (maria.database("source"), maria.database("target"));
+    source.execute(PARTITIONED);
+    let rest = "tables: { '*': {}, ranges: { to: moved, columns: { d: { to: day } } } }\n";
+    let job = Job::new(&source.url(), &target.url(), rest);
+    job.move_all();
+    let expression = "SELECT DISTINCT PARTITION_EXPRESSION FROM information_schema.PARTITIONS \
+                      WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'moved'";
+    assert_eq!(target.value(expression), "year(`day`)");
+    target.execute(
+        "ALTER TABLE hashes REMOVE PARTITIONING; ALTER TABLE lists PARTITION BY HASH (id) PARTITIONS 2",
+    );
+    job.has_nothing_to_do();
 }
 
 /// Functional parts of an index are MySQL's alone.

@@ -5,6 +5,7 @@
 use super::quote::{identifier, literal, name};
 use super::types;
 use crate::catalog::dialect::Inline;
+use crate::catalog::table::PARTITION_BY;
 use crate::catalog::{Action, Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Name, Table, Type};
 
 const OPTIONS: &str = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT";
@@ -23,12 +24,14 @@ pub(super) fn create_table(table: &Table, inline: Inline) -> String {
     }
     lines.extend(table.checks.iter().filter(|check| check.validated).map(check_text));
     let comment = table.comment.as_ref().map(|text| format!(" COMMENT={}", literal(text)));
+    let partitions = table.option(PARTITION_BY).map(|by| format!("\nPARTITION BY {by}"));
     format!(
-        "CREATE TABLE {} (\n  {}\n) {OPTIONS} {}{}",
+        "CREATE TABLE {} (\n  {}\n) {OPTIONS} {}{}{}",
         name(&table.name),
         lines.join(",\n  "),
         collation(table.collation.as_ref()),
-        comment.unwrap_or_default()
+        comment.unwrap_or_default(),
+        partitions.unwrap_or_default()
     )
 }
 

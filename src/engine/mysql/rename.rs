@@ -53,7 +53,7 @@ fn column<'a>(name: &'a str, renames: &'a Renames) -> &'a str {
 }
 
 /// The end of the string that begins here.
-fn string_end(text: &str) -> usize {
+pub(super) fn string_end(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         match c {
@@ -71,7 +71,7 @@ fn string_end(text: &str) -> usize {
 }
 
 /// The name in backticks that begins here, and how long it is with them.
-fn name(text: &str) -> Option<(String, usize)> {
+pub(super) fn name(text: &str) -> Option<(String, usize)> {
     let mut name = String::new();
     let mut chars = text.char_indices().peekable();
     chars.next().filter(|(_, c)| *c == '`')?;

@@ -1,9 +1,10 @@
 //! Reads the structure of a database by a fixed number of queries over `information_schema`, never
-//! one per table, but for those that may have periods. What is seen and cannot be carried goes into
+//! one per table, but for those that are partitioned or may have periods. What is seen and cannot be carried goes into
 //! `others`, never away.
 
 mod columns;
 mod keys;
+mod partitions;
 mod periods;
 mod sequences;
 
@@ -76,6 +77,8 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     };
     let mut found = tables(&mut asking, &database).await?;
     catalog.others = std::mem::take(&mut found.others);
+    let partitioned = std::mem::take(&mut found.partitioned);
+    catalog.others.extend(partitions::read(&mut asking, &mut found.tables, partitioned).await?);
     let unread = columns::read(&mut asking, &mut found, &mut catalog).await?;
     keys::indexes(&mut asking, &mut found.tables).await?;
     let unruled = keys::foreign_keys(&mut asking, &mut found.tables).await?;
@@ -120,6 +123,8 @@ struct Found {
     sequences: Vec<String>,
     /// Next values of tables that count up.
     counters: BTreeMap<String, u64>,
+    /// Tables that are partitioned.
+    partitioned: BTreeSet<String>,
     others: Vec<OtherObject>,
 }
 
@@ -169,13 +174,14 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
             found.others.push(other("row history"));
         }
         for option in options(&row.text(6)) {
-            found.others.push(match option {
-                "partitioned" => other("partitioning"),
-                _ => OtherObject {
-                    kind: "table option".into(),
-                    name: Name::new(database, format!("{name}.{option}")),
-                    table: Some(Name::new(database, &name)),
-                },
+            if option == "partitioned" {
+                found.partitioned.insert(name.clone());
+                continue;
+            }
+            found.others.push(OtherObject {
+                kind: "table option".into(),
+                name: Name::new(database, format!("{name}.{option}")),
+                table: Some(Name::new(database, &name)),
             });
         }
         if let Some(next) = row.maybe(5).and_then(|text| text.parse().ok()) {
