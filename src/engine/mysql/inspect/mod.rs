@@ -84,7 +84,7 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
         catalog.others.extend(periods::read(&mut asking, &found.tables).await?);
     }
     catalog.others.extend(collations(&found.tables));
-    catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
+    sequences::read(&mut asking, &found.sequences, &mut catalog).await?;
     others(&mut asking, &mut catalog, &database).await?;
     unseen(&mut asking, &mut catalog, &database).await?;
     let mut unread: BTreeSet<_> = unread.into_iter().collect();
