@@ -99,7 +99,7 @@ mod tests {
         );
         assert_eq!(unpacked(&body(&[2, 3, 0xFC, 255, 0, 1, 1, 5, 0])).ok(), Some(5), "nothing is compressed");
         let fails = |body: &[u8], cause, says: &str| {
-            let error = unpacked(body).unwrap_err();
+            let error = unpacked(body).expect_err(says);
             assert_eq!(error.cause, cause, "{error}");
             assert!(error.to_string().contains(says), "{error}");
         };
