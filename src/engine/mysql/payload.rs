@@ -78,7 +78,12 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::Flavor;
+    use super::super::events::{Decoder, Endless, Event};
+    use super::super::kind;
+    use super::super::place::At;
     use super::*;
+    use crate::change::Changes;
     use crate::engine::Cause;
 
     /// As MySQL 9.7 writes it: method, bytes unpacked, bytes packed.
@@ -109,5 +114,35 @@ mod tests {
         }
         fails(&body(&[2, 1, 0, 1, 1, 5, 0]), Cause::Connection, "of nothing");
         fails(&body(&[2, 1, 7, 3, 1, 9, 1, 1, 5, 0]), Cause::Stale, "type 7");
+    }
+
+    /// A transaction in one event, and what comes behind it: a kind, and whether more is to come.
+    fn fails_after(behind: &[(u8, bool)], says: &str) {
+        let (none, at) = (Endless::new(), At::default());
+        let mut decoder = Decoder::new(Flavor::MySql, Vec::new(), &at, &[], none).expect("a decoder");
+        let mut into = Changes::default();
+        let events =
+            [(kind::GTID_MYSQL, false), (kind::PAYLOAD, false)].into_iter().chain(behind.iter().copied());
+        let mut take = |(kind, more)| {
+            let end = u32::from(kind == kind::PAYLOAD) * 900;
+            let event =
+                Event { kind, at: 1, server: 1, size: 50, end, artificial: false, more, body: &[1; 25] };
+            let taken = decoder.take(&event, &mut into);
+            decoder.settle(&mut into);
+            taken
+        };
+        let error = events.map(&mut take).find_map(Result::err).expect(says);
+        assert_eq!(error.cause, Cause::Connection, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(into.is_empty(), "nothing is told, and no place beyond it");
+    }
+
+    #[test]
+    fn f_50_a_compressed_transaction_that_is_not_whole_tells_nothing() {
+        fails_after(&[(kind::GTID_MYSQL, false)], "cannot be unpacked");
+        fails_after(&[(kind::ROTATE, false)], "cannot be unpacked");
+        fails_after(&[(kind::USER_VAR, true), (kind::PAYLOAD, false)], "cannot be unpacked");
+        fails_after(&[(kind::USER_VAR, true), (kind::RAND, false)], "without its end");
+        fails_after(&[(kind::XID, true)], "goes on after its end");
     }
 }
