@@ -50,6 +50,9 @@ pub struct Catalog {
     pub types: Vec<UserType>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collations: Vec<Name>,
+    /// What may take texts apart for an index over their words, where an index names it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parsers: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<Sequence>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -328,6 +328,10 @@ fn map_index(work: &Work<'_, '_>, want: &Table, index: &Index, columns: &Columns
             return Err(Why::Unspeakable(format!("index method {}", to.method)));
         }
     }
+    let parser = to.options.iter().find(|(option, _)| option == "parser").map(|(_, parser)| parser);
+    if let Some(parser) = parser.filter(|parser| !road.target.parsers.contains(parser)) {
+        return Err(Why::Unspeakable(format!("parser {}, which the target has not", show(parser))));
+    }
     match road.to.refuse_index(want, &to) {
         Some(unspeakable) => Err(Why::Unspeakable(unspeakable.what)),
         None => Ok(to),

@@ -316,3 +316,32 @@ fn s_34_functional_indexes_of_mysql_are_listed() {
     job.run(&["plan", "--all"]).expect(0).says("folded").says("an expression in an index").says("I402");
     job.move_all();
 }
+
+/// Which parser takes the texts apart only the table's own statement tells.
+#[test]
+fn s_34_parsers_of_full_text_indexes_arrive_or_are_listed() {
+    let (mysql, maria) = (need_mysql!(), need_mariadb!());
+    let (source, target) = (mysql.database("source"), mysql.database("target"));
+    source.execute(
+        "CREATE TABLE words (id int PRIMARY KEY, t text, FULLTEXT KEY plain (t) COMMENT 'WITH PARSER `none`',
+           FULLTEXT KEY `by``two` (t) WITH PARSER ngram COMMENT 'it''s') COLLATE utf8mb4_general_ci;
+         INSERT INTO words VALUES (1, 'some words')",
+    );
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.move_all();
+    let made = |database: &Database| database.rows("SHOW CREATE TABLE words")[0][1].clone().unwrap();
+    assert_eq!(made(&source).matches("WITH PARSER `ngram`").count(), 1);
+    let keys = |text: String| {
+        let mut keys: Vec<_> =
+            text.lines().filter(|line| line.contains("KEY")).map(|line| line.replace(',', "")).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(made(&target)), keys(made(&source)));
+    job.has_nothing_to_do();
+    let other = maria.database("target");
+    let job = Job::new(&source.url(), &other.url(), EVERYTHING);
+    job.run(&["plan", "--all"]).expect(0).says("by`two").says("parser ngram").says("I402");
+    job.move_all();
+    assert!(!made(&other).contains("by``two") && made(&other).contains("FULLTEXT KEY `plain`"));
+}

@@ -21,6 +21,9 @@ fn mysql_to_postgres_followed_through_deaths_and_cut_over() {
     for (mode, fence) in [("transactional", "none"), ("batch", "tables")] {
         let (source, target) = (server.database("shop"), target.database("target"));
         source.execute_told(SHOP);
+        if mode == "batch" {
+            server.admin("SET GLOBAL binlog_transaction_compression = ON");
+        }
         let more =
             format!("cdc: {{ mode: {mode} }}\ncutover: {{ fence: {fence}, sequences: {{ margin: 10 }} }}\n");
         let job = Job::new(&source.url(), &target.url(), &plan(&more));

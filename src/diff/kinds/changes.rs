@@ -27,8 +27,9 @@ pub(super) const CHANGES: &[Kind] = &[
          How it is found: From the catalog (engine, unlogged tables), and by asking the live source when\n\
          planning: PostgreSQL needs wal_level = logical, free slots and senders, and a role with REPLICATION\n\
          that owns the tables; MariaDB and MySQL binlog_format = ROW and binlog_row_image = FULL, MySQL also a\n\
-         log without compressed transactions and partial JSON, and a user who may lock tables for the moment of\n\
-         a snapshot (FLUSH_TABLES); SQLite the plan's consent to triggers.\n\
+         log without partial JSON, and a user who may lock tables for the moment of a snapshot\n\
+         (FLUSH_TABLES); SQLite the plan's consent to triggers. That MySQL compresses transactions\n\
+         (binlog_transaction_compression) is only said: each is unpacked as a whole in memory.\n\
          \n\
          Ways out: The statement or setting that the finding names; `towpath grants` prints the rights. Or\n\
          cdc: false: the plan then is one full load, and writers stop meanwhile.",

@@ -195,10 +195,12 @@ fn key_text(key: &Key) -> String {
 /// What is said of an index behind its parts. Each flavor has its own word for one that no query uses,
 /// and skips the other's.
 fn rest_of_index(options: &[(String, String)], comment: Option<&String>) -> String {
+    let parser = options.iter().find(|(name, _)| name == "parser");
+    let parser = parser.map(|(_, parser)| format!(" WITH PARSER {}", identifier(parser))).unwrap_or_default();
     let comment = comment.map(|text| format!(" COMMENT {}", literal(text))).unwrap_or_default();
     let hidden = options.iter().any(|(name, _)| name == "ignored");
     let hidden = if hidden { " /*M! IGNORED */ /*!80000 INVISIBLE */" } else { "" };
-    format!("{comment}{hidden}")
+    format!("{parser}{comment}{hidden}")
 }
 
 fn check_text(check: &Check) -> String {

@@ -6,6 +6,7 @@
 //!     TableMap  number -> table, how its columns are stored
 //!     Write/Update/DeleteRows  number, columns present, rows
 //!   Xid | Query COMMIT     done: going on from the end of this event repeats nothing
+//!   Gtid + Payload              MySQL: the events from TableMap to the end, compressed
 //!   Gtid standalone + Query     one statement: structure, TRUNCATE
 //!   Gtid prepared ... XaPrepare    rows of a transaction whose end comes later, or never
 //! ```
@@ -42,6 +43,8 @@ pub(super) struct Event<'a> {
     pub end: u32,
     /// Made for us, and not in the file.
     pub artificial: bool,
+    /// It was in a compressed transaction, and more of that comes after it.
+    pub more: bool,
     pub body: &'a [u8],
 }
 
@@ -72,6 +75,8 @@ pub(super) struct Decoder {
     formatted: bool,
     relations: HashMap<u64, Relation>,
     transaction: Option<Transaction>,
+    /// The events of a compressed transaction come, and its place is where it ends.
+    inside: bool,
     /// The transaction before this place has no end.
     cut: bool,
     /// Prepared transactions that touched nothing that is followed.
@@ -140,6 +145,7 @@ impl Decoder {
             formatted: false,
             relations: HashMap::new(),
             transaction: None,
+            inside: false,
             cut: false,
             unconcerned: from.prepared.clone(),
             told: (number(from), from.offset),
@@ -148,8 +154,20 @@ impl Decoder {
         })
     }
 
-    /// Takes one event in.
+    /// Takes one event in. After one that holds a compressed transaction come the events of that.
     pub fn take(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
+        let was_inside = std::mem::replace(&mut self.inside, event.more || event.kind == kind::PAYLOAD);
+        if was_inside && kind::BETWEEN.contains(&event.kind) {
+            return Err(broken("a compressed transaction cannot be unpacked"));
+        }
+        self.decode(event, into)?;
+        match was_inside && !self.inside && self.transaction.is_some() {
+            true => Err(broken("a compressed transaction without its end")),
+            false => Ok(()),
+        }
+    }
+
+    fn decode(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
         let beats = matches!(event.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
         if event.end != 0 && !event.artificial && !beats {
             self.advance(event.end);
@@ -171,11 +189,10 @@ impl Decoder {
             code if kind::ROWS_V2_PACKED.contains(&code) => self.rows(code - 169, event.body, 2, true, into),
             kind::FORMAT | kind::STOP => self.file(event),
             kind::PARTIAL_UPDATE => self.partial(event.body),
-            kind::PAYLOAD => Err(stopped(
-                "the log holds a compressed transaction (binlog_transaction_compression), which is not read here",
-                "set binlog_transaction_compression = OFF for all sessions, then `towpath apply --recopy` copies the \
-                 tables again",
-            )),
+            kind::PAYLOAD if self.transaction.is_none() => {
+                Err(broken("a compressed transaction without its number"))
+            }
+            kind::PAYLOAD => Ok(()),
             kind::HEARTBEAT
             | kind::HEARTBEAT_V2
             | kind::IGNORABLE
@@ -214,7 +231,11 @@ impl Decoder {
     /// Tells how far the log has come without anything for us. To be called when there is nothing
     /// more to decode for now.
     pub fn settle(&mut self, into: &mut Changes) {
-        if self.transaction.is_some() || into.is_open() || (self.number, self.offset) <= self.told {
+        if self.inside
+            || self.transaction.is_some()
+            || into.is_open()
+            || (self.number, self.offset) <= self.told
+        {
             return;
         }
         self.told = (self.number, self.offset);
@@ -330,6 +351,9 @@ impl Decoder {
     fn commit(&mut self, event: &Event<'_>, into: &mut Changes) -> Result<(), EngineError> {
         let ended =
             self.transaction.take().ok_or_else(|| broken("a commit of a transaction that did not begin"))?;
+        if self.inside {
+            return Err(broken("a compressed transaction that goes on after its end"));
+        }
         if ended.told {
             self.write_position();
             into.commit(&self.scratch.position, i64::from(event.at) * 1_000_000);
@@ -639,13 +663,13 @@ fn query_parts(body: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The log does not hold together: another reading may.
-fn broken(why: &str) -> EngineError {
+pub(super) fn broken(why: &str) -> EngineError {
     EngineError::new(Cause::Connection, DOING, format!("the log cannot be read: {why}"))
         .hint("run the same command again; if it says so again, look at the log with mariadb-binlog")
 }
 
 /// Following cannot go on beyond here.
-fn stopped(why: impl Into<String>, way: &str) -> EngineError {
+pub(super) fn stopped(why: impl Into<String>, way: &str) -> EngineError {
     EngineError::new(Cause::Stale, DOING, why).contract("C508").hint(way)
 }
 

@@ -32,6 +32,21 @@ pub const PARTIAL_UPDATE: u8 = 39;
 pub const PAYLOAD: u8 = 40;
 pub const HEARTBEAT_V2: u8 = 41;
 pub const GTID_TAGGED: u8 = 42;
+
+/// Those that are in no transaction, and the one that holds a transaction.
+pub const BETWEEN: [u8; 10] = [
+    STOP,
+    ROTATE,
+    FORMAT,
+    HEARTBEAT,
+    GTID_MYSQL,
+    ANONYMOUS,
+    PREVIOUS_GTIDS,
+    PAYLOAD,
+    HEARTBEAT_V2,
+    GTID_TAGGED,
+];
+
 pub const ANNOTATE: u8 = 160;
 pub const CHECKPOINT: u8 = 161;
 pub const GTID: u8 = 162;

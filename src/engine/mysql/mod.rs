@@ -33,6 +33,7 @@ mod lock;
 mod marks;
 mod moment;
 mod obstacle;
+mod payload;
 mod place;
 mod probe;
 mod quote;

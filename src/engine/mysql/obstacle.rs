@@ -154,10 +154,6 @@ impl Settings {
             let message = "binlog_row_value_options is PARTIAL_JSON: the log tells JSON values in part only";
             return Some(stop("C502", SERVER, message, set("binlog_row_value_options", "")));
         }
-        if self.is("binlog_transaction_compression", "ON") {
-            let message = "binlog_transaction_compression is on: compressed transactions are not read here";
-            return Some(stop("C502", SERVER, message, set("binlog_transaction_compression", "OFF")));
-        }
         None
     }
 }
@@ -195,6 +191,14 @@ async fn server(
         ));
     }
     retention(link, conn, settings, found).await?;
+    if settings.is("binlog_transaction_compression", "ON") {
+        found.push(warn(
+            "C502",
+            SERVER,
+            "binlog_transaction_compression is on: each transaction is unpacked as a whole, in the memory of this machine",
+            "SET SESSION binlog_transaction_compression = OFF in sessions whose transactions are larger than that",
+        ));
+    }
     if !settings.is("sync_binlog", "1") || !settings.is("innodb_flush_log_at_trx_commit", "1") {
         found.push(warn(
             "C511",

@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use super::capture::Shared;
 use super::connect::{Flavor, Link};
 use super::error::from_driver;
-use super::events::{DOING, Decoder, Event};
+use super::events::{DOING, Decoder, Event, broken};
 use super::kind;
+use super::payload;
 use super::place::At;
 use crate::change::{Changes, Position};
 use crate::engine::{Cause, ChangeStream, EngineError};
@@ -39,6 +40,8 @@ const OFFSET_MAX: u64 = u32::MAX as u64;
 pub(super) struct Reading {
     log: BinlogStream,
     decoder: Decoder,
+    /// Bytes of events of a compressed transaction that are next.
+    inside: u64,
     shared: Arc<Shared>,
     on: String,
     heard_at: Instant,
@@ -125,7 +128,16 @@ impl Reading {
     pub fn new(log: BinlogStream, decoder: Decoder, shared: Arc<Shared>, on: &str) -> Self {
         shared.reading(true);
         let now = Instant::now();
-        Self { log, decoder, shared, on: on.to_string(), heard_at: now, called_at: now, ended: false }
+        Self {
+            log,
+            decoder,
+            inside: 0,
+            shared,
+            on: on.to_string(),
+            heard_at: now,
+            called_at: now,
+            ended: false,
+        }
     }
 
     /// Takes in what the log said; the bytes of it.
@@ -145,21 +157,31 @@ impl Reading {
             }
         };
         let header = event.header();
-        check(&event)?;
+        let size = header.event_size();
+        let inside = self.inside > 0;
+        if inside {
+            let uneven = || broken("a compressed transaction of another size than it says");
+            self.inside = self.inside.checked_sub(size.into()).ok_or_else(uneven)?;
+        } else {
+            check(&event)?;
+        }
         let event = Event {
             kind: header.event_type_raw(),
             at: header.timestamp(),
             server: header.server_id(),
-            size: header.event_size(),
-            end: header.log_pos(),
+            size,
+            // Its place is the one of the event that holds it.
+            end: if inside { 0 } else { header.log_pos() },
             artificial: header.flags_raw() & ARTIFICIAL != 0,
+            more: self.inside > 0,
             body: event.data(),
         };
         let taken = self.decoder.take(&event, into);
-        if taken.is_err() {
-            self.shared.endless(self.decoder.endless());
+        taken.inspect_err(|_| self.shared.endless(self.decoder.endless()))?;
+        if event.kind == kind::PAYLOAD {
+            self.inside = payload::unpacked(event.body)?;
         }
-        taken.map(|()| event.size as usize)
+        Ok(size as usize)
     }
 
     async fn read(&mut self, into: &mut Changes, bytes: usize) -> Result<(), EngineError> {

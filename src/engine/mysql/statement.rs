@@ -206,6 +206,18 @@ impl Statement<'_> {
     }
 }
 
+/// The parser of a full-text index, in the line of a table's statement that makes the index.
+pub(super) fn parser(line: &str) -> Option<(String, String)> {
+    let statement = Statement { tokens: tokens(line), schema: "", tables: &[] };
+    let (fulltext, key) = (statement.word(0), statement.word(1));
+    if fulltext != "FULLTEXT" || key != "KEY" {
+        return None;
+    }
+    let named = |at: &usize| statement.word(*at) == "WITH" && statement.word(at + 1) == "PARSER";
+    let at = (2..statement.tokens.len()).find(named)?;
+    Some((statement.name(2)?.to_string(), statement.name(at + 2)?.to_string()))
+}
+
 /// Takes a statement apart. Comments go, but what stands in those that a server runs stays.
 fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
@@ -328,6 +340,15 @@ mod tests {
         ] {
             assert_eq!(said(query), Said::Other, "{query}");
         }
+    }
+
+    #[test]
+    fn s_34_the_parser_of_an_index_is_told_from_words_about_one() {
+        let read = |line| parser(line).map(|(index, parser)| format!("{index} {parser}"));
+        let line = "  FULLTEXT KEY `a``b` (`c`,`d`) COMMENT 'it''s' /*!50100 WITH PARSER `ngram` */ /*!80000 INVISIBLE */,";
+        assert_eq!(read(line).as_deref(), Some("a`b ngram"));
+        assert_eq!(read("  FULLTEXT KEY `a` (`WITH`,`PARSER`) COMMENT ' WITH PARSER `x` ',"), None);
+        assert_eq!(read("  KEY `a` (`c`) /*!50100 WITH PARSER `ngram` */"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use towpath::change::Position;
+use towpath::change::{Changes, Position};
 use towpath::engine::{Cause, Standing};
 
 use super::capture::{edges, held_lost_lifted_and_sealed};
@@ -71,6 +71,49 @@ fn a_capture_of_mysql_opened_before_a_write_sees_it() {
 #[test]
 fn g_05_c_05_snapshot_and_stream_of_mysql_are_everything_exactly_once() {
     everything_exactly_once(&bank(need_mysql!(), "once"));
+}
+
+const PACKED: &str = "SET SESSION binlog_transaction_compression = ON";
+
+/// F-50: between others, and larger than what one call reads; gone on from its middle.
+#[test]
+fn f_50_compressed_transactions_of_mysql_are_transactions() {
+    let database = bank(need_mysql!(), "packed");
+    let tables = accounts(&database);
+    run(async {
+        let source = source(&database).await;
+        let mut replica = opened(source.as_ref(), "p", &tables).await;
+        let start = replica.position.clone();
+        outside(|| {
+            database.execute("UPDATE accounts SET balance = balance + 1");
+            database.execute(&format!(
+                "{PACKED}; INSERT INTO history VALUES (1, 2, 3); UPDATE accounts SET note = REPEAT('m', 10000); \
+                 BEGIN; DELETE FROM accounts WHERE id < 100; SAVEPOINT s; DELETE FROM accounts; ROLLBACK TO s; \
+                 UPDATE accounts SET id = id + 10000 WHERE id < 200; COMMIT; CREATE TABLE more AS SELECT * FROM history; \
+                 TRUNCATE TABLE history; INSERT INTO more VALUES (4, 5, 6); XA START 'o'; INSERT INTO history VALUES \
+                 (7, 7, 7); XA END 'o'; XA COMMIT 'o' ONE PHASE"
+            ));
+            database.execute("INSERT INTO history VALUES (8, 8, 8); DROP TABLE more");
+        });
+        let starts = vec![start.clone(); tables.len()];
+        let mut changes = Changes::default();
+        for pieces in [30, 60] {
+            let read =
+                capture(source.as_ref()).changes(&spec("p", &tables), &replica.position, &starts).await;
+            let mut stream = read.unwrap();
+            for _ in 0..pieces {
+                changes.clear();
+                stream.next(&mut changes, 64 << 10).await.unwrap();
+                assert!(changes.len() < 128 << 10, "{} bytes at once", changes.len());
+                replica.take(&changes);
+            }
+            replica.forget();
+        }
+        assert_eq!(replica.commits, 2, "the third is so large that it was not read to its end");
+        drain(source.as_ref(), "p", &mut replica, &tables, &start).await;
+        assert_eq!(replica.commits, 7);
+        assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
+    });
 }
 
 /// Texts that MySQL prints from a form of its own: nothing may differ, down to the last digit.
@@ -160,6 +203,7 @@ fn p_02_m_01_to_m_25_a_change_of_mysql_is_worth_a_copy() {
     ];
     let write: Vec<_> = tables.iter().map(|table| format!("UPDATE {table} SET id = id + 100000")).collect();
     run(log_and_select_agree(&database, &tables, &write.join("; ")));
+    run(log_and_select_agree(&database, &tables, &format!("{PACKED}; {}", write.join("; "))));
     run(log_and_select_agree(
         &database,
         &["keyless"],
@@ -181,9 +225,16 @@ fn s_22_s_24_f_49_m_18_what_mysql_cannot_tell_stops_where_it_happened() {
             "(binlog_row_value_options",
         ),
         ("XA START 'x'; UPDATE accounts SET balance = 7; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'", "(XA)"),
+        // Compressed or not, what is inside is the same.
         (
-            "SET SESSION binlog_transaction_compression = ON; UPDATE accounts SET balance = 7",
-            "binlog_transaction_compression",
+            "SET SESSION binlog_transaction_compression = ON; SET SESSION binlog_row_image = MINIMAL; \
+             UPDATE accounts SET balance = 7",
+            "in part only",
+        ),
+        (
+            "SET SESSION binlog_transaction_compression = ON; XA START 'z'; UPDATE accounts SET balance = 7; XA END 'z'; \
+             XA PREPARE 'z'; XA COMMIT 'z'",
+            "(XA)",
         ),
     ] {
         let database = server.database("stops");
@@ -344,11 +395,14 @@ async fn settings(server: &Server, database: &Database) {
     let check = async || capture(source.as_ref()).check(&spec("p", &tables)).await.unwrap();
     let found = check().await;
     assert!(found.iter().all(|found| !found.blocks), "{found:?}");
+    outside(|| server.admin("SET GLOBAL binlog_transaction_compression = ON"));
+    let found = check().await;
+    assert!(found.iter().any(|found| !found.blocks && found.message.contains("compression")), "{found:?}");
+    outside(|| server.admin("SET GLOBAL binlog_transaction_compression = OFF"));
     for (name, bad, good) in [
         ("binlog_format", "MIXED", "ROW"),
         ("binlog_row_image", "MINIMAL", "FULL"),
         ("binlog_row_value_options", "'PARTIAL_JSON'", "''"),
-        ("binlog_transaction_compression", "ON", "OFF"),
     ] {
         outside(|| server.admin(&format!("SET GLOBAL {name} = {bad}")));
         let found = check().await;

@@ -1,9 +1,10 @@
 //! Reads the structure of a database by a fixed number of queries over `information_schema`, never
-//! one per table, but for those that are partitioned or may have periods. What is seen and cannot be carried goes into
-//! `others`, never away.
+//! one per table, but for those that are partitioned, have full-text indexes or may have periods. What is
+//! seen and cannot be carried goes into `others`, never away.
 
 mod columns;
 mod keys;
+mod parsers;
 mod partitions;
 mod periods;
 mod sequences;
@@ -19,7 +20,7 @@ pub(super) use sequences::values as sequence_values;
 use super::connect::{Flavor, Link};
 use super::{error, marks, quote, source};
 use crate::catalog::{Catalog, Denied, Name, OtherObject, Place, Schema, Table, TableKind};
-use crate::engine::EngineError;
+use crate::engine::{Cause, EngineError};
 
 const DOING: &str = "read the catalog of";
 
@@ -56,6 +57,15 @@ impl Asking<'_> {
         rows.map(|rows| rows.into_iter().map(Facts).collect())
             .map_err(|error| error::from_driver(DOING, error))
     }
+
+    /// The statement that makes a table; empty where this user may not see it. Nor may its rows be read
+    /// then, which is said.
+    async fn statement(&mut self, table: &Name) -> Result<String, EngineError> {
+        match self.rows(&format!("SHOW CREATE TABLE {}", quote::name(table))).await {
+            Err(error) if error.cause == Cause::Privilege => Ok(String::new()),
+            rows => Ok(rows?.pop().map(|mut row| row.text(1)).unwrap_or_default()),
+        }
+    }
 }
 
 /// The tables under construction, by name. Rows of the other queries find theirs here.
@@ -81,13 +91,15 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     catalog.others.extend(partitions::read(&mut asking, &mut found.tables, partitioned).await?);
     let unread = columns::read(&mut asking, &mut found, &mut catalog).await?;
     keys::indexes(&mut asking, &mut found.tables).await?;
+    parsers::read(&mut asking, &mut found.tables).await?;
+    catalog.parsers = parsers::all(&mut asking).await?;
     let unruled = keys::foreign_keys(&mut asking, &mut found.tables).await?;
     keys::checks(&mut asking, &mut found.tables).await?;
     if asking.flavor == Flavor::MariaDb {
         catalog.others.extend(periods::read(&mut asking, &found.tables).await?);
     }
     catalog.others.extend(collations(&found.tables));
-    catalog.sequences.extend(sequences::read(&mut asking, &database, &found.sequences).await?);
+    sequences::read(&mut asking, &found.sequences, &mut catalog).await?;
     others(&mut asking, &mut catalog, &database).await?;
     unseen(&mut asking, &mut catalog, &database).await?;
     let mut unread: BTreeSet<_> = unread.into_iter().collect();

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use super::{Asking, Tables};
 use crate::catalog::OtherObject;
 use crate::catalog::table::{PARTITION_BY, PARTITIONING};
+use crate::engine::EngineError;
 use crate::engine::mysql::connect::Flavor;
 use crate::engine::mysql::{quote, rename};
-use crate::engine::{Cause, EngineError};
 
 /// Gives tables what they are partitioned by, where another server can be told so; lists them all.
 /// `known`: tables whose options say so.
@@ -34,12 +34,7 @@ pub(super) async fn read(
     for name in known {
         let Some(table) = tables.get_mut(&name) else { continue };
         found.push(OtherObject { kind: PARTITIONING.into(), name: table.name.clone(), table: None });
-        let mut rows = match asking.rows(&format!("SHOW CREATE TABLE {}", quote::name(&table.name))).await {
-            // Nor may its rows be read then, which is said.
-            Err(error) if error.cause == Cause::Privilege => continue,
-            rows => rows?,
-        };
-        let text = rows.pop().map(|mut row| row.text(1)).unwrap_or_default();
+        let text = asking.statement(&table.name).await?;
         table.options.extend(said(&text).map(|by| (PARTITION_BY.into(), by)));
     }
     Ok(found)

@@ -4,20 +4,14 @@
 
 use super::{Asking, Tables};
 use crate::catalog::{Check, Name, OtherObject, Table, Type};
+use crate::engine::EngineError;
 use crate::engine::mysql::quote;
-use crate::engine::{Cause, EngineError};
 
 /// What there is of both.
 pub(super) async fn read(asking: &mut Asking<'_>, tables: &Tables) -> Result<Vec<OtherObject>, EngineError> {
     let mut found = Vec::new();
     for table in tables.values().filter(|table| table.checks.iter().any(|check| may_be(table, check))) {
-        let sql = format!("SHOW CREATE TABLE {}", quote::name(&table.name));
-        let mut rows = match asking.rows(&sql).await {
-            // Nor may its rows be read then, which is said.
-            Err(error) if error.cause == Cause::Privilege => continue,
-            rows => rows?,
-        };
-        let text = rows.pop().map(|mut row| row.text(1)).unwrap_or_default();
+        let text = asking.statement(&table.name).await?;
         found.extend(text.lines().filter_map(|line| said(table, line.trim())));
     }
     Ok(found)

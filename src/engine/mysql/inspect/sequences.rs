@@ -1,7 +1,7 @@
 //! Sequences: the objects that MariaDB has, and where counters of tables stand.
 
 use super::{Asking, DOING};
-use crate::catalog::{Name, Sequence};
+use crate::catalog::{Catalog, Name, OtherObject, Sequence};
 use crate::engine::mysql::connect::{Flavor, Link};
 use crate::engine::mysql::{error, quote};
 use crate::engine::{Cause, EngineError, SequenceValue};
@@ -10,16 +10,17 @@ use mysql_async::Conn;
 /// How many sequences one query asks.
 const AT_ONCE: usize = 100;
 
-/// Definitions of sequence objects: each is a table of one row.
+/// Definitions of sequence objects: each is a table of one row. An unsigned one may go beyond what
+/// others have: that part of its range is listed.
 pub(super) async fn read(
     asking: &mut Asking<'_>,
-    database: &str,
     names: &[String],
-) -> Result<Vec<Sequence>, EngineError> {
-    let mut found = Vec::with_capacity(names.len());
+    catalog: &mut Catalog,
+) -> Result<(), EngineError> {
+    let database = catalog.default_schema.clone();
     for names in names.chunks(AT_ONCE) {
         let select = |(at, name): (usize, &String)| {
-            let name = quote::name(&Name::new(database, name));
+            let name = quote::name(&Name::new(&database, name));
             format!(
                 "SELECT {at}, START_VALUE, INCREMENT, MINIMUM_VALUE, MAXIMUM_VALUE, CACHE_SIZE, CYCLE_OPTION \
                  FROM {name}"
@@ -28,9 +29,15 @@ pub(super) async fn read(
         let parts: Vec<_> = names.iter().enumerate().map(select).collect();
         let rows = asking.rows(&format!("{} ORDER BY 1", parts.join(" UNION ALL "))).await?;
         for (name, mut row) in names.iter().zip(rows) {
-            let mut number = |at: usize| bounded(&row.text(at));
-            found.push(Sequence {
-                name: Name::new(database, name),
+            let name = Name::new(&database, name);
+            let mut beyond = false;
+            let mut number = |at: usize| {
+                let (number, exact) = bounded(&row.text(at));
+                beyond |= !exact;
+                number
+            };
+            catalog.sequences.push(Sequence {
+                name: name.clone(),
                 data_type: "bigint".into(),
                 start: number(1),
                 increment: number(2),
@@ -41,16 +48,21 @@ pub(super) async fn read(
                 owner: None,
                 comment: None,
             });
+            if beyond {
+                catalog.others.push(OtherObject { kind: BEYOND.into(), name, table: None });
+            }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
-/// A number of a sequence. Those of an unsigned one may be beyond what others have: its own end is then
-/// theirs.
-fn bounded(text: &str) -> i64 {
+const BEYOND: &str = "sequence range that is beyond bigint";
+
+/// A number of a sequence, and whether it is that one: one beyond a bigint becomes its end.
+fn bounded(text: &str) -> (i64, bool) {
     let number: i128 = text.parse().unwrap_or(0);
-    i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
+    let end = if number < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(number).map_or((end, false), |number| (number, true))
 }
 
 /// Next values: of a table's counter, or of a sequence object.
