@@ -225,3 +225,21 @@ fn p_09_a_zone_other_than_utc_from_postgres() {
         job.run(&["verify", "--level", "rows"]).expect(7);
     }
 }
+
+/// The server spells an interval in one of four styles: both ends' sums are of the same.
+#[test]
+fn p_09_intervals_are_equal_to_themselves() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute("CREATE TABLE span (id int PRIMARY KEY, i interval, many interval[])");
+    source.execute("INSERT INTO span VALUES (1, '1 mon -2 days 03:04:05.6', '{1 day,-00:00:01}')");
+    let job = Job::new(&source.url(), &target.url(), "tables: { \"*\": {} }\n");
+    job.apply().expect(0);
+    for level in ["checksum", "rows"] {
+        job.run(&["verify", "--level", level]).expect(0);
+    }
+    target.execute("UPDATE span SET i = '1 mon -2 days 03:04:05.7'");
+    for level in ["checksum", "rows"] {
+        job.run(&["verify", "--level", level]).expect(7);
+    }
+}
