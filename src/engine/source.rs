@@ -48,6 +48,11 @@ pub trait Source: Send + Sync {
     }
     /// The tables that a sealed fence of this plan keeps closed for writes, sorted.
     async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError>;
+    /// Sessions, in words, that have written to these tables and not committed yet, where the engine
+    /// tells: the change log knows nothing of them.
+    async fn writing(&self, _tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
     /// Takes the sealed fence of this plan away, and gives back exactly what it took; says what was
     /// removed. Done twice, it finds nothing.
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError>;
