@@ -102,6 +102,10 @@ pub trait Snapshot: Send + Sync {
         of: u32,
         limit: usize,
     ) -> Result<Vec<(String, i128)>, EngineError>;
+    /// How the server's texts are made of bytes, which its sums are of. Sums of two encodings say nothing.
+    async fn encoding(&self) -> Result<String, EngineError> {
+        Ok(String::new())
+    }
     /// Exact number of rows that the projection selects.
     async fn count(&self, projection: &Projection) -> Result<u64, EngineError>;
     /// How the engine itself moves local time in this zone to UTC; none where it knows no zones.

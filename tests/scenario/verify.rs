@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::pairs::KEYLESS;
 use crate::need_server;
+use crate::support::postgres::Database;
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
 
@@ -242,4 +243,19 @@ fn p_09_intervals_are_equal_to_themselves() {
     for level in ["checksum", "rows"] {
         job.run(&["verify", "--level", level]).expect(7);
     }
+}
+
+/// Sums of a server are of its bytes, which another encoding has others of for the same text.
+#[test]
+fn p_09_text_in_another_encoding_is_equal_to_itself() {
+    let server = need_server!();
+    let (admin, target) = (server.database("admin"), server.database("target"));
+    admin.execute("CREATE DATABASE latin_1 ENCODING latin1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let source = Database::named("latin_1", server.port);
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'é'), (2, 'x')");
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.apply().expect(0);
+    job.run(&["verify"]).expect(0);
+    target.execute("UPDATE t SET a = 'è' WHERE id = 1");
+    job.run(&["verify"]).expect(7);
 }
