@@ -40,8 +40,7 @@ fn g_12_without_a_fence_an_open_transaction_is_not_left_behind() {
     session.execute("BEGIN; INSERT INTO items (n) VALUES (-8)");
     followed.job.run(&["cutover", "--yes"]).expect(3).says("S604").says("open");
     session.execute("COMMIT");
-    let outcome = followed.job.run(&["cutover", "--yes"]).expect(0);
-    outcome.says("takes writes as before");
+    let outcome = followed.job.run(&["cutover", "--yes"]).expect(0).says("takes writes as before");
     assert_eq!(followed.target.value("SELECT count(*)::text FROM items WHERE n = -8"), "1", "{outcome}");
 }
 
