@@ -219,12 +219,16 @@ fn render(report: &CutoverReport, args: &CutoverArgs, look: Look) -> String {
         return page.finish();
     }
     let head = Line::new().add(Tone::Good, "Cut over");
+    let (whole, behind) = match report.closed {
+        0 => (format!("nobody wrote to the {old}"), ""),
+        _ => ("nobody could write".to_string(), " behind the fence"),
+    };
     page.line(head.text(format!(
-        ": the {new} has every change before {}; nobody could write for {:.2} s.",
+        ": the {new} has every change before {}; {whole} for {:.2} s.",
         line(&report.position.0),
         report.outage.as_secs_f64()
     )));
-    page.say(&format!("  drained    {} rows behind the fence", exact(report.drained)));
+    page.say(&format!("  drained    {} rows{behind}", exact(report.drained)));
     for (sequence, value) in &report.sequences {
         page.say(&format!("  sequence   {} at {value}", line(&sequence.to_string())));
     }
@@ -247,6 +251,11 @@ fn render(report: &CutoverReport, args: &CutoverArgs, look: Look) -> String {
         let roles: Vec<String> = report.closed_for.iter().map(|role| line(role).to_string()).collect();
         let whom = if roles.is_empty() { String::new() } else { format!(" of {}", roles.join(", ")) };
         page.say(&format!("  closed     {} of the {old} for writes{whom}", count(report.closed, "table")));
+    }
+    if report.closed == 0 {
+        page.say(&format!(
+            "  open       the {old} takes writes as before (fence: none): they are lost on the {new}"
+        ));
     }
     for object in clean::together(&report.opened) {
         page.say(&format!("  opened     {}", line(&object)));

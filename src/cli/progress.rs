@@ -284,7 +284,9 @@ fn line_of(event: &Event, verbose: u8) -> Option<String> {
             Some(format!("reading from the source goes on after {}", millis(*after)))
         }
         Event::Fenced { by_us: true } => Some("the tables are closed for writes".into()),
-        Event::Fenced { by_us: false } => Some("from here on nobody may write to the tables".into()),
+        Event::Fenced { by_us: false } => Some(
+            "from here on nobody should write to the tables; nothing keeps them out (fence: none)".into(),
+        ),
         Event::Unfenced => Some("writers may write to the tables again".into()),
         Event::Stopping => {
             Some("stopping: what runs is finished, nothing new starts (again: abort at once)".into())

@@ -92,7 +92,8 @@ pub(super) fn gone(what: &str, found: &mut Found) {
 /// An object that is there and is not what is wanted.
 pub(super) fn conflict(what: &str, ours: bool, changes: Vec<String>) -> Problem {
     let problem = if ours {
-        let message = format!("{what} is not as this plan created it, or the plan has changed since");
+        let message =
+            format!("{what} is not as this plan created it, or the plan or the source has changed since");
         let help = "undo the change, or start over under another plan name";
         Problem::error("E203", message).help(help)
     } else {

@@ -43,8 +43,10 @@ pub(super) fn run(
     for table in &mut tables {
         against::compare_table(road, table, &there, &mut found);
     }
+    let schemas = schemas_of(&tables, &types, &sequences, &extensions);
+    let schemas = needed::map_schemas(road, schemas);
     let diff = Diff {
-        schemas: compare_schemas(road, &tables, &types, &sequences, &there, &mut found),
+        schemas: compare_schemas(road, schemas, &there, &mut found),
         extensions: compare_extensions(road, extensions, &there, &mut found),
         types: compare_types(road, types, &there, &mut found),
         sequences: compare_sequences(road, sequences, &tables, &there, &mut found),
@@ -260,20 +262,28 @@ fn leave_behind(road: &Road<'_>, selection: &Selection, found: &mut Found) {
     }
 }
 
+/// The schemas of all that is wanted; an extension is made in one, too, and makes none by itself.
+fn schemas_of<'a>(
+    tables: &'a [TableDiff],
+    types: &'a [UserType],
+    sequences: &'a [SequencePair],
+    extensions: &'a [Extension],
+) -> impl Iterator<Item = &'a str> {
+    let tables = tables.iter().map(|table| &table.want.name.schema);
+    let types = types.iter().map(|user_type| &user_type.name.schema);
+    let sequences = sequences.iter().map(|pair| &pair.want.name.schema);
+    let extensions = extensions.iter().map(|extension| &extension.schema);
+    tables.chain(types).chain(sequences).chain(extensions).map(String::as_str)
+}
+
 fn compare_schemas(
     road: &Road<'_>,
-    tables: &[TableDiff],
-    types: &[UserType],
-    sequences: &[SequencePair],
+    wanted: Vec<Schema>,
     there: &There<'_>,
     found: &mut Found,
 ) -> Vec<Wanted<Schema>> {
-    let names = tables.iter().map(|table| table.want.name.schema.as_str());
-    let names = names.chain(types.iter().map(|user_type| user_type.name.schema.as_str()));
-    let names = names.chain(sequences.iter().map(|pair| pair.want.name.schema.as_str()));
     let have: HashMap<&str, &Schema> =
         road.target.schemas.iter().map(|schema| (schema.name.as_str(), schema)).collect();
-    let wanted = needed::map_schemas(road, names);
     let describe = |want: &Schema| (format!("schema {}", want.name), id::schema(&want.name));
     let find = |want: &Schema| have.contains_key(want.name.as_str()).then(Vec::new);
     let wanted = against::compare_objects(wanted, there, describe, find, found);

@@ -322,9 +322,10 @@ const OTHERS: &[Kind] = &[
         Stop,
         "writes still reach the source during drain",
         "Without a fence whoever writes to the source has to be kept out by hand, and somebody was not: rows\n\
-         changed after the drain. Nothing was decided, and writers may write. Or the fence is one of roles\n\
-         (cutover: { fence: { roles: ... } }), and a role would go on writing when its own rights are taken: as\n\
-         superuser, as owner or member of one, by a right of PUBLIC or of another role, through a view.\n\
+         changed after the drain, or an open transaction had written. Nothing was decided, and writers may\n\
+         write. Or the fence is one of roles (cutover: { fence: { roles: ... } }), and a role would go on\n\
+         writing when its own rights are taken: as superuser, as owner or member of one, by a right of\n\
+         PUBLIC or of another role, through a view.\n\
          \n\
          How it is found: At the cutover, by draining again until nothing comes; of roles from the catalog,\n\
          when planning, before the fence and behind it.\n\

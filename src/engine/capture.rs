@@ -16,6 +16,12 @@ pub struct CaptureSpec<'a> {
     pub cascades: bool,
 }
 
+/// The way on after the structure of a followed table changed. A plan of the same state knows the old
+/// structure only: it is undone, or everything begins anew.
+pub const CHANGED: &str = "everything before it is told. To undo it: change the source back, then `towpath apply --recopy` \
+     copies the tables again. To keep it: make the same change on the target, then begin anew with `towpath clean`, \
+     `load: replace` in the plan, `towpath apply`";
+
 /// The change log of a source.
 #[async_trait]
 pub trait Capture: Send + Sync {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-pub use capture::{Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
+pub use capture::{CHANGED, Capture, CaptureSpec, ChangeStream, Obstacle, Standing};
 pub use error::{Cause, EngineError};
 pub use fence::Fence;
 pub use source::{Batch, BatchStream, Chunk, Read, SequenceValue, Snapshot, Source, Summary};

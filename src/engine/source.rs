@@ -48,6 +48,11 @@ pub trait Source: Send + Sync {
     }
     /// The tables that a sealed fence of this plan keeps closed for writes, sorted.
     async fn fenced(&self, plan: &str) -> Result<Vec<Name>, EngineError>;
+    /// Sessions, in words, that have written to these tables and not committed yet, where the engine
+    /// tells: the change log knows nothing of them.
+    async fn writing(&self, _tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
     /// Takes the sealed fence of this plan away, and gives back exactly what it took; says what was
     /// removed. Done twice, it finds nothing.
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError>;
@@ -97,6 +102,10 @@ pub trait Snapshot: Send + Sync {
         of: u32,
         limit: usize,
     ) -> Result<Vec<(String, i128)>, EngineError>;
+    /// How the server's texts are made of bytes, which its sums are of. Sums of two encodings say nothing.
+    async fn encoding(&self) -> Result<String, EngineError> {
+        Ok(String::new())
+    }
     /// Exact number of rows that the projection selects.
     async fn count(&self, projection: &Projection) -> Result<u64, EngineError>;
     /// How the engine itself moves local time in this zone to UTC; none where it knows no zones.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+mod acting;
 mod after;
 mod foreign;
 mod parts;
@@ -33,6 +34,7 @@ pub(super) struct Rules<'a> {
     types: HashSet<&'a Name>,
     /// Steps of keys and indexes by the object's name, for attached ones.
     parents: HashMap<Name, String>,
+    acting: acting::Acting<'a>,
     /// The unit of each table that shares its transaction with others.
     shared: HashMap<&'a Name, String>,
     /// Accepted K303: place and words.
@@ -111,10 +113,12 @@ impl<'a> Rules<'a> {
                 below.entry(parent).or_default().push(table);
             }
         }
+        let tables = diff.tables.iter().map(|table| (&table.want.name, table)).collect();
         let mut rules = Self {
             inputs,
             to: inputs.dialects.target,
-            tables: diff.tables.iter().map(|table| (&table.want.name, table)).collect(),
+            acting: acting::Acting::new(&diff.tables, &tables),
+            tables,
             below,
             sequences: HashMap::new(),
             owned: HashMap::new(),
@@ -326,7 +330,8 @@ impl<'a> Rules<'a> {
         table.policy.load != Load::None && table.want.holds_rows()
     }
 
-    /// Rows need their table, and the keys and indexes that come before them.
+    /// Rows need their table, the keys and indexes that come before them, and the rows that foreign
+    /// keys which are there already look for.
     fn copy(&mut self, table: &'a TableDiff) {
         if !self.loads(table) {
             return;
@@ -342,6 +347,7 @@ impl<'a> Rules<'a> {
             chunk_bytes: self.inputs.plan.limits.chunk_bytes,
         };
         draft.needs.insert(id::create(name));
+        draft.needs.extend(self.acting.before(name).map(id::copy));
         if self.is_early(table) {
             draft.needs.extend(self.part_ids(table));
         }

@@ -229,7 +229,8 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
     (
         "E203",
         "something was changed since this plan created it",
-        "Towpath made the object and it is no longer as it was made. Undo the change, or start over under another \
+        "Towpath made the object, and either it is no longer as it was made, or the plan or the source has changed and \
+         wants another one. Undo the change, or start over under another \
          plan name.",
     ),
     (

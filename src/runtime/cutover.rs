@@ -430,10 +430,20 @@ impl Run<'_> {
         }
     }
 
-    /// Nobody has written since: else whoever should have stopped has not.
+    /// Nobody has written since, and nobody is about to commit: else whoever should have stopped has not.
     async fn stands_still(&self, fenced: bool) -> Result<(), Halt> {
         if fenced {
             return Ok(());
+        }
+        // Before the log is read to its end: who commits in between is in it.
+        let writing = self.service.source.writing(&self.tables()).await?;
+        if !writing.is_empty() {
+            let who = writing.join(", ");
+            return Err(gate(
+                "S604",
+                format!("the {} is still being written to, in a transaction that is open: {who}", self.old()),
+                "end it, or let `cutover: { fence: tables }` wait for it",
+            ));
         }
         match self.drain().await?.counts.rows() {
             0 => Ok(()),

@@ -31,6 +31,19 @@ fn g_12_h_24_what_is_written_right_before_the_fence_arrives() {
     followed.is_equal();
 }
 
+/// Without a fence the writers are looked for: what an open transaction has written is in no log yet.
+#[test]
+fn g_12_without_a_fence_an_open_transaction_is_not_left_behind() {
+    let plan = super::followed::PLAN.replace("{ fence: tables }", "{ fence: none }");
+    let Some(followed) = Followed::new(&plan) else { return };
+    let mut session = followed.source.session();
+    session.execute("BEGIN; INSERT INTO items (n) VALUES (-8)");
+    followed.job.run(&["cutover", "--yes"]).expect(3).says("S604").says("open");
+    session.execute("COMMIT");
+    let outcome = followed.job.run(&["cutover", "--yes"]).expect(0).says("takes writes as before");
+    assert_eq!(followed.target.value("SELECT count(*)::text FROM items WHERE n = -8"), "1", "{outcome}");
+}
+
 /// Values that the source may have given to a transaction that is still open are not given again.
 #[test]
 fn s_15_f_73_sequences_are_ahead_by_the_margin_of_the_plan() {

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::pairs::KEYLESS;
 use crate::need_server;
+use crate::support::postgres::Database;
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
 
@@ -224,4 +225,37 @@ fn p_09_a_zone_other_than_utc_from_postgres() {
         let job = Job::new(&source.url(), &file.url(), &in_zone(zone, "timestamptz"));
         job.run(&["verify", "--level", "rows"]).expect(7);
     }
+}
+
+/// The server spells an interval in one of four styles: both ends' sums are of the same.
+#[test]
+fn p_09_intervals_are_equal_to_themselves() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute("CREATE TABLE span (id int PRIMARY KEY, i interval, many interval[])");
+    source.execute("INSERT INTO span VALUES (1, '1 mon -2 days 03:04:05.6', '{1 day,-00:00:01}')");
+    let job = Job::new(&source.url(), &target.url(), "tables: { \"*\": {} }\n");
+    job.apply().expect(0);
+    for level in ["checksum", "rows"] {
+        job.run(&["verify", "--level", level]).expect(0);
+    }
+    target.execute("UPDATE span SET i = '1 mon -2 days 03:04:05.7'");
+    for level in ["checksum", "rows"] {
+        job.run(&["verify", "--level", level]).expect(7);
+    }
+}
+
+/// Sums of a server are of its bytes, which another encoding has others of for the same text.
+#[test]
+fn p_09_text_in_another_encoding_is_equal_to_itself() {
+    let server = need_server!();
+    let (admin, target) = (server.database("admin"), server.database("target"));
+    admin.execute("CREATE DATABASE latin_1 ENCODING latin1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let source = Database::named("latin_1", server.port);
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'é'), (2, 'x')");
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.apply().expect(0);
+    job.run(&["verify"]).expect(0);
+    target.execute("UPDATE t SET a = 'è' WHERE id = 1");
+    job.run(&["verify"]).expect(7);
 }

@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::begin::Begin;
 use super::cascade::reached;
 use super::connect::Flavor;
-use super::followed::{self, CHANGED, Layout};
+use super::followed::{self, Layout};
 use super::gtids::{Gtids, Set};
 use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
@@ -25,7 +25,7 @@ use super::statement::{self, Said};
 use super::{inflate, kind};
 use crate::catalog::{Name, RowBatch};
 use crate::change::{Changes, RowKind};
-use crate::engine::{Cause, EngineError};
+use crate::engine::{CHANGED, Cause, EngineError};
 
 pub(super) const DOING: &str = "follow";
 

@@ -18,7 +18,7 @@ use super::{facts, inspect, quote, types};
 use crate::catalog::name::show;
 use crate::catalog::{Action, ColumnMap, Name, Type};
 use crate::change::{Followed, Identity};
-use crate::engine::{Cause, EngineError};
+use crate::engine::{CHANGED, Cause, EngineError};
 
 const DOING: &str = "look at the followed tables of";
 
@@ -260,11 +260,6 @@ pub(super) fn not_logged(column: &str) -> (String, String) {
 fn stale(why: impl Into<String>) -> EngineError {
     EngineError::new(Cause::Stale, "follow", why).contract("C508").hint(CHANGED)
 }
-
-/// The way on after a table's structure changed.
-pub(super) const CHANGED: &str = "everything before it is told; this log does not say what its columns were, so the \
-     table cannot be followed across the change: make the same change on the target, then `towpath apply --recopy` \
-     copies the tables again and follows them from there";
 
 /// The table has the columns that the plan knows, of the types that the plan knows.
 fn check_same(followed: &Followed, present: &Present) -> Result<(), EngineError> {

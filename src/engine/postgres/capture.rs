@@ -314,7 +314,7 @@ impl End {
         let present = followed::read(asking, spec.tables).await?;
         let expected = followed::expected(asking, spec.tables, &present).await?;
         check_shifts(spec.tables)?;
-        check_added(asking, object, spec.tables, &present, self.link.server.version).await?;
+        publication::check_added(asking, object, spec.tables, &present, self.link.server.version).await?;
         let leaves =
             present.iter().flatten().flat_map(|table| table.leaves.iter().map(|leaf| leaf.oid)).collect();
         Ok((mark, Known { tables: spec.tables.to_vec(), expected, starts, leaves }))
@@ -340,6 +340,7 @@ impl End {
                 plan: plan.to_string(),
                 object: object.to_string(),
                 content: mark.content.clone(),
+                tables: known.tables.clone(),
             };
             let streamed = Streamed::new(self.scratch(), &self.whole);
             let refused = match replication::start(wire, from, decoder, streamed, watch).await {
@@ -438,39 +439,6 @@ fn there<'a>(
             .hint("it was dropped or renamed since the plan was made: plan again")),
     };
     tables.iter().zip(present).map(pair).collect()
-}
-
-/// Columns added to a table that is published with a list of columns: the log never shows them.
-async fn check_added(
-    asking: &mut Wire,
-    object: &str,
-    tables: &[Followed],
-    present: &[Option<Present>],
-    version: u32,
-) -> Result<(), EngineError> {
-    let listed = publication::listed(asking, object, version).await?;
-    for (followed, present) in tables.iter().zip(present) {
-        let Some(present) = present.as_ref().filter(|present| listed.contains(&present.oid)) else {
-            continue;
-        };
-        let known = |name: &String| {
-            followed.skipped.contains(name)
-                || followed.projection.columns.iter().any(|column| column.source == *name)
-        };
-        if let Some(added) = present.columns.iter().find(|column| !column.generated && !known(&column.name)) {
-            let message = format!(
-                "it has a column {} that the plan does not know",
-                crate::catalog::name::show(&added.name)
-            );
-            return Err(EngineError::new(Cause::Stale, DOING, message)
-                .on(&followed.projection.source)
-                .contract("C508")
-                .hint(
-                    "skip the column in the plan; to carry it, move the table anew, by a plan of another name",
-                ));
-        }
-    }
-    Ok(())
 }
 
 fn check_shifts(tables: &[Followed]) -> Result<(), EngineError> {

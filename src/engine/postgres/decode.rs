@@ -18,7 +18,7 @@ use super::relation::{Expected, How, Place, Shape, ShapeColumn, fit};
 use super::rows::decode_value;
 use crate::catalog::Name;
 use crate::change::{Changes, Datum, Followed, RowKind};
-use crate::engine::{Cause, EngineError};
+use crate::engine::{CHANGED, Cause, EngineError};
 
 pub const DOING: &str = "read the changes of";
 /// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
@@ -393,10 +393,7 @@ fn incomplete(table: &Name) -> EngineError {
 
 fn stopped(table: &Name, trouble: &str, commits_at: Lsn) -> EngineError {
     let message = format!("{trouble}, in the transaction that commits at {commits_at}");
-    EngineError::new(Cause::Stale, DOING, message).on(table).contract("C508").hint(
-        "everything before it is told; make the same change on the target and plan again, or undo it at the source; \
-         `towpath apply --recopy` copies the tables again",
-    )
+    EngineError::new(Cause::Stale, DOING, message).on(table).contract("C508").hint(CHANGED)
 }
 
 /// Tells the beginning of the transaction before the first change in it.

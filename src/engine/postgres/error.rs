@@ -157,7 +157,14 @@ fn next_step(error: &ServerError) -> Option<String> {
         "57P03" => "the server is starting up or shutting down; try again in a moment",
         "3D000" => "create the database first: Towpath never creates databases",
         "23505" => "the rows hold a duplicate that this key does not allow",
-        "23503" => "a row points to a parent that is not there",
+        "23503" => {
+            "a row points to a parent that is not there; while rows are loaded it may still come: drop this foreign \
+             key of the target, the plan makes it again after the rows"
+        }
+        // The server would have everything truncated that refers to it.
+        "0A000" if error.message.contains("truncate") => {
+            "drop the foreign keys of the target that refer to it: the plan makes them again after the rows"
+        }
         "08P01" if error.message.contains("startup parameter") => {
             "this looks like a connection pooler; use the address of the server itself"
         }

@@ -201,6 +201,26 @@ pub async fn standing(link: &Link, plan: &str) -> Result<Vec<Name>, EngineError>
     Ok(closed(&found, &records).into_iter().cloned().collect())
 }
 
+/// Who holds a lock that only writers take, on a table or on what hangs below it.
+pub async fn writing(link: &Link, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+    let roots: Vec<String> = tables.iter().map(|table| literal(&name(table))).collect();
+    let sql = format!(
+        "SELECT DISTINCT coalesce('pid ' || l.pid, 'a prepared transaction') FROM pg_catalog.pg_locks AS l \
+         WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock') \
+         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+         AND l.relation IN (SELECT coalesce(t.relid, r.oid) FROM \
+           (SELECT pg_catalog.to_regclass(n) AS oid FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS n) AS r \
+           LEFT JOIN LATERAL pg_catalog.pg_partition_tree(r.oid) AS t ON true) ORDER BY 1",
+        roots.join(", ")
+    );
+    let mut wire = link.wire(Role::Reader).await?;
+    let found = wire.query(&sql).await;
+    let found = found.map_err(|fault| fault.doing("look for writers of").on(link.shown()))?;
+    wire.terminate().await;
+    let rows = found.into_iter().flat_map(|answer| answer.rows);
+    Ok(rows.filter_map(|row| row.into_iter().next().flatten()).collect())
+}
+
 /// Takes the plan's sealed fence away; says what was removed.
 pub async fn remove(link: &Link, plan: &str) -> Result<Vec<String>, EngineError> {
     let mut wire = link.wire(Role::Writer).await?;

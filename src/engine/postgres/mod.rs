@@ -232,6 +232,10 @@ impl Source for End {
         fence::standing(&self.link, plan).await
     }
 
+    async fn writing(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::writing(&self.link, tables).await
+    }
+
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
         fence::remove(&self.link, plan).await
     }

@@ -9,14 +9,15 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::connect::{Link, Role};
-use super::followed::Present;
+use super::followed::{self, Present};
 use super::quote::{identifier, literal, name};
 use super::wire::{Fault, Wire};
 use crate::change::{Followed, Identity};
 use crate::engine::crash::crash_point;
-use crate::engine::{Cause, EngineError};
+use crate::engine::{CHANGED, Cause, EngineError};
 
 const DOING: &str = "make the publication";
+const READ: &str = "read the changes of";
 
 /// The name of slot and publication: the server takes `[a-z0-9_]{1,63}`, and a slot's name is one
 /// for all databases of a cluster.
@@ -114,8 +115,9 @@ pub async fn find(wire: &mut Wire, plan: &str, object: &str, version: u32) -> Re
 }
 
 /// How often the catalog is asked for changes that the log does not tell: a partition that was
-/// attached or detached, a table that was dropped, a publication that was altered.
-pub const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// attached or detached, a table that was dropped, a publication that was altered, a column that a
+/// list of columns hides.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks at what a stream cannot see.
 pub struct Watch {
@@ -124,21 +126,27 @@ pub struct Watch {
     pub object: String,
     /// What the publication held when the stream began.
     pub content: String,
+    pub tables: Vec<Followed>,
 }
 
 impl Watch {
     pub async fn look(&self) -> Result<(), EngineError> {
         let mut wire = self.link.wire(Role::Reader).await?;
-        let found = find(&mut wire, &self.plan, &self.object, self.link.server.version).await?;
+        let seen = self.look_with(&mut wire).await;
         wire.terminate().await;
-        match found {
-            Found::Ours { content, .. } if content == self.content => Ok(()),
-            _ => Err(EngineError::new(Cause::Stale, "read the changes of", ALTERED)
-                .on(&self.object)
-                .contract("C508")
-                .hint(
-                    "compare the source with the plan; then `towpath apply --recopy` copies the tables again",
-                )),
+        seen
+    }
+
+    async fn look_with(&self, wire: &mut Wire) -> Result<(), EngineError> {
+        let version = self.link.server.version;
+        match find(wire, &self.plan, &self.object, version).await? {
+            Found::Ours { content, .. } if content == self.content => {
+                let present = followed::read(wire, &self.tables).await?;
+                check_added(wire, &self.object, &self.tables, &present, version).await
+            }
+            _ => Err(EngineError::new(Cause::Stale, READ, ALTERED).on(&self.object).contract("C508").hint(
+                "compare the source with the plan; then `towpath apply --recopy` copies the tables again",
+            )),
         }
     }
 }
@@ -161,6 +169,37 @@ pub async fn listed(wire: &mut Wire, object: &str, version: u32) -> Result<HashS
         wire.query(&sql).await.map_err(|fault| fault.doing("look at the publication").on(object))?;
     let rows = answers.iter().flat_map(|answer| &answer.rows);
     Ok(rows.filter_map(|row| row.first()?.as_deref()?.parse().ok()).collect())
+}
+
+/// Columns added to a table that is published with a list of columns: the log never shows them.
+pub async fn check_added(
+    asking: &mut Wire,
+    object: &str,
+    tables: &[Followed],
+    present: &[Option<Present>],
+    version: u32,
+) -> Result<(), EngineError> {
+    let listed = listed(asking, object, version).await?;
+    for (followed, present) in tables.iter().zip(present) {
+        let Some(present) = present.as_ref().filter(|present| listed.contains(&present.oid)) else {
+            continue;
+        };
+        let known = |name: &String| {
+            followed.skipped.contains(name)
+                || followed.projection.columns.iter().any(|column| column.source == *name)
+        };
+        if let Some(added) = present.columns.iter().find(|column| !column.generated && !known(&column.name)) {
+            let message = format!(
+                "it has a column {} that the plan does not know",
+                crate::catalog::name::show(&added.name)
+            );
+            return Err(EngineError::new(Cause::Stale, READ, message)
+                .on(&followed.projection.source)
+                .contract("C508")
+                .hint(CHANGED));
+        }
+    }
+    Ok(())
 }
 
 /// One of that name that we did not make.

@@ -318,6 +318,7 @@ mod tests {
             plan: "p".into(),
             object: "slot".into(),
             content: String::new(),
+            tables: Vec::new(),
         };
         let from = Lsn(10);
         let decoder = Decoder::new(Known::default(), from);

@@ -460,6 +460,15 @@ impl Snapshot for PgSnapshot {
         count.ok_or_else(|| EngineError::new(Cause::Other, "count", "the server sent no number"))
     }
 
+    async fn encoding(&self) -> Result<String, EngineError> {
+        let mut wire = self.readers.link.wire(Role::Reader).await?;
+        let answers = wire.query("SHOW server_encoding").await;
+        let answers =
+            answers.map_err(|fault| fault.doing("ask for the encoding of").on(self.readers.link.shown()))?;
+        wire.terminate().await;
+        Ok(answers.first().and_then(|answer| answer.cell(0)).unwrap_or_default().to_string())
+    }
+
     /// On a session of its own: a zone that the server does not know would end a transaction.
     async fn zone(&self, name: &str) -> Result<Option<Zone>, EngineError> {
         let mut wire = self.readers.link.wire(Role::Reader).await?;

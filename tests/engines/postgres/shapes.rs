@@ -127,6 +127,34 @@ fn s_22_skipped_columns_are_not_even_published() {
     });
 }
 
+/// The log shows nothing of a column that the list does not have: the stream looks for it.
+#[test]
+fn f_25_a_column_added_beside_the_list_stops_the_stream() {
+    let server = need_server!();
+    if version(server) < 15 {
+        return;
+    }
+    let database = server.database("beside");
+    let mut tables = vec![numbers("t")];
+    tables[0].skipped = vec!["secret".into()];
+    run(async {
+        let source = made(&database, "CREATE TABLE t (id bigint PRIMARY KEY, secret text, n bigint)").await;
+        let start = open(source.as_ref(), "p", &tables).await;
+        let replica = Replica::new(&tables, &start);
+        let mut live = stream(source.as_ref(), "p", &replica, &tables, &start).await;
+        outside(|| database.execute("ALTER TABLE t ADD extra text"));
+        let mut told = Told { at: start.clone(), ..Told::default() };
+        while told.error.is_none() {
+            outside(|| database.execute("INSERT INTO t (id, extra) SELECT count(*), 'x' FROM t"));
+            told.more(live.as_mut()).await;
+            told.error = told.error.take().or(live.acknowledge(&start).await.err());
+        }
+        assert_eq!(told.error().cause, Cause::Stale, "{}", told.error());
+        let says = "a column extra that the plan does not know";
+        assert!(told.error().to_string().contains(says), "{}", told.error());
+    });
+}
+
 const TREE: &str = "CREATE TABLE m (id bigint, n bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id); \
     CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10); \
     CREATE TABLE m2 (n bigint, gone int, id bigint NOT NULL, PRIMARY KEY (id)); ALTER TABLE m2 DROP gone; \
