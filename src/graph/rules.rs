@@ -347,7 +347,7 @@ impl<'a> Rules<'a> {
             chunk_bytes: self.inputs.plan.limits.chunk_bytes,
         };
         draft.needs.insert(id::create(name));
-        draft.needs.extend(self.acting.before(name).map(id::copy));
+        draft.needs.extend(self.acting.before(name).into_iter().map(id::copy));
         if self.is_early(table) {
             draft.needs.extend(self.part_ids(table));
         }

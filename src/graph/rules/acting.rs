@@ -1,7 +1,10 @@
 //! Foreign keys that are on the target before the load: they look at every row that comes, so the
 //! rows they point to come first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::catalog::Name;
 use crate::diff::{State, TableDiff};
@@ -9,54 +12,44 @@ use crate::diff::{State, TableDiff};
 /// Which tables wait for the rows of which. The partitions of one table count as it.
 #[derive(Default)]
 pub(super) struct Acting<'a> {
-    roots: HashMap<&'a Name, &'a Name>,
-    /// The tables below each root, with itself.
-    trees: HashMap<&'a Name, Vec<&'a Name>>,
-    /// From each root to those that it points to.
-    points: HashMap<&'a Name, BTreeSet<&'a Name>>,
+    /// From each root to those that it points to; with each its tables.
+    points: DiGraph<Vec<&'a Name>, ()>,
+    roots: HashMap<&'a Name, NodeIndex>,
+    /// The circle that each root is in, be it alone.
+    circles: HashMap<NodeIndex, usize>,
 }
 
 impl<'a> Acting<'a> {
     pub fn new(tables: &'a [TableDiff], known: &HashMap<&'a Name, &'a TableDiff>) -> Self {
         let mut acting = Self::default();
         for table in tables {
-            let root = root(&table.want.name, known);
+            let root = acting.node(root(&table.want.name, known));
+            acting.points[root].push(&table.want.name);
             acting.roots.insert(&table.want.name, root);
-            acting.trees.entry(root).or_default().push(&table.want.name);
         }
         for table in tables {
-            let from = acting.root(&table.want.name);
-            let keys = table.foreign_keys.iter().filter(|key| key.state == State::Present);
-            let to = keys.map(|key| acting.root(&key.want.parent)).filter(|to| *to != from);
-            let to: Vec<&Name> = to.collect();
-            acting.points.entry(from).or_default().extend(to);
+            let from = acting.node(&table.want.name);
+            for key in table.foreign_keys.iter().filter(|key| key.state == State::Present) {
+                let to = acting.node(&key.want.parent);
+                acting.points.update_edge(from, to, ());
+            }
+        }
+        for (number, circle) in tarjan_scc(&acting.points).into_iter().enumerate() {
+            acting.circles.extend(circle.into_iter().map(|root| (root, number)));
         }
         acting
     }
 
     /// The tables whose rows come before those of the table. Tables that point at each other in a
     /// circle have no order, and get none.
-    pub fn before(&self, table: &'a Name) -> impl Iterator<Item = &'a Name> {
-        let own = self.root(table);
-        let parents =
-            self.points.get(own).into_iter().flatten().filter(move |parent| !self.leads(parent, own));
-        parents.filter_map(|parent| self.trees.get(parent)).flatten().copied()
+    pub fn before(&self, table: &Name) -> BTreeSet<&'a Name> {
+        let Some(&own) = self.roots.get(table) else { return BTreeSet::new() };
+        let parents = self.points.neighbors(own).filter(|to| self.circles[to] != self.circles[&own]);
+        parents.flat_map(|to| self.points[to].iter().copied()).collect()
     }
 
-    fn root(&self, table: &'a Name) -> &'a Name {
-        self.roots.get(table).copied().unwrap_or(table)
-    }
-
-    fn leads(&self, from: &'a Name, to: &Name) -> bool {
-        let (mut seen, mut queue) = (HashSet::from([from]), vec![from]);
-        while let Some(at) = queue.pop() {
-            if at == to {
-                return true;
-            }
-            let next = self.points.get(at).into_iter().flatten().copied();
-            queue.extend(next.filter(|next| seen.insert(*next)));
-        }
-        false
+    fn node(&mut self, name: &'a Name) -> NodeIndex {
+        *self.roots.entry(name).or_insert_with(|| self.points.add_node(Vec::new()))
     }
 }
 
