@@ -82,6 +82,12 @@ const ADVICE: &str = "
 #   tmp_log: skip
 #   users: { to: accounts, where: \"deleted_at is null\", columns: { legacy: skip } }
 #   big_log: { indexes: none, keys: [primary], verify: count }
+#
+# A source that is written to meanwhile is followed, and hands over when you say so:
+#   defaults: { cdc: true }       # a SQLite file as the source: and cdc: { sqlite: triggers }
+#   cutover: { fence: tables }    # closes its tables for writes; without a fence you keep the writers out
+# Then: towpath grants, apply, follow, status --watch, cutover.
+#
 # `towpath schema` prints all keys; `towpath explain CODE` explains a hazard.
 ";
 
@@ -238,6 +244,20 @@ mod tests {
                 assert!(carried, "{}\n{text}", table.name);
             }
         }
+    }
+
+    #[test]
+    fn what_follows_a_source_is_a_comment_that_holds() {
+        let text = render_init("shop", None, None, &InitUrls::default());
+        let live = ["#   defaults: ", "#   cutover: "].map(|start| {
+            let line = text.lines().find(|line| line.starts_with(start));
+            line.expect(start).trim_start_matches("#   ").to_string()
+        });
+        let text = format!("{text}{}\n", live.join("\n"));
+        let (plan, _) = resolve_for("p", text.as_bytes(), &Variables::new(), Connect::NONE)
+            .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        assert_eq!(plan.cutover.map(|cutover| cutover.fence), Some(crate::plan::Fence::Tables));
+        assert!(plan.defaults.cdc, "{text}");
     }
 
     #[test]
