@@ -21,8 +21,7 @@ pub(super) fn map_options(road: &Road<'_>, table: &Table) -> Vec<(String, String
 
 /// Whether this is the partitioning of a table that keeps it.
 pub(super) fn is_carried(road: &Road<'_>, other: &OtherObject) -> bool {
-    other.kind == PARTITIONING
-        && road.source.table(&other.name).is_some_and(|table| carried(road, table).is_some())
+    other.kind == PARTITIONING && road.table(&other.name).is_some_and(|table| carried(road, table).is_some())
 }
 
 fn carried(road: &Road<'_>, table: &Table) -> Option<String> {
