@@ -76,7 +76,8 @@ impl Source for Readable {
     }
 
     async fn probe(&self, probes: &[Probe], each: Option<Duration>) -> Result<Vec<Answer>, EngineError> {
-        answer(&self.probers()?, probes, each).await
+        let rows = probes.iter().any(probe::is_of_rows);
+        answer(&if rows { self.probers()? } else { vec![self.worker.clone()] }, probes, each).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
