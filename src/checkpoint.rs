@@ -57,7 +57,7 @@ pub struct StreamProgress {
 }
 
 /// A finished step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepMark {
     pub step: String,
     /// Hash of what the step was made from; a finished step with other inputs is never reused.

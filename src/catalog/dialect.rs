@@ -45,6 +45,8 @@ pub struct Features {
     /// A table emptied or created in the transaction that loads it is loaded cheaper
     /// (PostgreSQL: COPY FREEZE).
     pub frozen_load: bool,
+    /// Rows are loaded without a look at foreign keys.
+    pub loads_unchecked: bool,
     /// Where the changes of a source are known from.
     pub capture: ChangeLog,
 }

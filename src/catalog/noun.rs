@@ -6,7 +6,7 @@ pub fn plural(number: usize, noun: &str) -> String {
     if number == 1 || whole.iter().any(|end| noun.ends_with(end)) {
         return noun.into();
     }
-    for rest in [" analyzed", " with ", " without ", " that ", " on "] {
+    for rest in [" analyzed", " dropped", " with ", " without ", " that ", " on "] {
         if let Some((first, _)) = noun.split_once(rest) {
             let rest = noun[first.len()..].replacen(" that is ", " that are ", 1);
             return format!("{}{rest}", plural(number, first));

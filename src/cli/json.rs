@@ -71,7 +71,7 @@ pub fn summary(graph: &Graph, done: &Done) -> Value {
         "foreign_keys": sums.foreign_keys,
         "sequences": sums.sequences,
         "change_streams": sums.streams,
-        "removed": 0,
+        "removed": sums.removed,
         "blocking": sums.blocking,
         "accepted": sums.accepted,
         "warnings": sums.warnings,

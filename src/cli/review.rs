@@ -23,6 +23,8 @@ pub struct Summary {
     pub sequences: usize,
     /// Tables whose changes are followed.
     pub streams: usize,
+    /// What is dropped on the target, be it made again.
+    pub removed: usize,
     pub blocking: usize,
     pub accepted: usize,
     pub warnings: usize,
@@ -45,6 +47,7 @@ pub fn summary(graph: &Graph, done: &Done) -> Summary {
         sequences: graph.steps.iter().filter(sequence).count()
             + graph.stream.as_ref().map_or(0, |stream| stream.sequences.len()),
         streams: graph.stream.as_ref().map_or(0, |stream| stream.tables.len()),
+        removed: graph.steps.iter().filter(|step| drops(step)).count(),
         blocking: standing(Hazard::blocks),
         accepted: standing(|h| !h.blocks() && accepted(h)),
         warnings: standing(|h| h.level == Level::Warn && !accepted(h)),
@@ -210,10 +213,15 @@ pub fn kind(step: &Step) -> String {
         "create" | "table" => "table",
         "fk" | "foreign" => "foreign key",
         "analyze" => "table analyzed",
+        "drop" => "foreign key dropped",
         "own" => "sequence owner",
         word => word,
     }
     .to_string()
+}
+
+fn drops(step: &Step) -> bool {
+    id_word(step) == "drop"
 }
 
 /// The word of a step's id that says what it does.

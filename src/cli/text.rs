@@ -245,7 +245,10 @@ fn phase_line(number: usize, facts: &PhaseFacts, graph: &Graph) -> Line {
     let mut what = phase_text(facts);
     if facts.phase == Phase::Load {
         let sums = review::summary(graph, &Done::new());
-        what = format!("{}, {} rows", count(facts.steps, "table"), short(sums.rows));
+        let dropped = facts.kinds.iter().filter(|(kind, _)| kind != "copy");
+        let dropped: String = dropped.map(|(kind, number)| format!(", {}", count(*number, kind))).collect();
+        let copies = facts.steps - sums.removed;
+        what = format!("{}, {} rows{dropped}", count(copies, "table"), short(sums.rows));
     }
     let followed = graph.stream.as_ref().map_or(0, |stream| stream.tables.len());
     match facts.phase {
@@ -288,7 +291,9 @@ fn closing(page: &mut Page, graph: &Graph, done: &Done) {
         sums.notes,
         plural(sums.notes, "note")
     );
-    page.line(Line::new().text("      0 removed. ").add(blocking.0, blocking.1).text(rest));
+    let again = if sums.removed > 0 { " and made again" } else { "" };
+    let removed = format!("      {} removed{again}. ", sums.removed);
+    page.line(Line::new().text(removed).add(blocking.0, blocking.1).text(rest));
 }
 
 /// What the plan makes, in words: `3 tables`, `41.8 M rows (18.2 GB)`.

@@ -1,7 +1,8 @@
 //! The wanted objects against the target's: missing, there and right, made by this plan, or in the
 //! way. A difference is a problem; nothing of the target is ever changed to fit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
 use super::difference::State;
 use super::found::{Found, hazard, level};
@@ -22,7 +23,7 @@ pub(super) struct There<'a> {
     /// What takes a relation's name, by name: `view`, `index`...
     relations: HashMap<Name, String>,
     triggers: HashMap<&'a Name, Vec<&'a Name>>,
-    done: HashSet<&'a str>,
+    done: BTreeSet<&'a str>,
     /// Tables that this plan has put rows into.
     begun: HashSet<&'a Name>,
 }
@@ -65,6 +66,17 @@ impl<'a> There<'a> {
     /// True when this plan has finished the step.
     pub fn did(&self, step: &str) -> bool {
         self.done.contains(step)
+    }
+
+    /// The name that a foreign key had on the target, where this plan has dropped it for the load.
+    fn dropped(&self, table: &Name, key: &ForeignKey) -> Option<&'a str> {
+        let begin = id::drops_foreign(table, key);
+        let known = self
+            .done
+            .range::<str, _>((Bound::Included(begin.as_str()), Bound::Unbounded))
+            .take_while(|step| step.starts_with(&begin));
+        let names: Vec<&str> = known.map(|step| &step[begin.len()..]).collect();
+        names.iter().find(|name| **name == key.name).or(names.first()).copied()
     }
 
     fn table(&self, name: &Name) -> Option<&'a Table> {
@@ -225,8 +237,11 @@ fn compare_parts(
         take(index.state, definition::index(&index.want), true);
     }
     for key in &mut table.foreign_keys {
+        let dropped = there.dropped(&name, &key.want);
+        key.want.name = dropped.map_or_else(|| key.want.name.clone(), str::to_string);
         let ours = with_table || there.did(&id::foreign(&name, &key.want));
-        key.state = compare_foreign(&name, &key.want, have, ours, same, found);
+        let compared = compare_foreign(&name, &mut key.want, have, ours, same, found);
+        key.state = if dropped.is_some() { State::Suspended } else { compared };
         take(key.state, definition::foreign_key(&key.want), !inline);
     }
     lacks
@@ -286,9 +301,10 @@ fn compare_index(
     state(true, ours)
 }
 
+/// One that is there keeps its name.
 fn compare_foreign(
     table: &Name,
-    want: &ForeignKey,
+    want: &mut ForeignKey,
     have: &Table,
     ours: bool,
     same: &Same<'_, '_>,
@@ -307,6 +323,7 @@ fn compare_foreign(
         let changes = definition::changes(&[definition::foreign_key(key)], &[definition::foreign_key(want)]);
         found.problems.push(conflict(&what, ours, changes));
     }
+    want.name.clone_from(&key.name);
     state(true, ours)
 }
 

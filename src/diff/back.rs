@@ -158,6 +158,7 @@ impl<'a, 'f> Turning<'a, 'f> {
             keys: Vec::new(),
             indexes: Vec::new(),
             foreign_keys: Vec::new(),
+            behind: BTreeSet::new(),
             rows: self.forward.rows,
             bytes: self.forward.bytes,
             span: self.forward.span,

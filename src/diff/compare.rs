@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::acting;
 use super::against::{self, There};
 use super::columns::ON_UPDATE;
 use super::definition;
@@ -43,6 +44,7 @@ pub(super) fn run(
     for table in &mut tables {
         against::compare_table(road, table, &there, &mut found);
     }
+    acting::settle(road, &mut tables, &there, &mut found);
     let schemas = schemas_of(&tables, &types, &sequences, &extensions);
     let schemas = needed::map_schemas(road, schemas);
     let diff = Diff {

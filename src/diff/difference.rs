@@ -12,6 +12,9 @@ pub enum State {
     Present,
     /// There and right, created by this plan before: its step is done (or will be found done).
     Ours,
+    /// There and right, and not by us, and out of force from before the rows until after them
+    /// (foreign keys).
+    Suspended,
 }
 
 /// One way in which the target's table differs from the source's.

@@ -67,6 +67,17 @@ pub fn validate(table: &Name, key: &ForeignKey) -> String {
     format!("{table}/foreign/{}/validate", show(&foreign_label(key)))
 }
 
+/// Drops a foreign key that was there, for the time of the load. The id keeps the key's name on the
+/// target, which nothing else knows until it is made again.
+pub fn drop_foreign(table: &Name, key: &ForeignKey) -> String {
+    format!("{}{}", drops_foreign(table, key), key.name)
+}
+
+/// How the ids begin that drop a foreign key over these columns to that parent.
+pub fn drops_foreign(table: &Name, key: &ForeignKey) -> String {
+    format!("{table}/drop/{}->{}/", show(&key.columns.join("-")), key.parent)
+}
+
 /// A key's name, or words for it where it has none.
 pub fn key_label(key: &Key) -> String {
     if !key.name.is_empty() {

@@ -51,7 +51,21 @@ const OTHERS: &[Kind] = &[
          \n\
          Ways out: Accept it for this table, after a look at what is there.",
     ),
-    kind("D103", Block, "an object on the target would be dropped", ABSENT),
+    kind(
+        "D103",
+        Block,
+        "a foreign key of the target is dropped for the load and made again after it",
+        "The foreign key was on the target before this plan. It forbids what is to be done: to empty the\n\
+         table that it points to (`load: replace`), or to load tables whose rows point at each other in a\n\
+         circle, if only those of one table. It is dropped before the rows come and made again, under its\n\
+         name, when all are there; between the two nothing holds other writers to it. A run that stops in\n\
+         between leaves it dropped; the next `apply` goes on and makes it again.\n\
+         \n\
+         How it is found: From the catalogs of both ends. MySQL, MariaDB and SQLite load without a look at\n\
+         foreign keys: nothing is dropped there, and the rows are checked at the end.\n\
+         \n\
+         Ways out: Accept it. Or drop the key yourself: the plan makes it as the source has it.",
+    ),
     kind(
         "D104",
         Note,

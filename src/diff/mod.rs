@@ -1,6 +1,7 @@
 //! Floor 4: what the target lacks. Pure: a plan, two catalogs and the progress go in, facts come
 //! out. Knows no engine by name: it sees `&dyn Dialect`.
 
+mod acting;
 mod against;
 mod back;
 mod columns;
@@ -25,6 +26,7 @@ mod tables;
 pub mod typemap;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::{
@@ -113,6 +115,8 @@ pub struct TableDiff {
     pub keys: Vec<Wanted<Key>>,
     pub indexes: Vec<Wanted<Index>>,
     pub foreign_keys: Vec<Wanted<ForeignKey>>,
+    /// Tables whose rows come first: foreign keys that are there look for them.
+    pub behind: BTreeSet<Name>,
     /// Estimates, of the rows that come.
     pub rows: u64,
     pub bytes: u64,

@@ -1,6 +1,7 @@
 //! One carried table in the target's terms: the wanted table, the projection of its rows, and what
 //! about it needs a look. Columns and keys have files of their own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::columns::{Columns, Work, map_columns};
@@ -65,6 +66,7 @@ pub(super) fn map_table(
         keys: missing(&want.keys),
         indexes: missing(&want.indexes),
         foreign_keys: missing(&want.foreign_keys),
+        behind: BTreeSet::new(),
         rows: want.rows,
         bytes: want.bytes,
         span: intent.span,

@@ -74,6 +74,11 @@ impl Hasher {
     }
 }
 
+/// What the mark of a step says that it was made from.
+pub fn inputs(id: &str, action: &Action) -> String {
+    Hasher::default().inputs(id, action)
+}
+
 #[derive(Serialize)]
 struct Made<'a> {
     action: Essence<'a>,

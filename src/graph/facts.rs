@@ -66,10 +66,10 @@ pub(super) fn target(inputs: &Inputs<'_>) -> EndFacts {
     sealed(target, found)
 }
 
-/// A table that was there, without the keys and indexes that this plan added to it.
+/// A table that was there, without the keys and indexes that this plan adds to it.
 fn without_ours(have: &Table, table: &TableDiff) -> Table {
     let mut bare = have.clone();
-    let ours = |state: State| state == State::Ours;
+    let ours = |state: State| matches!(state, State::Ours | State::Suspended);
     let keys: Vec<&str> = named(table.keys.iter().map(|key| (key.state, &key.want.name)), ours);
     bare.keys.retain(|key| !keys.contains(&key.name.as_str()));
     let indexes = named(table.indexes.iter().map(|index| (index.state, &index.want.name)), ours);

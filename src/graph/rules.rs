@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-mod acting;
 mod after;
 mod foreign;
 mod parts;
@@ -34,7 +33,8 @@ pub(super) struct Rules<'a> {
     types: HashSet<&'a Name>,
     /// Steps of keys and indexes by the object's name, for attached ones.
     parents: HashMap<Name, String>,
-    acting: acting::Acting<'a>,
+    /// Steps that drop foreign keys, by the tables that the keys hold or look at.
+    drops: HashMap<&'a Name, Vec<String>>,
     /// The unit of each table that shares its transaction with others.
     shared: HashMap<&'a Name, String>,
     /// Accepted K303: place and words.
@@ -117,7 +117,6 @@ impl<'a> Rules<'a> {
         let mut rules = Self {
             inputs,
             to: inputs.dialects.target,
-            acting: acting::Acting::new(&diff.tables, &tables),
             tables,
             below,
             sequences: HashMap::new(),
@@ -131,12 +130,14 @@ impl<'a> Rules<'a> {
                 .map(|wanted| &wanted.want.name)
                 .collect(),
             parents: HashMap::new(),
+            drops: HashMap::new(),
             shared: HashMap::new(),
             accepted: foreign::accepted_orphans(inputs.hazards),
             hasher: digest::Hasher::default(),
             steps: Vec::new(),
         };
         rules.know_sequences();
+        rules.know_drops();
         rules.share_units();
         for table in &diff.tables {
             let name = &table.want.name;
@@ -330,8 +331,8 @@ impl<'a> Rules<'a> {
         table.policy.load != Load::None && table.want.holds_rows()
     }
 
-    /// Rows need their table, the keys and indexes that come before them, and the rows that foreign
-    /// keys which are there already look for.
+    /// Rows need their table, the keys and indexes that come before them, the rows that foreign
+    /// keys which are there already look for, and that those are gone which would hold them back.
     fn copy(&mut self, table: &'a TableDiff) {
         if !self.loads(table) {
             return;
@@ -347,7 +348,8 @@ impl<'a> Rules<'a> {
             chunk_bytes: self.inputs.plan.limits.chunk_bytes,
         };
         draft.needs.insert(id::create(name));
-        draft.needs.extend(self.acting.before(name).into_iter().map(id::copy));
+        draft.needs.extend(table.behind.iter().map(id::copy));
+        draft.needs.extend(self.drops.get(&self.root(table).want.name).into_iter().flatten().cloned());
         if self.is_early(table) {
             draft.needs.extend(self.part_ids(table));
         }

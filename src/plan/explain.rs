@@ -263,6 +263,14 @@ pub static ERRORS: &[(&str, &str, &str)] = &[
         "The target has no partitions, or not of that kind. The message says what is missing.",
     ),
     (
+        "E209",
+        "a foreign key that the plan does not carry points to rows that are replaced",
+        "load: replace empties a table before it is loaded, and another table of the target has a foreign key to it \
+         that the plan knows nothing of: the server would refuse it, or delete or change rows that are none of the \
+         plan's. Drop the key yourself, or carry its table together with the key, which is then made again after the \
+         rows; or empty the tables yourself and use load: copy.",
+    ),
+    (
         "E301",
         "not a connection URL, or no engine for it",
         "Accepted: postgres://user@host:port/database, postgresql://..., mysql://user@host:port/database, \

@@ -10,9 +10,9 @@ use super::executor::goal_of;
 use super::follow::FollowOptions;
 use super::planning::Planned;
 use super::spill::{Disk, Files};
-use crate::catalog::Name;
-use crate::checkpoint::{Checkpoint, Progress};
-use crate::diff::{TableDiff, id};
+use crate::catalog::{ForeignKey, Name};
+use crate::checkpoint::{Checkpoint, Progress, StepMark};
+use crate::diff::{State, TableDiff, id};
 use crate::engine::crash::crash_point;
 use crate::engine::{Cause, EngineError, Lock, Target, engine_named};
 use crate::graph::{Action, digest};
@@ -28,7 +28,8 @@ pub struct Recopy {
     pub foreign_keys: usize,
     /// Undoes foreign keys, then empties tables.
     statements: Vec<String>,
-    void: Vec<Checkpoint>,
+    /// What is void, and what is done by that.
+    marks: Vec<Checkpoint>,
 }
 
 /// Works it out from a plan that follows tables; writes nothing. `Cause::Other` where it follows none,
@@ -52,6 +53,12 @@ pub fn prepare(planned: &Planned) -> Result<Recopy, EngineError> {
             out.void_step(progress, &id::validate(&table.want.name, key));
             out.foreign_keys += 1;
         }
+        if !engine.dialect().features().loads_unchecked {
+            let held = table.foreign_keys.iter().filter(|key| key.state == State::Present);
+            for key in held.map(|key| &key.want).filter(|key| is_touched(table, key, &followed)) {
+                out.suspend(table, key, engine.dialect().drop_foreign_key(&table.want.name, key));
+            }
+        }
     }
     for step in &graph.steps {
         match &step.action {
@@ -64,7 +71,7 @@ pub fn prepare(planned: &Planned) -> Result<Recopy, EngineError> {
                     return Err(refuse("the plan cannot empty it").on(&projection.target));
                 }
                 let table = projection.target.clone();
-                out.void.push(Checkpoint::Recopy { table: table.clone(), step: step.id.clone() });
+                out.marks.push(Checkpoint::Recopy { table: table.clone(), step: step.id.clone() });
                 out.void_step(progress, &id::analyze(&table));
                 out.statements.extend(empty.iter().cloned());
                 out.tables.push(table);
@@ -88,19 +95,35 @@ fn undone_keys<'d>(
     table: &'d TableDiff,
     followed: &'d BTreeSet<&Name>,
     progress: &'d Progress,
-) -> impl Iterator<Item = &'d crate::catalog::ForeignKey> {
+) -> impl Iterator<Item = &'d ForeignKey> {
     let name = &table.want.name;
     table.foreign_keys.iter().map(|key| &key.want).filter(move |key| {
         let made = [id::foreign(name, key), id::validate(name, key)];
-        (followed.contains(name) || followed.contains(&key.parent))
-            && made.iter().any(|step| progress.step(step).is_some())
+        is_touched(table, key, followed) && made.iter().any(|step| progress.step(step).is_some())
     })
 }
 
+fn is_touched(table: &TableDiff, key: &ForeignKey, followed: &BTreeSet<&Name>) -> bool {
+    followed.contains(&table.want.name) || followed.contains(&key.parent)
+}
+
 impl Recopy {
+    /// Drops a key that was there before this plan, as the plan would for a load, so that the next one
+    /// makes it again.
+    fn suspend(&mut self, table: &TableDiff, key: &ForeignKey, statements: Vec<String>) {
+        let step = id::drop_foreign(&table.want.name, key);
+        let action = Action::Sql { statements, index_build: false };
+        let inputs = digest::inputs(&step, &action);
+        if let Action::Sql { statements, .. } = action {
+            self.statements.extend(statements);
+        }
+        self.marks.push(Checkpoint::Step(StepMark { step, inputs, ..StepMark::default() }));
+        self.foreign_keys += 1;
+    }
+
     fn void_step(&mut self, progress: &Progress, step: &str) {
         if progress.step(step).is_some() {
-            self.void.push(Checkpoint::Void(step.to_string()));
+            self.marks.push(Checkpoint::Void(step.to_string()));
         }
     }
 
@@ -135,7 +158,7 @@ impl Recopy {
             )
         };
         session.execute(&self.statements).await.map_err(hint)?;
-        for mark in &self.void {
+        for mark in &self.marks {
             session.mark(plan, mark).await?;
         }
         session.commit().await

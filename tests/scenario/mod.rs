@@ -8,6 +8,7 @@ mod follow_faults;
 pub mod follow_stops;
 mod follow_to_mariadb;
 mod followed;
+mod foreign_keys;
 mod full_disk;
 mod handing_over;
 mod lag;

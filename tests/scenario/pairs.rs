@@ -84,28 +84,6 @@ fn s_15_the_first_insert_works() {
     assert_eq!(target.value("SELECT nextval('odd.untouched')::text"), "77");
 }
 
-/// Tables that were made before, with their foreign keys, which look at every row: parents come first.
-#[test]
-fn s_34_foreign_keys_that_are_there_order_the_load() {
-    let server = need_server!();
-    let (source, target) = (server.database("source"), server.database("target"));
-    let tables = "CREATE TABLE z_region (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
-         CREATE TABLE z_one PARTITION OF z_region FOR VALUES IN (1);
-         CREATE TABLE y_user (id int PRIMARY KEY, boss int REFERENCES y_user, region int, part int,
-            FOREIGN KEY (region, part) REFERENCES z_region);
-         CREATE TABLE x_order (id int PRIMARY KEY, by int REFERENCES y_user) PARTITION BY RANGE (id);
-         CREATE TABLE a_orders PARTITION OF x_order FOR VALUES FROM (0) TO (100);";
-    source.execute(tables);
-    target.execute(tables);
-    source.execute(
-        "INSERT INTO z_region VALUES (1, 1); INSERT INTO y_user VALUES (1, 1, 1, 1);
-         INSERT INTO x_order VALUES (1, 1)",
-    );
-    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
-    job.apply().expect(0);
-    job.run(&["verify"]).expect(0);
-}
-
 /// An extension in a schema that holds nothing else.
 #[test]
 fn s_34_an_extension_brings_its_schema() {

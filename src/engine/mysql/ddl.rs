@@ -245,6 +245,25 @@ fn action(action: Action) -> &'static str {
     }
 }
 
+/// From here on a session writes rows without a look at foreign keys.
+pub(super) const UNCHECKED: &str = "SET foreign_key_checks = 0";
+/// From here on it looks again.
+pub(super) const CHECKED: &str = "SET foreign_key_checks = 1";
+
+/// Rows of the table that point to none of the parent's. A row with a null in the key points nowhere.
+pub(super) fn orphans(table: &Table, key: &ForeignKey) -> String {
+    let set = key.columns.iter().map(|column| format!("c.{} IS NOT NULL", identifier(column)));
+    let pairs = key.columns.iter().zip(&key.parent_columns);
+    let same = pairs.map(|(own, theirs)| format!("p.{} = c.{}", identifier(theirs), identifier(own)));
+    format!(
+        "SELECT 1 FROM {} AS c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
+        name(&table.name),
+        set.collect::<Vec<_>>().join(" AND "),
+        name(&key.parent),
+        same.collect::<Vec<_>>().join(" AND "),
+    )
+}
+
 /// With its checks on, a server looks at the rows that are there when a key is added.
 pub(super) fn add_foreign_key(table: &Table, key: &ForeignKey, validate: bool) -> Vec<String> {
     let list = |names: &[String]| names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ");
@@ -264,7 +283,7 @@ pub(super) fn add_foreign_key(table: &Table, key: &ForeignKey, validate: bool) -
     match validate {
         true => vec![add],
         false => {
-            vec!["SET foreign_key_checks = 0".into(), add, "SET foreign_key_checks = 1".into()]
+            vec![UNCHECKED.into(), add, CHECKED.into()]
         }
     }
 }

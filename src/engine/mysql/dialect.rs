@@ -31,6 +31,7 @@ static FEATURES: Features = Features {
     clustered: true,
     applies: true,
     frozen_load: false,
+    loads_unchecked: true,
     capture: ChangeLog::WholeRows,
 };
 
@@ -146,17 +147,18 @@ impl Dialect for MysqlDialect {
     }
 
     /// None: a key that is added is checked then, or never.
-    fn validate_foreign_key(&self, _table: &Table, _key: &ForeignKey) -> Vec<String> {
-        Vec::new()
+    fn validate_foreign_key(&self, table: &Table, key: &ForeignKey) -> Vec<String> {
+        vec![ddl::orphans(table, key)]
     }
 
     fn analyze(&self, table: &Name) -> Vec<String> {
         vec![format!("ANALYZE TABLE {}", quote::name(table))]
     }
 
-    /// Not TRUNCATE, which ends the transaction that it is in.
+    /// Not TRUNCATE, which ends the transaction that it is in. With its checks on, a server would refuse
+    /// it for the rows that point here, or delete them.
     fn empty_table(&self, table: &Name) -> Vec<String> {
-        vec![format!("DELETE FROM {}", quote::name(table))]
+        vec![ddl::UNCHECKED.to_string(), format!("DELETE FROM {}", quote::name(table))]
     }
 
     fn refuse_key(&self, table: &Table, key: &Key) -> Option<Unspeakable> {

@@ -301,7 +301,7 @@ impl Session for Writing {
                 let settled = follower.settle(conn).await;
                 settled.map_err(|error| self.fail(error))?;
             }
-            false => self.run(BEGIN, "SET foreign_key_checks = 1").await?,
+            false => self.run(BEGIN, ddl::CHECKED).await?,
         }
         self.start().await
     }
@@ -324,6 +324,8 @@ impl Session for Writing {
     }
 
     async fn load(&mut self, load: &Load<'_>, stream: &mut dyn BatchStream) -> Result<Loaded, EngineError> {
+        // What points to rows that are still to come is checked after all of them.
+        self.run(LOAD, ddl::UNCHECKED).await?;
         let taken = self.take(load, stream).await;
         let (done, counted) = taken.map_err(|error| self.fail(error))?;
         if done.rows != counted {

@@ -36,6 +36,7 @@ static FEATURES: Features = Features {
     clustered: false,
     applies: true,
     frozen_load: true,
+    loads_unchecked: false,
     capture: ChangeLog::Log,
 };
 

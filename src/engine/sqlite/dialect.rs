@@ -33,6 +33,7 @@ static FEATURES: Features = Features {
     clustered: false,
     applies: true,
     frozen_load: false,
+    loads_unchecked: true,
     capture: ChangeLog::Triggers,
 };
 

@@ -1,4 +1,5 @@
-//! Foreign keys, and checks that hold for new rows only: what comes after all rows.
+//! Foreign keys, and checks that hold for new rows only: what comes after all rows. Keys that are out
+//! of force while rows come go before them.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,7 @@ use super::parts::index_ids;
 use super::{Draft, Rules, made, missing};
 use crate::catalog::{ForeignKey, Key, KeyKind, TableKind};
 use crate::diff::hazard::{Hazard, Standing};
-use crate::diff::{TableDiff, id, orphans_of, shown};
+use crate::diff::{State, TableDiff, id, orphans_of, shown};
 use crate::graph::pace;
 use crate::graph::step::{Action, Phase};
 
@@ -27,13 +28,47 @@ impl<'a> Rules<'a> {
     }
 
     /// Foreign keys come after the rows of both tables and the parent's unique keys; those of one
-    /// child go together. An engine that made them with the table checks them at the end.
+    /// child go together. An engine that made them with the table, or does not look at them while it
+    /// loads, checks them at the end.
     pub(super) fn foreign_keys(&mut self, table: &'a TableDiff) {
-        for key in table.foreign_keys.iter().filter(|key| missing(key)).map(|wanted| &wanted.want) {
-            if self.to.features().alter_adds_constraints {
-                self.add_foreign_key(table, key);
-            } else if made(table) && key.validated && !self.orphans_accepted(table, key) {
+        for wanted in table.foreign_keys.iter().filter(|key| missing(key)) {
+            let (key, suspended) = (&wanted.want, wanted.state == State::Suspended);
+            let there = suspended && self.to.features().loads_unchecked;
+            if self.to.features().alter_adds_constraints && !there {
+                if suspended {
+                    self.drop_foreign_key(table, key);
+                }
+                self.add_foreign_key(table, key, suspended);
+            } else if (made(table) || there) && key.validated && !self.orphans_accepted(table, key) {
                 self.check_foreign_key(table, key);
+            }
+        }
+    }
+
+    /// Before any row: the rows would come in an order that it does not allow.
+    fn drop_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
+        let name = &table.want.name;
+        let own = id::drop_foreign(name, key);
+        let mut draft = Draft::sql(own, Phase::Load, self.to.drop_foreign_key(name, key));
+        draft.table = Some(name.clone());
+        draft.locks = vec![name.clone(), key.parent.clone()];
+        self.add(draft);
+    }
+
+    /// The keys that are dropped, by both of their tables.
+    pub(super) fn know_drops(&mut self) {
+        if self.to.features().loads_unchecked {
+            return;
+        }
+        for table in &self.inputs.diff.tables {
+            let suspended = table.foreign_keys.iter().filter(|key| key.state == State::Suspended);
+            for key in suspended.map(|key| &key.want) {
+                let own = id::drop_foreign(&table.want.name, key);
+                let parent = self.tables.get(&key.parent).copied();
+                for end in [Some(table), parent].into_iter().flatten() {
+                    let root = &self.root(end).want.name;
+                    self.drops.entry(root).or_default().push(own.clone());
+                }
             }
         }
     }
@@ -71,7 +106,7 @@ impl<'a> Rules<'a> {
         rooted(table) || self.tables.get(&key.parent).is_some_and(|parent| rooted(parent))
     }
 
-    pub(super) fn add_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
+    fn add_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey, again: bool) {
         let name = &table.want.name;
         let later = self.to.features().validates_later;
         let at_once = !later || self.is_tree(table, key);
@@ -81,6 +116,7 @@ impl<'a> Rules<'a> {
         let statements = self.to.add_foreign_key(&table.want, key, at_once && !unchecked);
         let mut draft = Draft::sql(own.clone(), Phase::Key, statements);
         draft.needs = self.foreign_needs(table, key);
+        draft.needs.extend(again.then(|| id::drop_foreign(name, key)));
         draft.table = Some(name.clone());
         draft.locks = vec![name.clone(), key.parent.clone()];
         draft.estimate = if at_once { pace::check(table.rows) } else { pace::statement() };
@@ -101,7 +137,7 @@ impl<'a> Rules<'a> {
         self.add(draft);
     }
 
-    pub(super) fn check_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
+    fn check_foreign_key(&mut self, table: &'a TableDiff, key: &ForeignKey) {
         let name = &table.want.name;
         let Some(query) = self.to.validate_foreign_key(&table.want, key).into_iter().next() else { return };
         let label = id::foreign_label(key);
