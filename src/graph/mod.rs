@@ -1,4 +1,4 @@
-//! Floor 5: in what order the differences are put right. The only user of petgraph.
+//! Floor 5: in what order the differences are put right.
 
 pub mod build;
 mod canonical;

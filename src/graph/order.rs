@@ -1,4 +1,4 @@
-//! The order of steps, and the longest way through them. The only file that names petgraph.
+//! The order of steps, and the longest way through them.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

@@ -6,6 +6,9 @@ use super::end::End;
 use super::recorder::{Recorder, Sums};
 use super::shop::{ACCOUNTS, START, Shop, Table};
 
+/// Changes that are told of each end where they differ.
+const LAST: usize = 400;
+
 /// Source and target, recorded from before the first row.
 pub struct Judge {
     source: Arc<dyn End>,
@@ -67,7 +70,7 @@ impl Judge {
             assert!(place >= last, "C-02: the position goes back from {last:X} to {place:X}");
             last = place;
             if Some(at) > copied && place >= latest {
-                self.is_at(&commit.sums, position, place);
+                self.is_at(at, position, place);
                 checked += 1;
             }
         }
@@ -75,22 +78,33 @@ impl Judge {
     }
 
     /// The target was where the source had been at that place.
-    fn is_at(&self, target: &Sums, position: &str, place: u64) {
-        let none = Sums::new();
+    fn is_at(&self, at: usize, position: &str, place: u64) {
+        let (none, target) = (Sums::new(), &self.after.commits[at].sums);
         let source = self.before.sums_at(place).unwrap_or(&none);
         let of = |sums: &Sums, table: &str| sums.get(table).copied().unwrap_or_default();
-        let differ = self
-            .tables
-            .iter()
-            .map(|(table, _)| *table)
-            .filter(|table| of(target, table) != of(source, table));
-        let differ: Vec<_> =
-            differ.map(|table| (table, self.before.places_of(table, of(target, table)))).collect();
-        assert!(
-            differ.is_empty(),
+        let differ = self.tables.iter().map(|(table, _)| *table);
+        let differ: Vec<_> = differ.filter(|table| of(target, table) != of(source, table)).collect();
+        let Some(first) = differ.first() else { return };
+        self.tell(first, at, place);
+        let where_so = |table: &&str| (table.to_string(), self.before.places_of(table, of(target, table)));
+        panic!(
             "C-02: at {position} ({place:X}) the target is at no commit of the source; tables that differ, and from \
-             where to where the source was so: {differ:X?}"
+             where to where the source was so: {:X?}",
+            differ.iter().map(where_so).collect::<Vec<_>>()
         );
+    }
+
+    /// Which rows differ, and how both ends came there.
+    fn tell(&self, table: &str, at: usize, place: u64) {
+        let Some(source) = self.before.commit_at(place) else { return };
+        let ends = [(&self.before, source), (&self.after, at)];
+        let [(here, before), (there, after)] = ends.map(|(recorder, at)| recorder.story(table, at));
+        eprintln!("{table}, only at the source: {:#?}", here.difference(&there).collect::<Vec<_>>());
+        eprintln!("{table}, only at the target: {:#?}", there.difference(&here).collect::<Vec<_>>());
+        for (end, told) in [("source", before), ("target", after)] {
+            eprintln!("{end}, the last of {}:", told.len());
+            told[told.len().saturating_sub(LAST)..].iter().for_each(|line| eprintln!("  {line}"));
+        }
     }
 
     fn sums_hold(&self) {

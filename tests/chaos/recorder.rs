@@ -1,11 +1,11 @@
 //! What happened, told by the servers themselves: the log of an end, folded into the state of the
 //! tables after each commit. Shares no code with the tool.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::end::{Change, End, Log, Logged, Row, UNCHANGED};
-use super::shop::{Act, Cascade, Table};
+use super::shop::{Act, Cascade, SILENT as SILENT_ALL, Table};
 
 /// The tables, and sums over their rows.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Commit {
     pub position: Option<String>,
     /// It brought rows of the first copy.
     pub copied: bool,
+    /// All of it, for whoever wants to see what went wrong.
+    changes: Vec<Logged>,
 }
 
 /// A log, and the state that its changes come to.
@@ -60,11 +62,12 @@ impl Recorder {
             Logged::Begin => open.clear(),
             Logged::Commit(place) => {
                 let (mut position, mut copied) = (None, false);
-                for logged in open.drain(..) {
-                    copied |= is_copied(&logged);
-                    position = state.take(logged).or(position.take());
+                let changes = std::mem::take(&mut open);
+                for logged in &changes {
+                    copied |= is_copied(logged);
+                    position = state.take(logged.clone()).or(position.take());
                 }
-                commits.push(Commit { place, sums: state.sums.clone(), position, copied });
+                commits.push(Commit { place, sums: state.sums.clone(), position, copied, changes });
             }
             change => open.push(change),
         });
@@ -72,8 +75,34 @@ impl Recorder {
 
     /// The tables after the last commit at or before a place; none where nothing was there yet.
     pub fn sums_at(&self, place: u64) -> Option<&Sums> {
-        let after = self.commits.partition_point(|commit| commit.place <= place);
-        Some(&self.commits[after.checked_sub(1)?].sums)
+        Some(&self.commits[self.commit_at(place)?].sums)
+    }
+
+    /// The rows of a table after a commit, and what commits up to it did to the table, the last ones.
+    pub fn story(&self, table: &str, at: usize) -> (BTreeSet<String>, Vec<String>) {
+        let State { keys, silent, .. } = &self.state;
+        let mut state = State { keys: keys.clone(), silent: *silent, ..State::default() };
+        let mut told = Vec::new();
+        for (number, commit) in self.commits[..=at].iter().enumerate() {
+            for logged in &commit.changes {
+                let is_own = matches!(logged, Logged::Row { table: of, .. } if of == table);
+                if is_own || self.silent_parents(table).any(|parent| is_of(logged, parent)) {
+                    told.push(format!("{number} ({:X}): {logged:?}", commit.place));
+                }
+                state.take(logged.clone());
+            }
+        }
+        let rows = state.tables.get(table).into_iter().flat_map(Rows::values);
+        (rows.map(|(row, count)| format!("{count} {row:?}")).collect(), told)
+    }
+
+    fn silent_parents<'s>(&'s self, table: &'s str) -> impl Iterator<Item = &'static str> + 's {
+        SILENT_ALL.iter().filter(move |key| key.child == table).map(|key| key.parent)
+    }
+
+    /// The last commit at or before a place.
+    pub fn commit_at(&self, place: u64) -> Option<usize> {
+        self.commits.partition_point(|commit| commit.place <= place).checked_sub(1)
     }
 
     /// Where a table was as this sum says: its first and last place.
@@ -97,6 +126,10 @@ impl Recorder {
     pub fn stop(&self) {
         self.log.stop();
     }
+}
+
+fn is_of(logged: &Logged, name: &str) -> bool {
+    matches!(logged, Logged::Row { table, .. } if table == name)
 }
 
 fn is_copied(logged: &Logged) -> bool {
