@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
+use tempfile::TempDir;
+
 use super::followed::{Followed, LONG};
-use crate::need_server;
 use crate::support::compare::{postgres_rows, same_rows};
 use crate::support::scenario::Job;
-use crate::support::wait_until;
+use crate::support::sqlite::File;
+use crate::support::{mariadb, wait_until};
+use crate::{need_mariadb, need_mysql, need_server};
 
 /// The stream had been caught up with, and the fence was not there yet.
 #[test]
@@ -42,6 +46,70 @@ fn g_12_without_a_fence_an_open_transaction_is_not_left_behind() {
     session.execute("COMMIT");
     let outcome = followed.job.run(&["cutover", "--yes"]).expect(0).says("takes writes as before");
     assert_eq!(followed.target.value("SELECT count(*)::text FROM items WHERE n = -8"), "1", "{outcome}");
+}
+
+const UNFENCED: &str = "defaults: { cdc: true }\ntables: { \"*\": {} }\ncutover: { fence: none }\n";
+
+#[test]
+fn g_12_without_a_fence_an_open_transaction_of_mariadb_is_not_left_behind() {
+    open_in_the_family(need_mariadb!());
+}
+
+#[test]
+fn g_12_without_a_fence_an_open_transaction_of_mysql_is_not_left_behind() {
+    open_in_the_family(need_mysql!());
+}
+
+/// By a user who sees no other sessions; who only reads is in nobody's way.
+fn open_in_the_family(server: &mariadb::Server) {
+    let (source, target) = (server.database("open"), need_server!().database("target"));
+    source.execute(
+        "CREATE TABLE items (id int AUTO_INCREMENT PRIMARY KEY, n int); INSERT INTO items (n) VALUES (1)",
+    );
+    let user = format!("u_{}", source.name);
+    server.admin(&format!("CREATE USER {user}@127.0.0.1 IDENTIFIED BY 'canary'"));
+    let job = Job::new(&source.url_of(&user, "canary"), &target.url(), UNFENCED);
+    let asked = Job::new(&source.url(), &target.url(), UNFENCED).run(&[
+        "grants",
+        "--role",
+        &format!("{user}@127.0.0.1"),
+    ]);
+    let granted = asked.expect(0).stdout;
+    let statements = granted.lines().skip_while(|line| !line.starts_with("-- source"));
+    let statements: Vec<&str> = statements.take_while(|line| !line.starts_with("-- target")).collect();
+    let [others, locks]: [Vec<&str>; 2] = [false, true].map(|locks| {
+        let grants = statements.iter().filter(|line| line.starts_with("GRANT"));
+        grants.filter(|line| line.contains("LOCK TABLES") == locks).copied().collect()
+    });
+    server.admin(&others.join("\n"));
+    job.apply().expect(0);
+    job.run(&["cutover", "--yes"]).expect(77).says("LOCK TABLES").says("fence: tables");
+    server.admin(&locks.join("\n"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let [mut reader, mut writer] = [(); 2].map(|()| runtime.block_on(source.session()));
+    runtime.block_on(reader.query_drop("BEGIN; SELECT * FROM items")).unwrap();
+    runtime.block_on(writer.query_drop("BEGIN; INSERT INTO items (n) VALUES (-8)")).unwrap();
+    job.run(&["cutover", "--yes"]).expect(3).says("S604").says("open");
+    runtime.block_on(writer.query_drop("COMMIT")).unwrap();
+    job.run(&["cutover", "--yes"]).expect(0).says("takes writes as before");
+    assert_eq!(target.value("SELECT count(*)::text FROM items WHERE n = -8"), "1");
+    drop((reader, writer));
+}
+
+/// Of a file one connection alone can write.
+#[test]
+fn g_12_without_a_fence_an_open_transaction_of_a_file_is_not_left_behind() {
+    let directory = TempDir::new().unwrap();
+    let (source, target) = (File::new(directory.path(), "s.db"), File::new(directory.path(), "t.db"));
+    source.execute("PRAGMA journal_mode = wal; CREATE TABLE items (id INTEGER PRIMARY KEY, n INTEGER)");
+    let job = Job::new(&source.url(), &target.url(), &format!("{UNFENCED}cdc: {{ sqlite: triggers }}\n"));
+    job.apply().expect(0);
+    let writer = source.open();
+    writer.execute_batch("BEGIN; INSERT INTO items (n) VALUES (-8)").unwrap();
+    job.run(&["cutover", "--yes"]).expect(3).says("S604").says("open");
+    writer.execute_batch("COMMIT").unwrap();
+    job.run(&["cutover", "--yes"]).expect(0).says("takes writes as before");
+    assert_eq!(target.rows("SELECT count(*) FROM items WHERE n = -8"), [["1".to_string()]]);
 }
 
 /// Values that the source may have given to a transaction that is still open are not given again.

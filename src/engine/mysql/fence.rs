@@ -158,6 +158,57 @@ fn refused(error: Error, table: &Name) -> EngineError {
     }
 }
 
+/// Seconds that are waited for transactions at work: a pause that every writer takes as a hiccup.
+const LOOK_SECONDS: u64 = 1;
+const WRITERS: &str = "look for writers of";
+
+/// Who has written to the tables and not committed yet. Asked for by locks that only a writer stands in
+/// the way of: those of InnoDB, which a session takes that commits for itself, and the server's own. So
+/// no right is needed to see other sessions, and whoever is prepared only (XA) counts, too.
+pub(super) async fn writing(link: &Link, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut conn = link.session().await?;
+    let locks: Vec<String> = tables.iter().map(|table| format!("{} READ", name(table))).collect();
+    let settings = format!(
+        "SET SESSION autocommit = 0, innodb_table_locks = 1, lock_wait_timeout = {LOOK_SECONDS}, \
+         innodb_lock_wait_timeout = {LOOK_SECONDS}"
+    );
+    let fail = |error| from_driver(WRITERS, error).on(link.shown());
+    conn.query_drop(settings).await.map_err(fail)?;
+    let locked = conn.query_drop(format!("LOCK TABLES {}", locks.join(", "))).await;
+    let found = match &locked {
+        Err(Error::Server(server)) if server.code == 1205 => writers(&mut conn).await,
+        _ => Vec::new(),
+    };
+    // What is held ends with the session.
+    close(conn).await;
+    match locked {
+        Err(Error::Server(server)) if server.code == 1205 => Ok(found),
+        Err(Error::Server(server)) if matches!(server.code, 1044 | 1142 | 1227) => {
+            Err(from_driver(WRITERS, Error::Server(server)).on(link.shown()).hint(
+                "without a fence open transactions are looked for: GRANT LOCK TABLES on the database to the user of \
+                 this URL (`towpath grants` prints it); or let cutover: { fence: tables } keep the writers out",
+            ))
+        }
+        Err(error) => Err(fail(error)),
+        Ok(()) => Ok(found),
+    }
+}
+
+/// Their sessions, as far as this user may see them.
+async fn writers(conn: &mut Conn) -> Vec<String> {
+    let sql = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0 ORDER BY 1";
+    let found: Vec<u64> = conn.query(sql).await.unwrap_or_default();
+    let named = found.into_iter().map(|id| match id {
+        0 => "a prepared transaction (XA RECOVER)".to_string(),
+        id => format!("connection {id}"),
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { vec!["one that this user may not see".into()] } else { named }
+}
+
 /// Triggers of a plan in this database: the table, the trigger's name, and what it does.
 async fn triggers(conn: &mut Conn, plan: &str) -> Result<Vec<(Name, String, String)>, Error> {
     let sql = format!(

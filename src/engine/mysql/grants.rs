@@ -38,12 +38,15 @@ pub(super) fn source(user: &str, server: &Server, duties: &Duties<'_>) -> Vec<St
     objects.sort();
     objects.dedup();
     let schemas: BTreeSet<_> = objects.iter().map(|object| &object.schema).collect();
+    // Without a fence open transactions are looked for, by locks.
+    let lock = schemas.clone().into_iter().filter(|_| duties.cutover && !duties.fence);
+    let lock = lock.map(|schema| format!("GRANT LOCK TABLES ON {}.* TO {user}", identifier(schema)));
     let look = schemas.into_iter().filter(|_| flavor == Flavor::MariaDb);
     let look = look.map(|schema| format!("GRANT SHOW VIEW ON {}.* TO {user}", identifier(schema)));
     let read = objects.iter().map(|object| format!("GRANT SELECT ON {} TO {user}", name(object)));
-    let fence = duties.tables.iter().filter(|_| duties.cutover);
+    let fence = duties.tables.iter().filter(|_| duties.cutover && duties.fence);
     let fence = fence.map(|table| format!("GRANT TRIGGER ON {} TO {user}", name(table)));
-    look.chain(read).chain(log).chain(fence).collect()
+    look.chain(read).chain(log).chain(fence).chain(lock).collect()
 }
 
 /// For the user that writes: what makes tables and fills them, in the database of the target. The

@@ -135,6 +135,10 @@ impl Source for Readable {
         fence::sealed(&self.link, plan).await
     }
 
+    async fn writing(&self, tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        fence::writing(&self.link, tables).await
+    }
+
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
         fence::remove(&self.link, plan).await
     }

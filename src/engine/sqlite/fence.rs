@@ -13,7 +13,7 @@ use super::dialect::{literal, quote};
 use super::error::classify;
 use crate::catalog::Name;
 use crate::engine::fence::Fence;
-use crate::engine::{EngineError, Limits};
+use crate::engine::{Cause, EngineError, Limits};
 
 const DOING: &str = "keep writers out of";
 pub(super) const LOOK: &str = "look for a fence in";
@@ -40,6 +40,23 @@ pub(super) async fn raise(
         worker.call(DOING, move |conn| conn.execute_batch(&sql).map_err(|error| classify(DOING, error)));
     made.await.map_err(|error| error.on(file))?;
     Ok(FileFence { worker, file: file.clone() })
+}
+
+/// Milliseconds that a transaction at work is waited for.
+const LOOK_MILLIS: u64 = 1_000;
+
+/// Whether another connection has begun to write, and not committed: of a file one alone can.
+pub(super) async fn is_written(file: &File, limits: &Limits) -> Result<bool, EngineError> {
+    const DOING: &str = "look for writers of";
+    let worker = Worker::start(file.open_capture(limits, std::time::Duration::from_millis(LOOK_MILLIS))?)?;
+    let begun = worker.call(DOING, |conn| {
+        conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| classify(DOING, error))
+    });
+    match begun.await {
+        Ok(()) => Ok(false),
+        Err(error) if error.cause == Cause::Busy => Ok(true),
+        Err(error) => Err(error.on(file)),
+    }
 }
 
 /// Plans that fence the same table do not meet: no plan's name has a colon.

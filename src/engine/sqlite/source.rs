@@ -62,6 +62,11 @@ impl Source for Readable {
         self.worker.call(fence::LOOK, move |conn| fence::standing(conn, &plan)).await
     }
 
+    async fn writing(&self, _tables: &[Name]) -> Result<Vec<String>, EngineError> {
+        let written = fence::is_written(&self.file, &self.limits).await?;
+        Ok(written.then(|| "another connection to the file".to_string()).into_iter().collect())
+    }
+
     async fn unfence(&self, plan: &str) -> Result<Vec<String>, EngineError> {
         fence::remove(&self.file, &self.limits, plan).await
     }
