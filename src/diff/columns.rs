@@ -272,10 +272,14 @@ fn type_of(
         Some(fit) => Ok(Typed { fit, cast: None, overridden: false }),
         None => {
             let message = format!("{} has no type for {}: {}", road.to.name(), place(), column.native);
-            let help = format!(
-                "columns: {{ {}: {{ type: text }} }} carries its text form; or skip the column",
-                show(&column.name)
-            );
+            let (ty, what) = match column.ty {
+                Type::Any => {
+                    ("T", "carries it with the type T that all its values are of; the others are counted")
+                }
+                _ => ("text", "carries its text form"),
+            };
+            let help =
+                format!("columns: {{ {}: {{ type: {ty} }} }} {what}; or skip the column", show(&column.name));
             Err(Box::new(Problem::error("E125", message).at(span).help(help)))
         }
     }

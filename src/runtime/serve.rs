@@ -51,6 +51,10 @@ pub async fn serve(service: &Service<'_>, goal: &Goal) -> Result<FollowReport, E
     let mut at: Option<Position> = None;
     let progress = service.target.progress(&service.graph.name).await?;
     super::cutover::refuse_decided(&progress, &service.graph.name)?;
+    if progress.steps.is_empty() {
+        // Nobody has begun: there is nothing to wait for, and no run to remember.
+        all_done(service.graph, &progress)?;
+    }
     loop {
         let held = Held::take(service).await;
         let ended = match held {

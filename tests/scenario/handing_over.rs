@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::followed::{Followed, LONG};
 use crate::support::compare::{postgres_rows, same_rows};
+use crate::support::postgres::moving_server;
 use crate::support::scenario::Job;
 use crate::support::sqlite::File;
 use crate::support::{mariadb, wait_until};
@@ -33,6 +34,18 @@ fn g_12_h_24_what_is_written_right_before_the_fence_arrives() {
     assert_eq!(arrived, written.to_string(), "{outcome}");
     assert!(written > 10, "{written} rows prove little");
     followed.is_equal();
+}
+
+/// Nothing is there to be followed, and nothing remembers that somebody tried.
+#[test]
+fn g_16_following_before_the_first_load_leaves_nothing_behind() {
+    let Some(server) = moving_server() else { return };
+    let followed = Followed::not_yet(server, server, super::followed::PLAN);
+    followed.job.run(&["follow"]).expect(1).says("steps of the plan are not done yet").says("towpath apply");
+    assert_eq!(
+        followed.target.value("SELECT count(*)::text FROM pg_namespace WHERE nspname = 'towpath'"),
+        "0"
+    );
 }
 
 /// Without a fence the writers are looked for: what an open transaction has written is in no log yet.

@@ -125,8 +125,8 @@ pub fn cause(code: &str) -> Cause {
         "42501" => Cause::Privilege,
         "40001" | "40P01" | "55P03" | "57014" | "55006" => Cause::Busy,
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Cause::Connection,
-        "3D000" | "3F000" => Cause::NotFound,
-        "42P01" | "42703" | "42704" | "42883" => Cause::Stale,
+        "3D000" => Cause::NotFound,
+        "3F000" | "42P01" | "42703" | "42704" | "42883" => Cause::Stale,
         _ => match code.get(..2).unwrap_or("") {
             "08" => Cause::Connection,
             "53" | "58" => Cause::Resources,
@@ -292,6 +292,7 @@ mod tests {
         assert_eq!(cause("22P02"), Cause::Data);
         assert_eq!(cause("57P01"), Cause::Connection);
         assert_eq!(cause("3D000"), Cause::NotFound);
+        assert_eq!(cause("3F000"), Cause::Stale);
         assert_eq!(cause("XX000"), Cause::Other);
     }
 }
