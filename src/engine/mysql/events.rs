@@ -388,7 +388,7 @@ impl Decoder {
         let relation = match self.places.get(&(map.schema.to_vec(), map.name.to_vec())).copied() {
             None => Relation::ignored(body),
             // What is in its copy may have had another form.
-            Some(table) if !self.is_told(table) => Relation::ignored(&[]),
+            Some(table) if !self.is_told(table) => Relation::copied(table),
             Some(table) => {
                 let made = Relation::new(body, &map, table, &self.tables[table]);
                 made.map_err(|why| changed(&self.names[table], why))?

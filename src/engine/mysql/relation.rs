@@ -11,7 +11,7 @@ pub(super) struct Relation {
     raw: Vec<u8>,
     /// Place in the list of followed tables.
     pub table: Option<usize>,
-    /// Empty where the table is not followed.
+    /// Empty where its rows are not told.
     pub columns: Vec<Stored>,
 }
 
@@ -80,6 +80,12 @@ impl Relation {
 
     pub fn ignored(body: &[u8]) -> Self {
         Self { raw: body.to_vec(), table: None, columns: Vec::new() }
+    }
+
+    /// A followed table whose copy has this already, so that its form does not matter. The next map of
+    /// it is read anew.
+    pub fn copied(table: usize) -> Self {
+        Self { raw: Vec::new(), table: Some(table), columns: Vec::new() }
     }
 
     /// The relation of a followed table; why it cannot be read, where it is another than the

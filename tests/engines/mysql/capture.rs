@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use towpath::change::Position;
-use towpath::engine::{Cause, Standing};
+use towpath::engine::{CaptureSpec, Cause, Standing};
 
 use super::log::{
     BANK, Stop, accounts, agree, everything_exactly_once, log_and_select_agree, source, stops_at, whole,
@@ -99,6 +99,50 @@ fn g_05_tables_that_are_copied_later_have_their_own_start() {
             crate::engines::postgres::replica::catch_up(stream.as_mut(), &mut replica, come).await;
             assert_eq!(rows(&replica), now(source.as_ref(), &tables).await);
         });
+    });
+}
+
+/// What keys do is found through tables of one moment, whichever of them was copied later.
+#[test]
+fn s_27_keys_between_tables_of_different_moments_stop() {
+    let database = need_mariadb!().database("apart");
+    database.execute(
+        "CREATE TABLE parents (id int PRIMARY KEY, v int); INSERT INTO parents VALUES (1, 1), (2, 2), (3, 3);
+         CREATE TABLE children (id int PRIMARY KEY, parent int, FOREIGN KEY (parent) REFERENCES parents (id) ON DELETE CASCADE);
+         INSERT INTO children VALUES (1, 1), (2, 2), (3, 3)",
+    );
+    run(async {
+        let source = source(&database).await;
+        let mut tables = Vec::new();
+        for table in ["parents", "children"] {
+            tables.push(whole(source.as_ref(), &database, table).await);
+        }
+        let spec = CaptureSpec { cascades: true, ..spec("p", &tables) };
+        let capture = capture(source.as_ref());
+        let opened = capture.open(&spec, WAIT).await.unwrap();
+        let first = opened.position().clone();
+        opened.close().await.unwrap();
+        outside(|| database.execute("DELETE FROM parents WHERE id = 1"));
+        let second = capture.head().await.unwrap();
+        outside(|| database.execute("DELETE FROM parents WHERE id = 2"));
+        let head = capture.head().await.unwrap();
+        for starts in [[&first, &second], [&second, &first]] {
+            let starts = starts.map(Clone::clone);
+            let mut stream = capture.changes(&spec, &first, &starts).await.unwrap();
+            let mut told = Told { at: first.clone(), ..Told::default() };
+            while told.error.is_none() && !capture.reached(&told.at, &head) {
+                told.more(stream.as_mut()).await;
+            }
+            let error = told.error.unwrap_or_else(|| panic!("it went on: {:?}", told.words));
+            assert_eq!((error.contract, told.words), (Some("C508"), vec![]), "{error}");
+        }
+        // What both have in their copies is no concern.
+        let mut stream = capture.changes(&spec, &first, &[second.clone(), second]).await.unwrap();
+        let mut told = Told { at: first.clone(), ..Told::default() };
+        while !capture.reached(&told.at, &head) {
+            told.more(stream.as_mut()).await;
+            assert!(told.error.is_none(), "{:?}", told.error);
+        }
     });
 }
 
