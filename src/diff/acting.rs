@@ -36,10 +36,8 @@ pub(super) fn settle(road: &Road<'_>, tables: &mut [TableDiff], there: &There<'_
             }
             key.state = State::Suspended;
             if !unchecked {
-                let what = format!(
-                    "foreign key {} is dropped before the rows come, and made again after them",
-                    show(&key.want.name)
-                );
+                let name = show(&key.want.name);
+                let what = format!("foreign key {name}: dropped before the load, made again after it");
                 let ways = ["drop it yourself: the plan makes it as the source has it"];
                 found.hazard("D103", road.at(&table.source), what, &ways);
             }

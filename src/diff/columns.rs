@@ -102,7 +102,7 @@ fn map_column(
     let road = work.road;
     let span = rule.map_or(work.intent.span, |rule| rule.span);
     let (basis, own_checks) = neutral_column(work, column, out, found);
-    let typed = match type_of(work, &basis, rule, found) {
+    let typed = match type_of(work, &basis, rule) {
         Ok(typed) => typed,
         Err(problem) => return found.problems.push(*problem),
     };
@@ -246,18 +246,13 @@ fn plain_check(native: String) -> Check {
 
 /// The target's type: what the plan says, else the same words for the same engine, else the
 /// nearest the target can spell.
-fn type_of(
-    work: &Work<'_, '_>,
-    column: &Column,
-    rule: Option<&ColumnRule>,
-    found: &mut Found,
-) -> Result<Typed, Box<Problem>> {
+fn type_of(work: &Work<'_, '_>, column: &Column, rule: Option<&ColumnRule>) -> Result<Typed, Box<Problem>> {
     let road = work.road;
     let place = || format!("{}.{}", work.table.name, show(&column.name));
     let said = rule.and_then(|rule| rule.ty.as_ref());
     let said = said.map(|(text, span)| (text.as_str(), *span));
     if let Some((text, span)) = said.or_else(|| road.type_rule(column)) {
-        return overridden(work, column, text, rule, span, found);
+        return overridden(work, column, text, rule, span);
     }
     let span = rule.map_or(work.intent.span, |rule| rule.span);
     if road.same {
@@ -291,7 +286,6 @@ fn overridden(
     text: &str,
     rule: Option<&ColumnRule>,
     span: Span,
-    found: &mut Found,
 ) -> Result<Typed, Box<Problem>> {
     let road = work.road;
     let problem = |why: String| {
@@ -303,10 +297,12 @@ fn overridden(
     let ty = road.to.parse_type(&native);
     let zone = rule.and_then(|rule| rule.zone.as_ref()).map(|(zone, _)| zone.clone());
     let own = road.reword_type(&column.native);
-    if let Err(why) = typemap::effects(&column.ty, &ty, zone.is_some()) {
+    // A time that may be negative, or longer than a day, is a span.
+    let is_span =
+        road.from.holds().long_times && matches!(column.ty, Type::Time { .. }) && ty == Type::Interval;
+    if !is_span && let Err(why) = typemap::effects(&column.ty, &ty, zone.is_some()) {
         return Err(problem(why));
     }
-    let _ = found;
     let changes = zone.is_some() || own.as_deref() != Some(native.as_str());
     let cast = changes.then(|| Cast { native: native.clone(), zone });
     Ok(Typed { fit: Fit { ty, native, losses: Vec::new() }, cast, overridden: true })

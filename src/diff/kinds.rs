@@ -507,7 +507,8 @@ const OTHERS: &[Kind] = &[
          \n\
          How it is found: A probe counts the rows.\n\
          \n\
-         Ways out: Carry the column as text: `type: text`; or mend the rows.",
+         Ways out: Carry the column as a span, where the target has those (`type: interval` on PostgreSQL),\n\
+         or as text: `type: text`; or mend the rows.",
     ),
     kind(
         "V210",

@@ -140,7 +140,9 @@ fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, foun
         && matches!((&column.ty, to), (Type::Time { .. }, Type::Time { .. }))
     {
         let what = "times that are negative, or of 24 hours and more";
-        found.ask("V209", &spot, Question::TimeBeyond, what, &["type: text"]);
+        let interval = work.road.to.normal_type("interval", None).map(|_| "type: interval");
+        let ways: Vec<&str> = interval.into_iter().chain(["type: text"]).collect();
+        found.ask("V209", &spot, Question::TimeBeyond, what, &ways);
     }
     let number = matches!(column.ty, Type::Float { .. } | Type::Decimal { .. });
     let (nan, infinity) = (from.nan && !holds.nan, from.infinity && !holds.infinity);

@@ -136,6 +136,34 @@ pub(super) fn copies_and_follows(job: &Job, server: &Server) {
     job.run(&["follow", "--until-lag", "2s"]).expect(0);
 }
 
+/// A TIME is a span of time as much as a time of day.
+#[test]
+fn m_16_a_time_becomes_an_interval_where_the_plan_says_so() {
+    let (server, target) = (need_mariadb!(), need_server!());
+    let (source, target) = (server.database("spans"), target.database("target"));
+    source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, t time(6), d time);
+         INSERT INTO t VALUES (1, '-838:59:59.999999', '838:59:59'), (2, '00:00:00', NULL), (3, '-00:00:00.5', '24:00:00'),
+           (4, '13:14:15.000016', '-26:00:00')",
+    );
+    let wanted = "tables: { t: { columns: { t: { type: interval }, d: { type: interval } } } }";
+    let plan = format!("defaults: {{ cdc: true }}\n{wanted}\n");
+    let job = Job::new(&source.url(), &target.url(), &plan);
+    job.apply().expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    source.execute(
+        "INSERT INTO t SELECT id + 10, t, d FROM t; UPDATE t SET t = '-100:00:00.25' WHERE id = 2; DELETE FROM t WHERE id = 3",
+    );
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    let hours = "SELECT string_agg(extract(epoch FROM t)::text || ' ' || coalesce(extract(epoch FROM d)::text, '-'), ', ' ORDER BY id) FROM t";
+    assert_eq!(
+        target.value(hours),
+        "-3020399.999999 3020399.000000, -360000.250000 -, 47655.000016 -93600.000000, -3020399.999999 3020399.000000, \
+         0.000000 -, -0.500000 86400.000000, 47655.000016 -93600.000000"
+    );
+}
+
 #[test]
 fn mariadb_to_postgres_followed_through_deaths_and_cut_over() {
     let target = need_server!();
