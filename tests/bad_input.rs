@@ -474,7 +474,6 @@ fn y_28_what_is_not_built_is_refused_by_name() {
         (tables("  users: { load: upsert }"), "upsert"),
         (tables("  users: { protect: true }"), "protect"),
         (tables("  users: { after: [orders] }"), "after"),
-        (tables("  users: { columns: { a: { zero_date: \"null\" } } }"), "zero_date"),
         (tables("  users: { columns: { a: { collation: de } } }"), "collation"),
         (tables("  \"*\": {}").replace("source: { ", "source: { engine: oracle, "), "engine"),
     ] {

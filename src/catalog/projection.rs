@@ -31,6 +31,9 @@ pub struct ColumnMap {
     pub target_type: Type,
     pub target_native: String,
     pub not_null: bool,
+    /// A date that no calendar has is read as null.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zero_is_null: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cast: Option<Cast>,
 }

@@ -271,8 +271,12 @@ impl<'a, 'f> Turning<'a, 'f> {
             target_type: map.source_type.clone(),
             target_native: map.source_native.clone(),
             not_null: column.not_null,
+            zero_is_null: false,
             cast: None,
         };
+        if map.zero_is_null {
+            self.risk(&at, "zero and impossible dates have become null, and go back as null".to_string());
+        }
         if self.road.same && map.cast.is_none() {
             return Some(turned);
         }

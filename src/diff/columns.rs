@@ -136,6 +136,7 @@ fn map_column(
     collation(work, &basis, &mut want, out, found);
     out.checks.extend(own_checks);
     out.checks.extend(type_checks(road, &basis.ty, &want));
+    let zero_is_null = zero_is_null(work, &basis, &mut want, rule, found);
     note_difference(road, column, &want, &typed, rule, out);
     if want.generated.is_none() {
         values::ask(work, &basis, &typed, rule, found);
@@ -147,10 +148,48 @@ fn map_column(
             target_type: want.ty.clone(),
             target_native: want.native.clone(),
             not_null: want.not_null,
+            zero_is_null,
             cast: typed.cast,
         });
     }
     out.columns.push(want);
+}
+
+/// Whether dates that no calendar has become null, as the plan says. Their column may be null then,
+/// whatever it was: the source's own default is such a date as a rule.
+fn zero_is_null(
+    work: &Work<'_, '_>,
+    basis: &Column,
+    want: &mut Column,
+    rule: Option<&ColumnRule>,
+    found: &mut Found,
+) -> bool {
+    let Some(span) = rule.and_then(|rule| rule.zero_date) else { return false };
+    let place = format!("{}.{}", work.table.name, show(&basis.name));
+    let mut refuse = |why: &str, help: &str| {
+        let message = format!("zero_date: {place} {why}");
+        found.problems.push(Problem::error("E125", message).at(span).help(help));
+        false
+    };
+    if !work.road.has_zero_dates(&basis.ty) {
+        return refuse("holds no dates that no calendar has", "remove zero_date");
+    }
+    let primary = work.table.primary_key();
+    let is_own = |part: &crate::catalog::IndexPart| part.column.as_ref() == Some(&basis.name);
+    if primary.is_some_and(|key| key.parts.iter().any(is_own)) {
+        return refuse("is part of the primary key, which holds no null", "mend the rows on the source");
+    }
+    let at = work.road.spot(&work.table.name, Some(&basis.name)).at;
+    let nullable = if want.not_null { ", and the column may be null" } else { "" };
+    want.not_null = false;
+    found.hazard_as(
+        "V202",
+        Level::Note,
+        &at,
+        format!("zero and impossible dates become null{nullable}"),
+        &[],
+    );
+    true
 }
 
 /// A name must be one that the target can hold, and no column of its own.

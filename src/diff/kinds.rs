@@ -435,8 +435,8 @@ const OTHERS: &[Kind] = &[
          \n\
          How it is found: A probe counts the rows.\n\
          \n\
-         Ways out: Mend the rows on the source (most often such a date means null), or leave them behind\n\
-         with `where:`.",
+         Ways out: `zero_date: null` on the column, which is told as a note then; or mend the rows on the\n\
+         source; or leave them behind with `where:`.",
     ),
     kind(
         "V203",

@@ -241,6 +241,12 @@ impl<'a> Road<'a> {
     }
 
     /// A table in the plan file's spelling: without its schema where that is the default one.
+    /// True where such a column may hold dates that no calendar has, and the target's may not.
+    pub fn has_zero_dates(&self, ty: &Type) -> bool {
+        let is_date = matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
+        is_date && !self.same && self.from.holds().zero_dates && !self.to.holds().zero_dates
+    }
+
     pub fn at(&self, table: &Name) -> String {
         shown(self.source, table)
     }

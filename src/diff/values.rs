@@ -34,7 +34,7 @@ pub(super) fn ask(
         found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
     }
     if !work.road.same {
-        ask_limits(work, column, &typed.fit.ty, loose, found);
+        ask_limits(work, column, &typed.fit.ty, (loose, rule), found);
     }
 }
 
@@ -94,7 +94,13 @@ fn is_textual(ty: &Type) -> bool {
 }
 
 /// What the source's engine holds and the target's does not.
-fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, found: &mut Found) {
+fn ask_limits(
+    work: &Work<'_, '_>,
+    column: &Column,
+    to: &Type,
+    (loose, rule): (bool, Option<&ColumnRule>),
+    found: &mut Found,
+) {
     let spot = work.road.spot(&work.table.name, Some(&column.name));
     let (from, holds) = (work.road.from.holds(), work.road.to.holds());
     if loose && !holds.loose_values {
@@ -129,10 +135,9 @@ fn ask_limits(work: &Work<'_, '_>, column: &Column, to: &Type, loose: bool, foun
         let (what, ways) = ("integers outside the target's range", ["type: text"]);
         found.ask_as("V201", &spot, question, what, &ways, Verdict::RangeOrNote, Some(Level::Warn));
     }
-    let is_date = |ty: &Type| matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
-    if from.zero_dates && !holds.zero_dates && is_date(&column.ty) {
+    if work.road.has_zero_dates(&column.ty) && rule.is_none_or(|rule| rule.zero_date.is_none()) {
         let what = "zero or impossible dates";
-        let ways = ["mend the rows on the source", "leave the rows out: where:"];
+        let ways = ["zero_date: null", "mend the rows on the source", "leave the rows out: where:"];
         found.ask("V202", &spot, Question::ZeroDate, what, &ways);
     }
     if from.long_times

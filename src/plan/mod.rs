@@ -143,6 +143,8 @@ pub struct ColumnRule {
     /// Native type of the target.
     pub ty: Option<(String, Span)>,
     pub zone: Option<(String, Span)>,
+    /// Dates that no calendar has become null: where that was said.
+    pub zero_date: Option<Span>,
 }
 
 /// One entry of `types:`: native type of the source to native type of the target.

@@ -57,6 +57,7 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Version => json!({ "enum": [1, "1"] }),
         Kind::Text { example } => json!({ "type": "string", "minLength": 1, "examples": [example] }),
         Kind::PlanName => json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" }),
+        Kind::Null => json!({ "enum": [null, "null"] }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Choice { words, .. } => json!({ "enum": words }),
         Kind::Words(words) => json!({

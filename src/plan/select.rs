@@ -343,6 +343,7 @@ impl<'a> Said<'a> {
             to: bare(&rule.to),
             ty: bare(&rule.ty),
             zone: bare(&rule.zone),
+            zero_date: rule.zero_date.map(|_| Span::default()),
         };
         Self {
             skip: rule.skip,

@@ -123,6 +123,15 @@ impl Walker {
         }
     }
 
+    /// Nothing but `null`, quoted or not; its place.
+    pub fn null(&mut self, node: &Node) -> Option<Span> {
+        if node.is_null() || matches!(&node.value, Value::Scalar { text, .. } if text == "null") {
+            return Some(node.span);
+        }
+        self.wrong(node, "null", None);
+        None
+    }
+
     /// Text with its place.
     pub fn spanned(&mut self, node: &Node) -> Option<(String, Span)> {
         self.text(node).map(|text| (text, node.span))

@@ -183,6 +183,7 @@ impl End {
                 target_type: ty,
                 target_native: (*native).into(),
                 not_null: false,
+                zero_is_null: false,
                 cast: None,
             }
         };

@@ -164,6 +164,46 @@ fn m_16_a_time_becomes_an_interval_where_the_plan_says_so() {
     );
 }
 
+/// Dates that no calendar has become null where the plan says so, and block where it does not.
+#[test]
+fn m_13_zero_dates_become_null_where_the_plan_says_so() {
+    let (server, target) = (need_mariadb!(), need_server!());
+    let (source, target) = (server.database("zeros"), target.database("target"));
+    source.execute(
+        "SET sql_mode = 'ALLOW_INVALID_DATES';
+         CREATE TABLE t (id int PRIMARY KEY, d date NOT NULL DEFAULT '0000-00-00', m datetime(3) NOT NULL DEFAULT '0000-00-00 00:00:00',
+           s timestamp NULL, untouched date);
+         INSERT INTO t VALUES (1, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', NULL),
+           (2, '2024-02-29', '2024-02-29 23:59:59.5', '2024-02-29 23:59:59', '2024-01-01'), (3, '2023-00-10', '2023-02-31 01:00:00', NULL, NULL)",
+    );
+    let plan = |columns: &str| {
+        format!("defaults: {{ cdc: true }}\ntables: {{ t: {{ columns: {{ {columns} }} }} }}\n")
+    };
+    let job = Job::new(&source.url(), &target.url(), &plan("d: { zero_date: null }"));
+    job.run(&["plan"]).expect(3).says("V202").says("zero_date: null").says("t.m").says("t.s");
+    job.write_plan(&plan("id: { zero_date: null }"));
+    job.run(&["plan"]).expect(65).says("E125").says("holds no dates");
+    job.write_plan(&plan("d: { zero_date: null }, m: { zero_date: \"null\" }, s: { zero_date: null }"));
+    job.run(&["plan", "--all"]).expect(0).says("become null, and the column may be null");
+    job.apply().expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    source.execute(
+        "SET sql_mode = 'ALLOW_INVALID_DATES'; INSERT INTO t (id) VALUES (4); UPDATE t SET d = '0000-00-00' WHERE id = 2;
+         UPDATE t SET m = '2025-01-01' WHERE id = 1; DELETE FROM t WHERE id = 3",
+    );
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    let rows = "SELECT string_agg(concat_ws(' ', id, coalesce(d::text, '-'), coalesce(m::text, '-'), coalesce((s AT TIME ZONE 'UTC')::text, '-')), ', ' ORDER BY id) FROM t";
+    assert_eq!(
+        target.value(rows),
+        "1 - 2025-01-01 00:00:00 -, 2 - 2024-02-29 23:59:59.5 2024-02-29 23:59:59, 4 - - -"
+    );
+    // What is not asked for stops, as ever.
+    source
+        .execute("SET sql_mode = 'ALLOW_INVALID_DATES'; UPDATE t SET untouched = '2023-02-31' WHERE id = 4");
+    job.run(&["follow", "--until-lag", "0s"]).says("untouched");
+}
+
 #[test]
 fn mariadb_to_postgres_followed_through_deaths_and_cut_over() {
     let target = need_server!();

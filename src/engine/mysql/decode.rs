@@ -29,10 +29,14 @@ pub(super) enum Decode {
     Bits {
         length: u32,
     },
-    Date,
+    /// `zero_is_null`: of a date that no calendar has.
+    Date {
+        zero_is_null: bool,
+    },
     Time,
     Timestamp {
         zoned: bool,
+        zero_is_null: bool,
     },
     Interval,
     /// Whatever the server says it is; `bytes`: the column holds no text.
@@ -97,8 +101,9 @@ impl Refused {
 }
 
 impl Decode {
-    /// By the type that the cell shall have. `bytes`: the column holds no text.
-    pub fn of(ty: &Type, bytes: bool) -> Self {
+    /// By the type that the cell shall have. `bytes`: the column holds no text; `zero_is_null`: dates that
+    /// no calendar has are nulls.
+    pub fn of(ty: &Type, bytes: bool, zero_is_null: bool) -> Self {
         match ty {
             Type::Bool => Self::Bool,
             Type::Int { .. } => Self::Int,
@@ -110,10 +115,10 @@ impl Decode {
             Type::Enum { labels, .. } => Self::Enum { empty: labels.iter().any(String::is_empty) },
             Type::Binary { .. } | Type::Blob => Self::Bytes,
             Type::Bit { length, .. } => Self::Bits { length: length.unwrap_or(64) },
-            Type::Date => Self::Date,
+            Type::Date => Self::Date { zero_is_null },
             Type::Time { .. } => Self::Time,
-            Type::Timestamp { .. } => Self::Timestamp { zoned: false },
-            Type::TimestampTz { .. } => Self::Timestamp { zoned: true },
+            Type::Timestamp { .. } => Self::Timestamp { zoned: false, zero_is_null },
+            Type::TimestampTz { .. } => Self::Timestamp { zoned: true, zero_is_null },
             Type::Interval => Self::Interval,
             Type::Any => Self::Any { bytes },
             // Shapes: number of the reference system, then WKB.
@@ -171,11 +176,15 @@ impl Decode {
                 let number = number(value)?;
                 batch.push_text_with(|arena| written(write!(arena, "{number}")));
             }
-            (Self::Date, Value::Date(year, month, day, 0, 0, 0, 0)) => {
+            (
+                Self::Date { zero_is_null: true } | Self::Timestamp { zero_is_null: true, .. },
+                Value::Date(year, month, day, ..),
+            ) if check_day(*year, *month, *day).is_err() => batch.push(Cell::Null),
+            (Self::Date { .. }, Value::Date(year, month, day, 0, 0, 0, 0)) => {
                 check_day(*year, *month, *day)?;
                 batch.push_text_with(|arena| put_day(arena, *year, *month, *day));
             }
-            (Self::Timestamp { zoned }, Value::Date(year, month, day, hour, minute, second, micros)) => {
+            (Self::Timestamp { zoned, .. }, Value::Date(year, month, day, hour, minute, second, micros)) => {
                 check_day(*year, *month, *day)?;
                 batch.push_text_with(|arena| {
                     put_day(arena, *year, *month, *day);
@@ -437,21 +446,24 @@ mod tests {
 
     #[test]
     fn m_13_dates_that_are_none_are_refused() {
-        let date = |year, month, day| cell(Decode::Date, Value::Date(year, month, day, 0, 0, 0, 0));
+        let date = |year, month, day| {
+            cell(Decode::Date { zero_is_null: false }, Value::Date(year, month, day, 0, 0, 0, 0))
+        };
         assert_eq!(date(2024, 2, 29), Ok("2024-02-29".into()));
         assert_eq!(date(1, 1, 1), Ok("0001-01-01".into()));
         assert_eq!(date(0, 0, 0), Err(Refused::ZeroDate));
         assert_eq!(date(2023, 0, 10), Err(Refused::ZeroDate));
         assert_eq!(date(2023, 2, 29), Err(Refused::NoSuchDay));
         assert_eq!(date(0, 3, 1), Err(Refused::YearZero));
-        let moment = Decode::Timestamp { zoned: true };
+        let moment = Decode::Timestamp { zoned: true, zero_is_null: false };
         assert_eq!(cell(moment, Value::Date(0, 0, 0, 0, 0, 0, 0)), Err(Refused::ZeroDate));
     }
 
     #[test]
     fn m_14_moments_lose_only_trailing_zeros() {
-        let moment =
-            |zoned, micros| cell(Decode::Timestamp { zoned }, Value::Date(2038, 1, 19, 3, 14, 7, micros));
+        let moment = |zoned, micros| {
+            cell(Decode::Timestamp { zoned, zero_is_null: false }, Value::Date(2038, 1, 19, 3, 14, 7, micros))
+        };
         assert_eq!(moment(false, 0), Ok("2038-01-19 03:14:07".into()));
         assert_eq!(moment(true, 999_999), Ok("2038-01-19 03:14:07.999999+00".into()));
         assert_eq!(moment(true, 500_000), Ok("2038-01-19 03:14:07.5+00".into()));

@@ -398,6 +398,7 @@ mod tests {
             target_type: types::parse(native),
             target_native: native.into(),
             not_null: false,
+            zero_is_null: false,
             cast: None,
         };
         Put::of(&map).expect("can be written")

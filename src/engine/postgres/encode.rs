@@ -335,6 +335,7 @@ mod tests {
             target_type: ty,
             target_native: String::new(),
             not_null: false,
+            zero_is_null: false,
             cast: None,
         };
         Projection {
@@ -358,6 +359,7 @@ mod tests {
                 target_type: types::parse(native),
                 target_native: native.to_string(),
                 not_null: false,
+                zero_is_null: false,
                 cast: None,
             };
             let mut projection = projection(vec![]);

@@ -128,6 +128,7 @@ impl Resolver<'_> {
             to: None,
             ty: None,
             zone: None,
+            zero_date: None,
         };
         if let Some(skip) = self.skip(node) {
             rule.skip = skip?;
@@ -138,6 +139,7 @@ impl Resolver<'_> {
         rule.to = fields.get("to").and_then(|node| self.walker.spanned(node));
         rule.ty = fields.get("type").and_then(|node| self.walker.spanned(node));
         rule.zone = fields.get("zone").and_then(|node| self.walker.spanned(node));
+        rule.zero_date = fields.get("zero_date").and_then(|node| self.walker.null(node));
         if let Some((to, span)) = &rule.to {
             self.walker.look(to, *span);
         }

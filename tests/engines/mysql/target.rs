@@ -40,6 +40,7 @@ fn projection(database: &Database, native: &str, ty: Type) -> Projection {
             target_type: ty,
             target_native: native.into(),
             not_null: false,
+            zero_is_null: false,
             cast: None,
         }],
         filter: None,
