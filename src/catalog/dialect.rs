@@ -133,6 +133,10 @@ pub trait Dialect: Send + Sync {
     fn holds(&self) -> Holds {
         Holds::default()
     }
+    /// Whether values of one type are read as another where a plan says so, each of them exactly.
+    fn reads_as(&self, _from: &Type, _to: &Type) -> bool {
+        false
+    }
 
     fn quote(&self, identifier: &str) -> String;
     fn quote_name(&self, name: &Name) -> String;

@@ -336,10 +336,8 @@ fn overridden(
     let ty = road.to.parse_type(&native);
     let zone = rule.and_then(|rule| rule.zone.as_ref()).map(|(zone, _)| zone.clone());
     let own = road.reword_type(&column.native);
-    // A time that may be negative, or longer than a day, is a span.
-    let is_span =
-        road.from.holds().long_times && matches!(column.ty, Type::Time { .. }) && ty == Type::Interval;
-    if !is_span && let Err(why) = typemap::effects(&column.ty, &ty, zone.is_some()) {
+    let is_read_so = !road.same && road.from.reads_as(&column.ty, &ty);
+    if !is_read_so && let Err(why) = typemap::effects(&column.ty, &ty, zone.is_some()) {
         return Err(problem(why));
     }
     let changes = zone.is_some() || own.as_deref() != Some(native.as_str());
@@ -472,7 +470,7 @@ fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
     let number =
         matches!(to, Type::Int { .. } | Type::UInt { .. } | Type::Float { .. } | Type::Decimal { .. });
     match (expr, to) {
-        (Expr::Number(digit), Type::Bool) => match digit.as_str() {
+        (Expr::Number(digit) | Expr::Text(digit), Type::Bool) => match digit.as_str() {
             "0" => Some(Expr::Bool(false)),
             "1" => Some(Expr::Bool(true)),
             _ => None,

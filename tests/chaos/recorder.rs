@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::end::{Change, End, Log, Logged, Row, UNCHANGED};
-use super::shop::{Act, Cascade, SILENT as SILENT_ALL, Table};
+use super::shop::{Act, Cascade, Table};
 
 /// The tables, and sums over their rows.
 #[derive(Clone, Debug, Default)]
@@ -81,12 +81,13 @@ impl Recorder {
     /// The rows of a table after a commit, and what commits up to it did to the table, the last ones.
     pub fn story(&self, table: &str, at: usize) -> (BTreeSet<String>, Vec<String>) {
         let State { keys, silent, .. } = &self.state;
-        let mut state = State { keys: keys.clone(), silent: *silent, ..State::default() };
+        let mut state = State { keys: keys.clone(), silent, ..State::default() };
         let mut told = Vec::new();
         for (number, commit) in self.commits[..=at].iter().enumerate() {
             for logged in &commit.changes {
                 let is_own = matches!(logged, Logged::Row { table: of, .. } if of == table);
-                if is_own || self.silent_parents(table).any(|parent| is_of(logged, parent)) {
+                let mut parents = silent.iter().filter(|key| key.child == table);
+                if is_own || parents.any(|key| is_of(logged, key.parent)) {
                     told.push(format!("{number} ({:X}): {logged:?}", commit.place));
                 }
                 state.take(logged.clone());
@@ -94,10 +95,6 @@ impl Recorder {
         }
         let rows = state.tables.get(table).into_iter().flat_map(Rows::values);
         (rows.map(|(row, count)| format!("{count} {row:?}")).collect(), told)
-    }
-
-    fn silent_parents<'s>(&'s self, table: &'s str) -> impl Iterator<Item = &'static str> + 's {
-        SILENT_ALL.iter().filter(move |key| key.child == table).map(|key| key.parent)
     }
 
     /// The last commit at or before a place.

@@ -44,7 +44,7 @@ pub struct Cascade {
     pub on_update: Act,
 }
 
-pub const SILENT: [Cascade; 2] = [
+const SILENT: [Cascade; 2] = [
     Cascade {
         parent: "parents",
         of: "id",

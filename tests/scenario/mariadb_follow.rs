@@ -136,6 +136,28 @@ pub(super) fn copies_and_follows(job: &Job, server: &Server) {
     job.run(&["follow", "--until-lag", "2s"]).expect(0);
 }
 
+/// One bit is a truth value where the plan says so.
+#[test]
+fn m_05_a_bit_becomes_a_boolean_where_the_plan_says_so() {
+    let (server, target) = (need_mariadb!(), need_server!());
+    let (source, target) = (server.database("flags"), target.database("target"));
+    source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a bit(1) NOT NULL DEFAULT b'0', b bit, c bit(2), k bit(1) NOT NULL, UNIQUE (k, id));
+         INSERT INTO t VALUES (1, b'0', NULL, b'10', 1), (2, b'1', b'1', NULL, 0)",
+    );
+    let plan = "defaults: { cdc: true }\ntypes: [{ from: bit(1), to: boolean }]\ntables: { \"*\": {} }\n";
+    let job = Job::new(&source.url(), &target.url(), plan);
+    job.apply().expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    source.execute("INSERT INTO t (id, b, k) VALUES (3, 0, 1); UPDATE t SET a = b'1' WHERE id = 1; DELETE FROM t WHERE id = 2");
+    job.run(&["follow", "--until-lag", "0s"]).expect(0);
+    job.run(&["verify", "--level", "rows"]).expect(0);
+    let rows = "SELECT string_agg(concat_ws(' ', id, a, coalesce(b::text, '-'), coalesce(c::text, '-'), k), ', ' ORDER BY id) FROM t";
+    assert_eq!(target.value(rows), "1 t - 10 t, 3 f false - t");
+    target.execute("INSERT INTO t (id, k) VALUES (4, true)");
+    assert_eq!(target.value("SELECT a::text FROM t WHERE id = 4"), "false");
+}
+
 /// A TIME is a span of time as much as a time of day.
 #[test]
 fn m_16_a_time_becomes_an_interval_where_the_plan_says_so() {

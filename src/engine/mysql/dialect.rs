@@ -7,7 +7,7 @@ use crate::catalog::{
     Type,
 };
 
-use super::{ddl, probe, quote, refuse, rename, text, types};
+use super::{ddl, probe, quote, refuse, rename, select, text, types};
 
 /// The dialect.
 pub(super) struct MysqlDialect;
@@ -45,6 +45,10 @@ impl Dialect for MysqlDialect {
 
     fn features(&self) -> &Features {
         &FEATURES
+    }
+
+    fn reads_as(&self, from: &Type, to: &Type) -> bool {
+        select::reads_as(from, to)
     }
 
     /// Types are kept to where the SQL mode is strict; no server knows that it always was.

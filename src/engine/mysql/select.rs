@@ -253,11 +253,18 @@ pub(super) fn zone_shift(map: &ColumnMap) -> Option<&str> {
     }
 }
 
-/// The type that a cell of this column has, once it is read. A TIME is a span of time as much as a
-/// time of day: which, the target's column says.
+/// A TIME is a span of time as much as a time of day, and one bit is a truth value to many: which, the
+/// target's column says.
+pub(super) fn reads_as(from: &Type, to: &Type) -> bool {
+    matches!(
+        (from, to),
+        (Type::Time { .. }, Type::Interval) | (Type::Bit { length: Some(1), varying: false }, Type::Bool)
+    )
+}
+
+/// The type that a cell of this column has, once it is read.
 pub(super) fn cell_type(map: &ColumnMap) -> &Type {
-    let span = matches!((&map.source_type, &map.target_type), (Type::Time { .. }, Type::Interval));
-    match span || zone_shift(map).is_some() {
+    match reads_as(&map.source_type, &map.target_type) || zone_shift(map).is_some() {
         true => &map.target_type,
         false => &map.source_type,
     }
