@@ -399,6 +399,50 @@ fn f_29_a_transaction_that_the_fall_of_the_server_cut_off_is_none() {
     }
 }
 
+/// F-29: what the server was writing when it fell may end in the middle of an event, behind which it
+/// sends nothing of that file.
+#[test]
+fn f_29_an_event_that_the_fall_of_the_server_tore_is_none() {
+    let target = need_server!();
+    let Some(server) = Server::start(&["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]) else {
+        return;
+    };
+    let (source, target) = (server.database("torn"), target.database("target"));
+    source.execute(SHOP);
+    let job = Job::new(&source.url(), &target.url(), &plan(""));
+    job.apply().expect(0);
+    for (file, whole) in [("data/binlog.000001", true), ("data/binlog.000002", false)] {
+        source.execute("UPDATE accounts SET balance = balance + 1 WHERE id < 100");
+        server.crash();
+        let path = server.directory.join(file);
+        if !whole {
+            cut_off(&path);
+        }
+        let mut log = fs::read(&path).unwrap();
+        // The head of an event that has 200 bytes.
+        let end = log.len() as u32 + 200;
+        log.extend([0, 0, 0, 0, 162]);
+        log.extend(1_u32.to_le_bytes().into_iter().chain(200_u32.to_le_bytes()).chain(end.to_le_bytes()));
+        log.extend([0; 40]);
+        fs::write(&path, log).unwrap();
+        source.execute("UPDATE accounts SET balance = balance + 1 WHERE id < 50");
+        job.run(&["follow", "--until-lag", "0s"]).expect(0);
+        same_as_postgres(&source, &target, "public", &TABLES);
+    }
+    assert_eq!(target.value("SELECT max(balance)::text FROM accounts"), "1004");
+    // With transactions behind it that were committed, it is no end.
+    source.execute("UPDATE accounts SET balance = 1 WHERE id = 1");
+    server.crash();
+    let path = server.directory.join("data/binlog.000003");
+    let log = fs::read(&path).unwrap();
+    let (_, last) = events(&log).into_iter().rfind(|(kind, _)| *kind == 162).unwrap();
+    let at = last.as_ptr() as usize - log.as_ptr() as usize;
+    let mut torn = log.clone();
+    torn[at + 9..at + 13].copy_from_slice(&0x00FF_FFFF_u32.to_le_bytes());
+    fs::write(&path, torn).unwrap();
+    job.run(&["follow", "--until-lag", "0s"]).expect(4).says("G10").says("in the middle of event");
+}
+
 /// S-24: a transaction of two phases that touched nothing of ours may end in a later run.
 #[test]
 fn s_24_a_transaction_that_is_no_concern_may_end_after_a_restart() {

@@ -8,7 +8,7 @@
 //!   tagged     version, size, last field needed; then field 0 flags, 1 UUID, 2 number, 3 tag
 //! ```
 
-use super::gtids::{Domains, Gtids, Set};
+use super::gtids::{Domains, Gtids, Prior, Set};
 use super::relation::Input;
 
 /// Flags of MariaDB's event.
@@ -71,6 +71,17 @@ impl<'a> Begin<'a> {
         let length = usize::try_from(varied(&mut input)?).ok()?;
         let tag = std::str::from_utf8(input.take(length)?).ok()?;
         Some(Self { number: Number::Origin { uuid, tag, number }, standalone: true, prepared: false })
+    }
+
+    /// What the place says of its domain before it is counted: MariaDB gives the number of one that was
+    /// cut off again.
+    pub fn prior(&self, gtids: &Gtids) -> Option<Prior> {
+        match (&self.number, gtids) {
+            (Number::Domain { domain, .. }, Gtids::Domains(domains)) => {
+                Some((*domain, domains.get(domain).copied()))
+            }
+            _ => None,
+        }
     }
 
     /// Counts it among those that are done; false for one that was among them already.

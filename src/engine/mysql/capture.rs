@@ -251,7 +251,7 @@ impl Kept {
         let endless = locked(&self.shared.endless).clone();
         let decoder = Decoder::new(self.link.server.flavor, layouts, &from, &starts, endless)?;
         let log = replication::open(&self.link, spec.plan, &from).await?;
-        Ok(Reading::new(log, decoder, Arc::clone(&self.shared), self.link.shown()))
+        Ok(Reading::new(log, decoder, Arc::clone(&self.shared), (Arc::clone(&self.link), spec.plan)))
     }
 
     async fn held(&self) -> Result<Box<dyn Snapshot>, EngineError> {

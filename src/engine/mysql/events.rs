@@ -17,7 +17,7 @@ use super::begin::Begin;
 use super::cascade::reached;
 use super::connect::Flavor;
 use super::followed::{self, Layout};
-use super::gtids::{Gtids, Set};
+use super::gtids::{Gtids, Prior, Set};
 use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
 use super::row::{Field, Keys, Row, RowsHead, read_fields};
@@ -98,6 +98,8 @@ struct Transaction {
     standalone: bool,
     prepared: bool,
     xid: Option<String>,
+    /// What its domain was at before it.
+    prior: Option<Prior>,
 }
 
 /// Memory that rows use in turn.
@@ -284,6 +286,9 @@ impl Decoder {
     fn cut_off(&mut self) -> Result<(), EngineError> {
         let open = self.transaction.take();
         self.cut |= open.is_some();
+        if let Some(prior) = open.as_ref().and_then(|open| open.prior) {
+            self.gtids.restore(prior);
+        }
         match open {
             // Its rows were handed on already: it is read again, and then not told.
             Some(Transaction { told: true, begins, .. }) => {
@@ -292,6 +297,14 @@ impl Decoder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The file ends in the middle of an event, and the log is opened anew behind it. Its name, and all
+    /// transactions up to there.
+    pub fn tear(&mut self) -> Result<(&str, &Gtids), EngineError> {
+        self.cut_off()?;
+        self.formatted = false;
+        Ok((&self.file, &self.gtids))
     }
 
     /// The transactions without an end that were found so far.
@@ -334,6 +347,7 @@ impl Decoder {
         }
         // The number of one that the server fell over is given again.
         let again = std::mem::take(&mut self.cut);
+        let prior = begin.prior(&self.gtids);
         if !begin.count(event.server, &mut self.gtids) && !again {
             return Err(anew("a transaction comes after that place that was before it (its GTID is known)"));
         }
@@ -344,6 +358,7 @@ impl Decoder {
             standalone: begin.standalone,
             prepared: begin.prepared,
             xid: None,
+            prior,
         });
         Ok(())
     }

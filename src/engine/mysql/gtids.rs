@@ -13,6 +13,9 @@ use std::fmt::Write;
 /// Transactions by domain: server and number of the last one.
 pub(super) type Domains = BTreeMap<u32, (u32, u64)>;
 
+/// A domain, and its last transaction if it has one.
+pub(super) type Prior = (u32, Option<(u32, u64)>);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Gtids {
     Domains(Domains),
@@ -26,6 +29,15 @@ impl Gtids {
             Some((born, set)) => Set::parse(born.parse().ok()?, set).map(Self::Set),
             None => parse_domains(text).map(Self::Domains),
         }
+    }
+
+    /// Takes back what was counted of a domain.
+    pub fn restore(&mut self, (domain, last): Prior) {
+        let Self::Domains(domains) = self else { return };
+        match last {
+            Some(last) => domains.insert(domain, last),
+            None => domains.remove(&domain),
+        };
     }
 
     /// Writes it behind what `out` holds.

@@ -15,11 +15,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::capture::Shared;
 use super::connect::{Flavor, Link};
-use super::error::from_driver;
+use super::error::{escape, from_driver};
 use super::events::{DOING, Decoder, Event, broken};
+use super::gtids::Gtids;
 use super::kind;
 use super::payload;
-use super::place::At;
+use super::place::{At, Prepared};
 use crate::change::{Changes, Position};
 use crate::engine::{Cause, ChangeStream, EngineError};
 
@@ -43,7 +44,8 @@ pub(super) struct Reading {
     /// Bytes of events of a compressed transaction that are next.
     inside: u64,
     shared: Arc<Shared>,
-    on: String,
+    link: Arc<Link>,
+    plan: String,
     heard_at: Instant,
     called_at: Instant,
     /// What ended it; nothing more comes.
@@ -125,7 +127,12 @@ async fn first(link: &Link, plan: &str, from: &At, wanted: impl Fn(u8) -> bool) 
 }
 
 impl Reading {
-    pub fn new(log: BinlogStream, decoder: Decoder, shared: Arc<Shared>, on: &str) -> Self {
+    pub fn new(
+        log: BinlogStream,
+        decoder: Decoder,
+        shared: Arc<Shared>,
+        (link, plan): (Arc<Link>, &str),
+    ) -> Self {
         shared.reading(true);
         let now = Instant::now();
         Self {
@@ -133,7 +140,8 @@ impl Reading {
             decoder,
             inside: 0,
             shared,
-            on: on.to_string(),
+            link,
+            plan: plan.to_string(),
             heard_at: now,
             called_at: now,
             ended: false,
@@ -141,11 +149,7 @@ impl Reading {
     }
 
     /// Takes in what the log said; the bytes of it.
-    fn take(
-        &mut self,
-        said: Option<Result<mysql_async::binlog::events::Event, Error>>,
-        into: &mut Changes,
-    ) -> Result<usize, EngineError> {
+    fn take(&mut self, said: Said, into: &mut Changes) -> Result<usize, EngineError> {
         self.heard_at = Instant::now();
         let event = match said {
             Some(Ok(event)) => event,
@@ -192,14 +196,57 @@ impl Reading {
         self.called_at = now;
         let said = timeout_at(self.heard_at + SILENCE, self.log.next()).await;
         let said = said.map_err(|_| silent("the other end stopped answering"))?;
-        let mut read = self.take(said, into)?;
+        let mut read = self.take_or_hop(said, into).await?;
         while into.len() < bytes && read < CALL_BYTES {
             let Some(said) = self.log.next().now_or_never() else { break };
-            read += self.take(said, into)?;
+            read += self.take_or_hop(said, into).await?;
         }
         self.decoder.settle(into);
         Ok(())
     }
+
+    async fn take_or_hop(&mut self, said: Said, into: &mut Changes) -> Result<usize, EngineError> {
+        match said {
+            Some(Err(error)) if is_torn(&error) => self.hop(error).await.map(|()| 0),
+            said => self.take(said, into),
+        }
+    }
+
+    /// A server that falls may leave half an event at the end of its log file, behind which it sends
+    /// nothing of that file (MariaDB; MySQL cuts it off). What it has committed is before that, if the
+    /// next file begins with just these transactions: then the log goes on there.
+    async fn hop(&mut self, error: Error) -> Result<(), EngineError> {
+        let torn = self.decoder.tear().map(|(file, done)| (file.to_string(), done.clone()));
+        let (file, done) = torn.inspect_err(|_| self.shared.endless(self.decoder.endless()))?;
+        let mut conn = self.link.session().await?;
+        let files = super::capture::log_files(&mut conn).await?.unwrap_or_default();
+        let next = files.into_iter().map(|(file, _)| file).skip_while(|known| *known != file).nth(1);
+        let Some(next) = next else { return Err(refused(error)) };
+        let sql = format!("SELECT BINLOG_GTID_POS({}, 4)", super::quote::literal(&next));
+        let begins: Result<Option<Option<String>>, Error> = conn.query_first(sql).await;
+        super::connect::close(conn).await;
+        let begins = begins.ok().flatten().flatten().and_then(|text| Gtids::parse(&text));
+        if begins != Some(done) {
+            return Err(refused(error));
+        }
+        let from = At {
+            server: String::new(),
+            file: next,
+            offset: 4,
+            gtid: String::new(),
+            prepared: Prepared::new(),
+        };
+        self.log = open(&self.link, &self.plan, &from).await?;
+        Ok(())
+    }
+}
+
+/// One event, the end of the log, or what the server says instead.
+type Said = Option<Result<mysql_async::binlog::events::Event, Error>>;
+
+/// True where the server came to half an event.
+fn is_torn(error: &Error) -> bool {
+    matches!(error, Error::Server(server) if server.code == 1236 && server.message.contains("in the middle of event"))
 }
 
 /// Checks the sum that the server sent with an event.
@@ -248,9 +295,15 @@ fn refused(error: Error) -> EngineError {
                 "the log on the server's disk is damaged: see its error log, then `towpath apply --recopy`",
             )
         }
-        1236 => made(Cause::Stale, "the log from there on is not there any more, or was begun anew")
-            .contract("G10")
-            .hint(super::capture::RECOPY),
+        1236 => made(
+            Cause::Stale,
+            &format!(
+                "the log from there on is not there any more, or was begun anew; the server says: {}",
+                escape(&server.message)
+            ),
+        )
+        .contract("G10")
+        .hint(super::capture::RECOPY),
         1227 | 1045 => made(Cause::Privilege, "this user may not read the log")
             .contract("P802")
             .hint("GRANT REPLICATION SLAVE ON *.* TO the user of this URL; `towpath grants` prints it"),
@@ -271,11 +324,11 @@ impl ChangeStream for Reading {
             return Ok(());
         }
         if self.ended {
-            return Err(silent("the log was read to an error before").on(&self.on));
+            return Err(silent("the log was read to an error before").on(self.link.shown()));
         }
         let read = self.read(into, bytes).await;
         self.ended = read.is_err();
-        read.map_err(|error| if error.object.is_none() { error.on(&self.on) } else { error })
+        read.map_err(|error| if error.object.is_none() { error.on(self.link.shown()) } else { error })
     }
 
     /// Nothing is told to the server: it keeps its log by its own rules.
