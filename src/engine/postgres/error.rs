@@ -152,7 +152,10 @@ fn next_step(error: &ServerError) -> Option<String> {
         "53400" => "a limit of the server's configuration was reached",
         "55P03" => "another session holds a lock on this table; see pg_locks for who",
         "40P01" => "two sessions waited for each other; nothing was written, run the same command again",
-        "25006" => "the server or this role is read-only; a target has to be a primary that may be written",
+        "25006" => {
+            "it is a standby (use the address of the primary), or default_transaction_read_only is set for this role \
+             or database: ALTER ROLE ... RESET default_transaction_read_only"
+        }
         "57P01" => "the server closed this session; run the same command again",
         "57P03" => "the server is starting up or shutting down; try again in a moment",
         "3D000" => "create the database first: Towpath never creates databases",
