@@ -64,6 +64,12 @@ fn meaning(code: ffi::Error, message: &str) -> (Cause, Option<&'static str>) {
     }
 }
 
+/// True where a journal is there that a reading connection may not roll back.
+pub(super) fn is_left_half(error: &EngineError) -> bool {
+    let code = format!("SQLITE_READONLY {}", ffi::SQLITE_READONLY_ROLLBACK);
+    error.code.as_deref() == Some(code.as_str())
+}
+
 /// `SQLITE_BUSY`, with the extended code's number where it says more.
 fn symbol(code: ffi::Error) -> String {
     let name = match code.code {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::apply::{self, APPLY, Applier};
 use super::connect::{File, Worker, received};
 use super::dialect::quote;
-use super::error::classify;
+use super::error::{classify, is_left_half};
 use super::load::{self, Loader};
 use super::lock;
 use super::source::{self, answer};
@@ -46,17 +46,25 @@ impl Writable {
         Ok(Self { file, limits: limits.clone() })
     }
 
-    /// Runs a look at the file; none where there is no file, or nothing in it.
+    /// Runs a look at the file; none where there is no file, or nothing in it. One that meets a
+    /// transaction which is just being rolled back takes it for one that a killed process left, and
+    /// looks once more.
     async fn look<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&mut Connection) -> Result<T, EngineError> + Send + 'static,
+        look: impl Fn(&mut Connection) -> Result<T, EngineError> + Clone + Send + 'static,
     ) -> Result<Option<T>, EngineError> {
         if !self.file.exists() {
             return Ok(None);
         }
-        let worker = Worker::start(self.file.open_target_reading(&self.limits)?)?;
-        let found = worker.call("read", look).await;
-        found.map(Some).map_err(|error| if error.object.is_none() { error.on(&self.file) } else { error })
+        for last in [false, true] {
+            let worker = Worker::start(self.file.open_target_reading(&self.limits)?)?;
+            match worker.call("read", look.clone()).await {
+                Err(error) if is_left_half(&error) && !last => {}
+                Err(error) if error.object.is_none() => return Err(error.on(&self.file)),
+                found => return found.map(Some),
+            }
+        }
+        Ok(None)
     }
 }
 
