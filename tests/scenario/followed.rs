@@ -90,6 +90,15 @@ impl Followed {
         assert!(!self.takes_writes(), "the source is open");
     }
 
+    /// The source was told that it need not keep what it logged before a place.
+    pub fn acknowledged(&self, place: &str) -> bool {
+        let behind = format!(
+            "SELECT (confirmed_flush_lsn >= '{place}')::text FROM pg_replication_slots \
+             WHERE database = current_database()"
+        );
+        self.source.value(&behind) == "true"
+    }
+
     /// Whether writers may write to the source.
     pub fn takes_writes(&self) -> bool {
         self.source.session().try_execute("UPDATE items SET n = n + 1 WHERE id = 1").is_ok()
