@@ -125,13 +125,13 @@ pub(super) fn copies_and_follows(job: &Job, server: &Server) {
     job.apply().expect(0);
     let mut following = job.towpath.start(&["follow"]);
     after(Duration::from_secs(2), || following.ended());
-    assert!(!following.ended(), "following has no end of its own");
+    assert!(!following.ended(), "following has no end of its own:\n{}", following.so_far());
     following.kill();
     let mut following = job.towpath.start(&["follow"]);
     after(Duration::from_secs(1), || following.ended());
     server.crash();
     after(Duration::from_secs(2), || following.ended());
-    assert!(!following.ended(), "a restart of the server is waited for");
+    assert!(!following.ended(), "a restart of the server is waited for:\n{}", following.so_far());
     following.kill();
     job.run(&["follow", "--until-lag", "2s"]).expect(0);
 }

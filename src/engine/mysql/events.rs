@@ -21,7 +21,7 @@ use super::gtids::{Gtids, Prior, Set};
 use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
 use super::row::{Field, Keys, Row, RowsHead, read_fields};
-use super::statement::{self, Said};
+use super::statement::{self, Logged, Said};
 use super::{inflate, kind};
 use crate::catalog::{Name, RowBatch};
 use crate::change::{Changes, RowKind};
@@ -211,10 +211,9 @@ impl Decoder {
             | kind::BEGIN_LOAD
             | kind::APPEND_BLOCK
             | kind::DELETE_FILE => Ok(()),
-            kind::EXECUTE_LOAD => Err(stopped(
-                "a LOAD DATA was logged as a statement, whose rows are in no log",
-                "set binlog_format = ROW for all sessions, then `towpath apply --recopy` copies the tables again",
-            )),
+            kind::EXECUTE_LOAD => {
+                Err(stopped("a LOAD DATA was logged as a statement, whose rows are in no log", UNLOGGED))
+            }
             kind::INCIDENT => Err(stopped(
                 "the server could not log something that changed rows (an incident event)",
                 "`towpath apply --recopy` copies the tables again and follows them from there",
@@ -427,18 +426,17 @@ impl Decoder {
         packed: bool,
         into: &mut Changes,
     ) -> Result<(), EngineError> {
-        let parts = query_parts(body).ok_or_else(|| broken("a statement that is too short"))?;
-        let (schema, text) = parts;
+        let logged = Logged::read(body).ok_or_else(|| broken("a statement that is too short"))?;
         let mut unpacked = Vec::new();
         let text = match packed {
             true => {
-                inflate::unpack(text, &mut unpacked)
+                inflate::unpack(logged.text, &mut unpacked)
                     .ok_or_else(|| broken("a statement that cannot be unpacked"))?;
                 &unpacked
             }
-            false => text,
+            false => logged.text,
         };
-        let said = statement::read(text, &String::from_utf8_lossy(schema), &self.names);
+        let said = statement::read(text, &String::from_utf8_lossy(logged.schema), &self.names);
         let standalone = self.transaction.as_ref().is_some_and(|transaction| transaction.standalone);
         match said {
             Said::Begin => {
@@ -487,12 +485,20 @@ impl Decoder {
             Said::Structure(table) if self.is_told(table) => {
                 return Err(changed(&self.names[table], "its structure changed".into()));
             }
-            Said::Rows(table) if self.is_told(table) => {
+            Said::Rows(Some(table)) if self.is_told(table) => {
+                let why =
+                    "a statement that may have changed its rows was logged as a statement, without the rows";
+                return Err(stopped(why, UNLOGGED).on(&self.names[table]));
+            }
+            Said::Rows(None)
+                if (0..self.names.len()).any(|table| self.is_told(table))
+                    && !logged.is_elsewhere(&self.names) =>
+            {
                 return Err(stopped(
-                    "a statement that may have changed its rows was logged as a statement, without the rows",
-                    "set binlog_format = ROW for all sessions, then `towpath apply --recopy` copies the tables again",
-                )
-                .on(&self.names[table]));
+                    "a statement was logged as a statement, without the rows: it names no followed table, but a \
+                     trigger, a view or a routine may have changed one",
+                    UNLOGGED,
+                ));
             }
             Said::Truncate(_) | Said::Structure(_) | Said::Rows(_) => {}
         }
@@ -664,18 +670,8 @@ const IN_DOUBT: &str = "a distributed transaction (XA) changes followed rows, an
 const IN_DOUBT_WAY: &str =
     "XA transactions of two phases are not followed: `towpath apply --recopy` copies the tables again";
 
-/// Database and text of a statement.
-fn query_parts(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut input = Input(body);
-    let (_thread, _seconds) = (input.number(4)?, input.number(4)?);
-    let length = input.number(1)? as usize;
-    let _error = input.number(2)?;
-    let variables = input.number(2)? as usize;
-    input.take(variables)?;
-    let schema = input.take(length)?;
-    input.take(1)?;
-    Some((schema, input.0))
-}
+const UNLOGGED: &str =
+    "set binlog_format = ROW for all sessions, then `towpath apply --recopy` copies the tables again";
 
 /// The log does not hold together: another reading may.
 pub(super) fn broken(why: &str) -> EngineError {

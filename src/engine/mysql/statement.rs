@@ -2,6 +2,7 @@
 //! as a statement although rows are wanted. Read only as far as it takes to see which followed
 //! table is concerned; in doubt it is.
 
+use super::relation::Input;
 use crate::catalog::Name;
 
 /// What a statement means to whoever follows.
@@ -20,8 +21,9 @@ pub(super) enum Said {
     Truncate(usize),
     /// Structure of this table changed.
     Structure(usize),
-    /// Rows of this table may have changed, by a statement.
-    Rows(usize),
+    /// Rows of this table may have changed, by a statement; none: those of any, through a trigger, a view
+    /// or a routine.
+    Rows(Option<usize>),
     /// Nothing that matters.
     Other,
 }
@@ -37,10 +39,84 @@ enum Token {
     Mark(char),
 }
 
+/// A statement as its event tells it.
+pub(super) struct Logged<'a> {
+    /// The database that it ran in.
+    pub schema: &'a [u8],
+    pub text: &'a [u8],
+    /// The block of status variables.
+    variables: &'a [u8],
+}
+
+impl<'a> Logged<'a> {
+    /// The body of a query event (MySQL internals, Query_log_event).
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let mut input = Input(body);
+        let (_thread, _seconds) = (input.number(4)?, input.number(4)?);
+        let length = input.number(1)? as usize;
+        let _error = input.number(2)?;
+        let variables = input.number(2)? as usize;
+        let variables = input.take(variables)?;
+        let schema = input.take(length)?;
+        input.take(1)?;
+        Some(Self { schema, text: input.0, variables })
+    }
+
+    /// Whether it is known that it wrote to no database of these tables, through whatever it did so:
+    /// MySQL lists the databases, with those of triggers, views and routines.
+    pub fn is_elsewhere(&self, tables: &[Name]) -> bool {
+        let Some(written) = self.written() else { return false };
+        let holds = |name: &[u8]| {
+            let name = String::from_utf8_lossy(name);
+            name.is_empty() || tables.iter().any(|table| same(&table.schema, &name))
+        };
+        !written.into_iter().any(holds)
+    }
+
+    /// The databases that it wrote to; none where the server does not say.
+    fn written(&self) -> Option<Vec<&'a [u8]>> {
+        let mut input = Input(self.variables);
+        while !input.0.is_empty() {
+            match input.number(1)? {
+                0 | 3 => input.take(4)?,
+                1 | 9 => input.take(8)?,
+                4 => input.take(6)?,
+                7 | 8 => input.take(2)?,
+                5 | 6 => counted(&mut input)?,
+                11 => counted(&mut input).and_then(|_| counted(&mut input))?,
+                12 => {
+                    // Another number says that there are more of them than it lists.
+                    let count = input.number(1)?;
+                    return (1..=16)
+                        .contains(&count)
+                        .then(|| (0..count).map(|_| ended(&mut input)).collect())?;
+                }
+                _ => return None,
+            };
+        }
+        None
+    }
+}
+
+/// Bytes after their number.
+fn counted<'a>(input: &mut Input<'a>) -> Option<&'a [u8]> {
+    let length = input.number(1)? as usize;
+    input.take(length)
+}
+
+/// Bytes up to a zero.
+fn ended<'a>(input: &mut Input<'a>) -> Option<&'a [u8]> {
+    let length = input.0.iter().position(|byte| *byte == 0)?;
+    let found = input.take(length)?;
+    input.take(1)?;
+    Some(found)
+}
+
 /// Classifies a statement that ran in the database `schema`.
 pub(super) fn read(query: &[u8], schema: &str, tables: &[Name]) -> Said {
     let text = String::from_utf8_lossy(query);
-    let statement = Statement { tokens: tokens(&text), schema, tables };
+    let mut statement = Statement { tokens: tokens(&text), schema, tables };
+    statement.strip_settings();
     let word = |at| statement.word(at);
     match word(0).as_str() {
         "BEGIN" => Said::Begin,
@@ -62,8 +138,13 @@ pub(super) fn read(query: &[u8], schema: &str, tables: &[Name]) -> Said {
             let at = if word(1) == "TABLE" { 2 } else { 1 };
             statement.named(at).map_or(Said::Other, Said::Truncate)
         }
-        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "DO" | "WITH" | "MERGE" => {
-            statement.mentioned(1).map_or(Said::Other, Said::Rows)
+        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" if statement.is_of_the_server() => Said::Other,
+        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "DO" | "WITH" | "MERGE" | "SELECT" => {
+            Said::Rows(statement.mentioned(1))
+        }
+        // MariaDB runs what it is to analyze.
+        "ANALYZE" if !matches!(word(1).as_str(), "TABLE" | "TABLES" | "LOCAL" | "NO_WRITE_TO_BINLOG") => {
+            Said::Rows(statement.mentioned(1))
         }
         "CREATE" | "ALTER" | "DROP" | "RENAME" => statement.structure(),
         "GRANT" | "REVOKE" | "SET" | "FLUSH" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK" => Said::Other,
@@ -114,7 +195,38 @@ const BETWEEN: [&str; 14] = [
     "SECURITY",
 ];
 
+/// Words between the verb and the table that it writes to.
+const MODIFIERS: [&str; 7] = ["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "INTO", "FROM"];
+
 impl Statement<'_> {
+    /// Takes off what MariaDB sets for one statement: SET STATEMENT ... FOR.
+    fn strip_settings(&mut self) {
+        while self.word(0) == "SET" && self.word(1) == "STATEMENT" {
+            let end = (2..self.tokens.len()).find(|at| self.word(*at) == "FOR");
+            self.tokens.drain(..end.map_or(2, |end| end + 1));
+        }
+    }
+
+    /// Whether it writes to a table of the server's own, which no trigger is on: there managed servers
+    /// log their pulse as statements.
+    fn is_of_the_server(&self) -> bool {
+        let mut at = 1;
+        while MODIFIERS.contains(&self.word(at).as_str()) {
+            at += 1;
+        }
+        let schema = if self.dotted(at + 1) { self.name(at) } else { Some(self.schema) };
+        schema.is_some_and(|schema| schema.eq_ignore_ascii_case("mysql"))
+    }
+
+    /// Whether a query begins here, and no partition is described.
+    fn makes_rows(&self, at: usize) -> bool {
+        match self.word(at).as_str() {
+            "SELECT" => true,
+            "VALUES" => !matches!(self.word(at + 1).as_str(), "IN" | "LESS"),
+            _ => false,
+        }
+    }
+
     /// The key word at a place, in capitals; empty where there is none.
     fn word(&self, at: usize) -> String {
         match self.tokens.get(at) {
@@ -143,9 +255,8 @@ impl Statement<'_> {
         self.tokens.get(at) == Some(&Token::Mark('.'))
     }
 
-    /// The followed table of this name. Case says nothing: on some servers it is no difference.
+    /// The followed table of this name.
     fn followed(&self, schema: &str, name: &str) -> Option<usize> {
-        let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
         self.tables.iter().position(|table| same(&table.schema, schema) && same(&table.name, name))
     }
 
@@ -188,10 +299,15 @@ impl Statement<'_> {
         }
         match (verb.as_str(), kind.as_str()) {
             (_, "DATABASE" | "SCHEMA") => {
-                let gone = |name: &str| self.tables.iter().position(|table| table.schema == name);
+                let gone = |name: &str| self.tables.iter().position(|table| same(&table.schema, name));
                 structure(self.name(at).filter(|_| verb == "DROP").and_then(gone))
             }
-            ("CREATE", "TABLE") => structure(self.named(at)),
+            ("CREATE", "TABLE") => match self.named(at) {
+                Some(table) => Said::Structure(table),
+                // Where rows are logged its rows are, and not what they were selected by.
+                None if (at..self.tokens.len()).any(|at| self.makes_rows(at)) => Said::Rows(None),
+                None => Said::Other,
+            },
             ("ALTER", "TABLE") => match self.named(at) {
                 Some(table) => Said::Structure(table),
                 // Another one may take its name, or exchange a partition with it.
@@ -204,6 +320,11 @@ impl Statement<'_> {
             _ => structure(self.mentioned(1)),
         }
     }
+}
+
+/// Whether two names are one. Case says nothing: on some servers it is no difference.
+fn same(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
 }
 
 /// The parser of a full-text index, in the line of a table's statement that makes the index.
@@ -318,6 +439,8 @@ mod tests {
             "CREATE OR REPLACE TABLE orders (a int)",
             "-- a word\nDROP DATABASE shop",
             "SOMETHING NEW orders",
+            "SET STATEMENT lock_wait_timeout = 5, max_statement_time = (1 + 1) FOR ALTER TABLE orders ADD x int",
+            "DROP DATABASE Shop",
         ] {
             assert_eq!(said(query), Said::Structure(0), "{query}");
         }
@@ -353,7 +476,12 @@ mod tests {
 
     #[test]
     fn s_21_a_truncate_names_its_table() {
-        for query in ["TRUNCATE orders", "truncate table `shop`.`orders`", "TRUNCATE TABLE orders WAIT 5"] {
+        for query in [
+            "TRUNCATE orders",
+            "truncate table `shop`.`orders`",
+            "TRUNCATE TABLE orders WAIT 5",
+            "set statement `for` = 'for' for truncate orders",
+        ] {
             assert_eq!(said(query), Said::Truncate(0), "{query}");
         }
         assert_eq!(said("TRUNCATE TABLE elsewhere.orders"), Said::Other);
@@ -366,9 +494,33 @@ mod tests {
             "UPDATE lines JOIN orders SET x = 1",
             "DELETE FROM `shop`.`orders`",
             "LOAD DATA INFILE 'x' INTO TABLE orders",
+            "ANALYZE FORMAT=JSON DELETE FROM orders",
+            "SET STATEMENT binlog_format = 'STATEMENT' FOR UPDATE orders SET a = 1",
         ] {
-            assert_eq!(said(query), Said::Rows(0), "{query}");
+            assert_eq!(said(query), Said::Rows(Some(0)), "{query}");
         }
-        assert_eq!(said("INSERT INTO lines VALUES ('orders')"), Said::Other);
+        // What a trigger, a view or a routine changes is not named.
+        for query in [
+            "INSERT INTO lines VALUES ('orders')",
+            "UPDATE a_view SET x = 1",
+            "SELECT `shop`.`f`()",
+            "REPLACE INTO mysql_log SELECT * FROM mysql.user",
+            "CREATE TABLE copy SELECT f() AS x",
+            "CREATE TABLE copy AS VALUES (f())",
+        ] {
+            assert_eq!(said(query), Said::Rows(None), "{query}");
+        }
+        // The pulse of a managed server.
+        for query in [
+            "INSERT INTO mysql.rds_heartbeat2(id, value) values (1,2) ON DUPLICATE KEY UPDATE value = 2",
+            "DELETE LOW_PRIORITY QUICK FROM `mysql`.`pulse`",
+            "CREATE TABLE copy (a int) COMMENT 'SELECT'",
+            "CREATE TABLE copy (a int) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5))",
+            "CREATE TABLE copy (`select` int) PARTITION BY LIST (a) (PARTITION p VALUES IN (5))",
+            "ANALYZE TABLE lines",
+        ] {
+            assert_eq!(said(query), Said::Other, "{query}");
+        }
+        assert_eq!(read(b"UPDATE pulse SET a = 1", "mysql", &[Name::new("shop", "orders")]), Said::Other);
     }
 }

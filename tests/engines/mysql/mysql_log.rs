@@ -219,6 +219,11 @@ fn s_22_s_24_f_49_m_18_what_mysql_cannot_tell_stops_where_it_happened() {
         ("RENAME TABLE accounts TO old, history TO accounts, old TO history", "structure changed"),
         ("DROP TABLE accounts", "structure changed"),
         ("SET SESSION binlog_format = STATEMENT; UPDATE accounts SET balance = 7", "logged as a statement"),
+        (
+            "CREATE TABLE spare (a int); CREATE TRIGGER g AFTER INSERT ON spare FOR EACH ROW DELETE FROM accounts; \
+             SET SESSION binlog_format = STATEMENT; INSERT INTO spare VALUES (1)",
+            "names no followed table",
+        ),
         ("SET SESSION binlog_row_image = MINIMAL; UPDATE accounts SET balance = 7", "in part only"),
         (
             "SET SESSION binlog_row_value_options = PARTIAL_JSON; UPDATE accounts SET note = JSON_SET(note, '$.a', 5)",
@@ -257,6 +262,73 @@ fn s_22_s_24_f_49_m_18_what_mysql_cannot_tell_stops_where_it_happened() {
                 assert_eq!(told.words.first().map(String::as_str), Some("begin"), "{write}");
                 assert!(told.words[1].starts_with("insert 1"), "{:?}", told.words);
             }
+        });
+    }
+}
+
+/// MySQL says which databases a statement wrote to, through triggers, views and routines, too: one that
+/// wrote to others only is no concern, whatever its format.
+#[test]
+fn f_49_statements_that_wrote_to_other_databases_pass() {
+    let server = need_mysql!();
+    let (followed, other) = (bank(server, "followed"), server.database("other"));
+    other.execute(
+        "CREATE TABLE a (n int PRIMARY KEY); CREATE TABLE b (n int);
+         CREATE VIEW v AS SELECT * FROM b;
+         CREATE TRIGGER g AFTER INSERT ON a FOR EACH ROW INSERT INTO v VALUES (NEW.n);
+         CREATE FUNCTION f() RETURNS int DETERMINISTIC MODIFIES SQL DATA BEGIN DELETE FROM b; RETURN 1; END",
+    );
+    let statement = "SET SESSION binlog_format = STATEMENT";
+    run(async {
+        let source = source(&followed).await;
+        let tables = accounts(&followed);
+        let position = open(source.as_ref(), "p", &tables).await;
+        outside(|| {
+            other.execute(&format!(
+                "{statement}; INSERT INTO a VALUES (1); UPDATE v SET n = 2; DO f(); SELECT f(); DELETE FROM a"
+            ));
+            followed.execute("INSERT INTO history VALUES (77, 1, 1)");
+        });
+        let told_all = told(source.as_ref(), "p", &position, &tables).await;
+        assert!(told_all.error.is_none(), "{:?}", told_all.error);
+        assert_eq!(told_all.rows(), ["insert 1 [] [77,1,1]"]);
+    });
+    // The same from there to a followed table, through each of them.
+    let name = &followed.name;
+    for (makes, writes) in [
+        (format!("CREATE VIEW w AS SELECT * FROM {name}.accounts"), "UPDATE w SET balance = 3"),
+        (
+            format!("CREATE TRIGGER h AFTER DELETE ON a FOR EACH ROW DELETE FROM {name}.accounts"),
+            "INSERT INTO a VALUES (3); DELETE FROM a",
+        ),
+        (
+            format!(
+                "CREATE FUNCTION k() RETURNS int DETERMINISTIC MODIFIES SQL DATA BEGIN DELETE FROM {name}.accounts; \
+                 RETURN 1; END"
+            ),
+            "SET @x = k()",
+        ),
+        (
+            format!(
+                "CREATE TABLE parent (id bigint PRIMARY KEY); INSERT INTO parent VALUES (1), (9); \
+                 ALTER TABLE {name}.history ADD FOREIGN KEY (delta) REFERENCES {other}.parent (id) ON DELETE CASCADE",
+                other = other.name
+            ),
+            "DELETE FROM parent",
+        ),
+    ] {
+        other.execute(&makes);
+        run(async {
+            let source = source(&followed).await;
+            let tables = accounts(&followed);
+            let position = open(source.as_ref(), "p", &tables).await;
+            outside(|| other.execute(&format!("{statement}; {writes}")));
+            let told_all = told(source.as_ref(), "p", &position, &tables).await;
+            assert!(
+                told_all.error().to_string().contains("names no followed"),
+                "{makes}: {}",
+                told_all.error()
+            );
         });
     }
 }
