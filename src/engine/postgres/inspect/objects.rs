@@ -189,15 +189,20 @@ fn not_of_a_capture() -> String {
 /// First number that is given to an object of a user; the server's own are below.
 const FIRST_USER_OID: u32 = 16_384;
 
+/// The anti-join that leaves out what was made with a type and goes with it.
+fn not_part(class: &str, alias: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS part WHERE part.classid = \
+         'pg_catalog.{class}'::pg_catalog.regclass AND part.objid = {alias}.oid AND part.refclassid = \
+         'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')"
+    )
+}
+
 fn plain(kind: &str, class: &str, name: &str, schema: Option<&str>) -> String {
     let mut member = not_member(class, "o");
     if class == "pg_proc" {
         // The constructors of a range type come with it.
-        member.push_str(
-            " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS part WHERE part.classid = \
-             'pg_catalog.pg_proc'::pg_catalog.regclass AND part.objid = o.oid AND part.refclassid = \
-             'pg_catalog.pg_type'::pg_catalog.regclass AND part.deptype = 'i')",
-        );
+        member.push_str(&format!(" AND {}", not_part(class, "o")));
         member.push_str(&not_of_a_fence(name));
     }
     if class == "pg_publication" {
@@ -329,11 +334,13 @@ fn single() -> Vec<String> {
     let subscriptions = "SELECT 'subscription', '', o.subname::text, NULL, NULL FROM pg_catalog.pg_subscription \
          AS o JOIN pg_catalog.pg_database AS d ON d.oid = o.subdbid \
          WHERE d.datname = pg_catalog.current_database()";
+    // The cast of a range to its multirange comes with the type.
     let casts = format!(
         "SELECT 'cast', '', pg_catalog.format_type(o.castsource, NULL) || ' as ' || \
          pg_catalog.format_type(o.casttarget, NULL), NULL, NULL FROM pg_catalog.pg_cast AS o \
-         WHERE o.oid >= {FIRST_USER_OID} AND {}",
-        not_member("pg_cast", "o")
+         WHERE o.oid >= {FIRST_USER_OID} AND {} AND {}",
+        not_member("pg_cast", "o"),
+        not_part("pg_cast", "o")
     );
     let defaults = "SELECT 'default privileges', coalesce(n.nspname, '')::text, r.rolname::text, NULL, NULL \
          FROM pg_catalog.pg_default_acl AS o JOIN pg_catalog.pg_roles AS r ON r.oid = o.defaclrole \
