@@ -234,6 +234,10 @@ pub trait Dialect: Send + Sync {
     fn refuse_column(&self, _table: &Table, _column: &Column) -> Option<Unspeakable> {
         None
     }
+    /// Whether the values of a column are names of tables, which must be there before the rows.
+    fn names_tables(&self, _column: &Column) -> bool {
+        false
+    }
     /// Whether a foreign key may lead from a column of the one type to one of the other.
     fn joins(&self, own: &Type, parent: &Type) -> bool {
         family(own) == family(parent)

@@ -332,7 +332,8 @@ impl<'a> Rules<'a> {
     }
 
     /// Rows need their table, the keys and indexes that come before them, the rows that foreign
-    /// keys which are there already look for, and that those are gone which would hold them back.
+    /// keys which are there already look for, and that those are gone which would hold them back;
+    /// and all tables, where they name some.
     fn copy(&mut self, table: &'a TableDiff) {
         if !self.loads(table) {
             return;
@@ -348,6 +349,9 @@ impl<'a> Rules<'a> {
             chunk_bytes: self.inputs.plan.limits.chunk_bytes,
         };
         draft.needs.insert(id::create(name));
+        if self.names_tables(table) {
+            draft.needs.extend(self.inputs.diff.tables.iter().map(|table| id::create(&table.want.name)));
+        }
         draft.needs.extend(table.behind.iter().map(id::copy));
         draft.needs.extend(self.drops.get(&self.root(table).want.name).into_iter().flatten().cloned());
         if self.is_early(table) {

@@ -85,6 +85,29 @@ fn s_15_the_first_insert_works() {
 }
 
 /// An extension in a schema that holds nothing else.
+/// Values that name tables come when all tables are there; a name that never comes is not shown.
+#[test]
+fn s_34_values_that_name_tables_come_after_all_tables() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute(
+        "CREATE TABLE a_log (id int PRIMARY KEY, what regclass, of regtype[]); CREATE TABLE b_log (what regclass);
+         CREATE TABLE z_last (id int PRIMARY KEY);
+         INSERT INTO a_log VALUES (1, 'z_last', '{z_last,b_log}'); INSERT INTO b_log VALUES ('a_log'), ('b_log')",
+    );
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.apply().expect(0);
+    let names = "SELECT what::text || of::text FROM a_log";
+    assert_eq!(target.value(names), "z_last{z_last,b_log}");
+    job.run(&["verify"]).expect(0);
+
+    source.execute("CREATE VIEW secret AS SELECT 1 AS a; INSERT INTO b_log VALUES ('secret')");
+    let target = server.database("target_2");
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    let refused = job.apply().expect(6).says("b_log").says("column what").says("type: text");
+    assert!(!refused.to_string().contains("secret\""), "{refused}");
+}
+
 #[test]
 fn s_34_an_extension_brings_its_schema() {
     let server = need_server!();

@@ -215,6 +215,12 @@ impl Dialect for PostgresDialect {
         beyond.then(|| Unspeakable { what: format!("more than {COLUMNS_MAX} columns") })
     }
 
+    /// `regclass` names relations, and `regtype` the row types that come with them.
+    fn names_tables(&self, column: &Column) -> bool {
+        let native = column.native.trim_end_matches("[]");
+        matches!(native, "regclass" | "regtype")
+    }
+
     fn probe(&self, probe: &Probe) -> Option<String> {
         probe::query(probe)
     }

@@ -68,10 +68,16 @@ impl ServerError {
         }
     }
 
+    /// Whether a value of a row is the name of an object that is not there, as of a `regclass`.
+    fn is_of_a_name(&self) -> bool {
+        matches!(self.code.get(..2), Some("42" | "3F")) && self.copy_column.is_some()
+    }
+
     /// The server's words without values and control characters.
     pub fn shown(&self) -> String {
         let class = self.code.get(..2).unwrap_or("");
-        let holds_values = class == "22" && !matches!(self.code.as_str(), "22P04" | "22001");
+        let holds_values =
+            class == "22" && !matches!(self.code.as_str(), "22P04" | "22001") || self.is_of_a_name();
         let text = if holds_values { cut_values(&self.message) } else { self.message.clone() };
         escape(&text)
     }
@@ -141,6 +147,10 @@ pub fn cause(code: &str) -> Cause {
 /// What a person at two in the morning needs to know next.
 fn next_step(error: &ServerError) -> Option<String> {
     let text = match error.code.as_str() {
+        _ if error.is_of_a_name() => {
+            "a value of this column names an object that is not on the target: make it there, or carry the names as \
+             text with `type: text` for this column"
+        }
         "28P01" => "check user and password of this URL; the server does not say which of the two is wrong",
         "28000" => "the server's pg_hba.conf has no line that lets this user in from here",
         "42501" => "grant what is missing to the role of this URL, or use another role",
@@ -191,7 +201,8 @@ pub fn engine_error(doing: &str, error: &ServerError) -> EngineError {
     if let Some(column) = error.copy_column.as_deref().or(error.column.as_deref()) {
         message.push_str(&format!(", column {}", crate::catalog::name::show(column)));
     }
-    let mut made = EngineError::new(cause(&error.code), doing, message).code(error.code.clone());
+    let cause = if error.is_of_a_name() { Cause::Data } else { cause(&error.code) };
+    let mut made = EngineError::new(cause, doing, message).code(error.code.clone());
     if let Some(table) = &error.table {
         let schema = error.schema.clone().unwrap_or_default();
         made.object = Some(crate::catalog::Name::new(schema, table).to_string());
@@ -264,6 +275,21 @@ mod tests {
         assert!(
             shown("23505", r#"duplicate key value violates unique constraint "t_pkey""#).contains("t_pkey")
         );
+    }
+
+    #[test]
+    fn s_sec_3_a_value_that_names_an_object_is_cut_out() {
+        for (code, text) in
+            [("42P01", "relation \"secret\" does not exist"), ("3F000", "schema \"secret\" does not exist")]
+        {
+            let mut error = server(code, text);
+            error.set(b'W', "COPY t, line 1, column what: \"secret\"".into());
+            let made = engine_error("load", &error);
+            assert_eq!(made.cause, Cause::Data);
+            let text = made.to_string();
+            assert!(!text.contains("secret") && text.contains("column what"), "{text}");
+            assert!(made.hint.is_some_and(|hint| hint.contains("type: text")));
+        }
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl<'a> Rules<'a> {
             && made(table)
             && table.bytes <= self.inputs.plan.limits.chunk_bytes
             && (features.frozen_load || features.transactional_ddl)
+            && !self.names_tables(table)
+    }
+
+    /// Whether rows of it name tables.
+    pub(super) fn names_tables(&self, table: &TableDiff) -> bool {
+        table.want.columns.iter().any(|column| self.to.names_tables(column))
     }
 
     pub(super) fn is_small(&self, table: &TableDiff) -> bool {
