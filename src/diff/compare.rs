@@ -35,9 +35,10 @@ pub(super) fn run(
     naming::settle(road, &mut tables, &sequences, &mut found);
     need_parent_keys(road, &mut tables, &mut found);
     unused_rules(road, &mut found);
-    look_at_ends(road, &tables, &mut found);
+    let idle = idle(road, selection, &used);
+    look_at_ends(road, &tables, &idle, &mut found);
     look_at_grants(road, &sequences, &mut found);
-    leave_behind(road, selection, &mut found);
+    leave_behind(road, selection, idle, &mut found);
     let followed = following::look(road, &tables, &mut found);
 
     let there = There::new(road, progress);
@@ -205,7 +206,7 @@ fn unused_rules(road: &Road<'_>, found: &mut Found) {
 /// Bytes whose reading holds a snapshot for hours rather than minutes.
 const LONG_SNAPSHOT_BYTES: u64 = 100 << 30;
 
-fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
+fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], idle: &[(&str, Name)], found: &mut Found) {
     let (source, target) = (road.source, road.target);
     if !source.place.hash.is_empty() && source.place == target.place {
         found.hazard(
@@ -229,8 +230,9 @@ fn look_at_ends(road: &Road<'_>, tables: &[TableDiff], found: &mut Found) {
         found.hazard("R702", "source", format!("one snapshot over about {} GiB", bytes >> 30), &[]);
     }
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for other in source.others.iter().filter(|other| stays(road, other)) {
-        *kinds.entry(&other.kind).or_default() += 1;
+    let others = source.others.iter().filter(|other| stays(road, other)).map(|other| other.kind.as_str());
+    for kind in others.chain(idle.iter().map(|(kind, _)| *kind)) {
+        *kinds.entry(kind).or_default() += 1;
     }
     let clauses = found.left_behind.iter().filter(|left| left.kind == ON_UPDATE).count();
     kinds.extend((clauses > 0).then_some((ON_UPDATE, clauses)));
@@ -251,7 +253,43 @@ fn stays(road: &Road<'_>, other: &OtherObject) -> bool {
     (other.kind != "collation" || !road.has_both(&other.name)) && !partitions::is_carried(road, other)
 }
 
-fn leave_behind(road: &Road<'_>, selection: &Selection, found: &mut Found) {
+/// Kind and name of what nothing carried has any use for, and the target has not.
+fn idle(road: &Road<'_>, selection: &Selection, used: &needed::Used) -> Vec<(&'static str, Name)> {
+    let mut out = Vec::new();
+    let there: HashSet<&Name> = road.target.types.iter().map(|known| &known.name).collect();
+    out.extend(
+        used.idle_types.iter().filter(|name| !there.contains(name)).map(|name| ("type", name.clone())),
+    );
+    if !road.same {
+        return out;
+    }
+    let has: HashSet<&Name> = road.target.collations.iter().collect();
+    let collations = road.source.collations.iter().filter(|name| !has.contains(name));
+    out.extend(collations.map(|name| ("collation", name.clone())));
+    let names = selection.tables.iter().map(|intent| &intent.source);
+    let names = names.chain(&used.types).chain(&used.sequences).map(|name| name.schema.as_str());
+    let known = road.target.schemas.iter().map(|schema| schema.name.as_str());
+    let extensions = road.source.extensions.iter().map(|extension| extension.schema.as_str());
+    let live: HashSet<&str> = names.chain(known).chain(extensions).collect();
+    let schemas = road.source.schemas.iter().filter(|schema| !live.contains(schema.name.as_str()));
+    let default = &road.source.default_schema;
+    out.extend(
+        schemas
+            .filter(|schema| schema.name != *default)
+            .map(|schema| ("schema", Name::new("", &schema.name))),
+    );
+    out
+}
+
+fn leave_behind(road: &Road<'_>, selection: &Selection, idle: Vec<(&'static str, Name)>, found: &mut Found) {
+    for (kind, name) in idle {
+        found.left(
+            kind,
+            name,
+            if kind == "collation" { "not carried yet" } else { "nothing carried uses it" },
+        );
+    }
+
     for (name, pattern) in &selection.skipped {
         let why = match pattern {
             Some(pattern) => format!("skipped by {pattern:?}"),

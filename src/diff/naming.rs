@@ -31,10 +31,18 @@ pub(super) fn settle(
         name_constraints(road, table, &mut taken, &mut constraints, &mut moved);
         name_indexes(road, table, &mut taken, &mut moved);
     }
+    let parts: HashSet<Name> = tables.iter().flat_map(|table| parts(table).collect::<Vec<_>>()).collect();
     for table in tables.iter_mut() {
-        follow_parents(table, &moved);
+        follow_parents(table, &moved, &parts);
         write_names(table);
     }
+}
+
+/// The names of a table's keys and indexes.
+fn parts(table: &TableDiff) -> impl Iterator<Item = Name> {
+    let keys = table.keys.iter().map(|key| &key.want.name);
+    let names = keys.chain(table.indexes.iter().map(|index| &index.want.name));
+    names.map(|name| Name::new(&table.want.name.schema, name))
 }
 
 /// The wanted table holds its parts once more, for the engines that make them with it.
@@ -241,8 +249,9 @@ fn note_rename(table: &mut TableDiff, old: &str, new: &str, moved: &mut Moved) {
     });
 }
 
-/// Attached indexes and keys name their parents.
-fn follow_parents(table: &mut TableDiff, moved: &Moved) {
+/// Attached indexes and keys name their parents. One whose parent does not come (it is invalid, or the
+/// plan leaves it out) stands for itself.
+fn follow_parents(table: &mut TableDiff, moved: &Moved, parts: &HashSet<Name>) {
     // An index lives in its table's schema, wherever the plan has put that.
     let schema = table.want.partition().map(|partition| partition.parent.schema.clone());
     let follow = |parent: &mut Option<Name>| {
@@ -253,6 +262,7 @@ fn follow_parents(table: &mut TableDiff, moved: &Moved) {
         if let Some(to) = parent.as_ref().and_then(|name| moved.get(name)) {
             *parent = Some(to.clone());
         }
+        *parent = parent.take().filter(|name| parts.contains(name));
     };
     table.keys.iter_mut().for_each(|Wanted { want, .. }| follow(&mut want.parent));
     table.indexes.iter_mut().for_each(|Wanted { want, .. }| follow(&mut want.parent));

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::found::Found;
 use super::road::{Road, mentions};
-use crate::catalog::{Extension, Name, OtherObject, Schema, Table, UserType, UserTypeKind};
+use crate::catalog::{Catalog, Extension, Name, OtherObject, Schema, Table, UserType, UserTypeKind};
 use crate::plan::{Problem, Selection};
 
 /// Names that carried tables use, by their source names.
 #[derive(Debug, Default)]
 pub(super) struct Used {
+    /// Types that come along; on a road to another engine none.
     pub types: BTreeSet<Name>,
+    /// Types of the source that no carried table has any use for.
+    pub idle_types: BTreeSet<Name>,
     pub sequences: BTreeSet<Name>,
     pub extensions: BTreeSet<String>,
     /// Names that belong to them, and to which.
@@ -21,12 +24,14 @@ pub(super) struct Used {
 /// Follows all texts of the carried tables, and the texts of what they name.
 pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) -> Used {
     let mut used = Used::default();
+    let carried = || selection.tables.iter().filter_map(|intent| road.table(&intent.source));
+    used.idle_types = idle_types(road, carried());
     if !road.same {
         return used;
     }
     let world = World::new(road);
     let mut seen: HashSet<&str> = HashSet::new();
-    for table in selection.tables.iter().filter_map(|intent| road.table(&intent.source)) {
+    for table in carried() {
         for text in texts(table) {
             if seen.insert(text) {
                 world.look(text, &mut used, &table.name, found);
@@ -44,26 +49,54 @@ pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) 
     used
 }
 
+fn idle_types<'t>(road: &Road<'_>, tables: impl Iterator<Item = &'t Table>) -> BTreeSet<Name> {
+    let mut idle: BTreeSet<Name> = road.source.types.iter().map(|known| known.name.clone()).collect();
+    if idle.is_empty() {
+        return idle;
+    }
+    let texts: HashSet<&str> = tables.flat_map(texts).collect();
+    let mut queue: Vec<Name> = texts.into_iter().flat_map(mentions).map(|(name, _)| name).collect();
+    while let Some(name) = queue.pop() {
+        if idle.remove(&name) {
+            let texts = road.user_type(&name).map(type_texts).unwrap_or_default();
+            queue.extend(texts.into_iter().flat_map(mentions).map(|(name, _)| name));
+        }
+    }
+    idle
+}
+
 /// Objects of the source by name.
 struct World<'a, 'r> {
     road: &'r Road<'a>,
     sequences: HashSet<&'a Name>,
-    functions: HashSet<Name>,
-    /// Functions that are on the target.
+    /// What texts name and is not carried, with its kind.
+    uncarried: HashMap<Name, &'a str>,
+    /// Those of the target.
     there: HashSet<Name>,
     extensions: HashMap<&'a str, Vec<&'a Extension>>,
 }
 
+/// Kinds of objects that are not carried, and that texts of tables and types may name.
+const NAMED: [&str; 8] = [
+    "function",
+    "procedure",
+    "aggregate",
+    "base type",
+    "range type with functions of its own",
+    "operator class",
+    "text search configuration",
+    "text search dictionary",
+];
+
 impl<'a, 'r> World<'a, 'r> {
     fn new(road: &'r Road<'a>) -> Self {
-        let is_function = |kind: &str| matches!(kind, "function" | "procedure" | "aggregate");
-        let functions = road.source.others.iter().filter(|other| is_function(&other.kind));
-        let there = road.target.others.iter().filter(|other| is_function(&other.kind));
         // Texts call a function by its bare name; the catalog lists it with its arguments.
         let bare = |other: &OtherObject| {
             let name = other.name.name.split_once('(').map_or(other.name.name.as_str(), |(name, _)| name);
             Name::new(&other.name.schema, name)
         };
+        let of =
+            |catalog: &'a Catalog| catalog.others.iter().filter(|other| NAMED.contains(&other.kind.as_str()));
         let mut extensions: HashMap<&str, Vec<&Extension>> = HashMap::new();
         for extension in road.source.extensions.iter().filter(|extension| extension.installed) {
             extensions.entry(&extension.schema).or_default().push(extension);
@@ -71,8 +104,8 @@ impl<'a, 'r> World<'a, 'r> {
         Self {
             road,
             sequences: road.source.sequences.iter().map(|sequence| &sequence.name).collect(),
-            functions: functions.map(bare).collect(),
-            there: there.map(bare).collect(),
+            uncarried: of(road.source).map(|other| (bare(other), other.kind.as_str())).collect(),
+            there: of(road.target).map(bare).collect(),
             extensions,
         }
     }
@@ -83,19 +116,19 @@ impl<'a, 'r> World<'a, 'r> {
                 used.types.insert(name);
             } else if self.sequences.contains(&name) {
                 used.sequences.insert(name);
-            } else if self.functions.contains(&name) {
-                self.need_function(&name, place, found);
+            } else if let Some(kind) = self.uncarried.get(&name) {
+                self.need_uncarried(kind, &name, place, found);
             } else if !self.road.from.system_schema(&name.schema) {
                 self.need_extension(&name, used);
             }
         }
     }
 
-    fn need_function(&self, name: &Name, place: &Name, found: &mut Found) {
+    fn need_uncarried(&self, kind: &str, name: &Name, place: &Name, found: &mut Found) {
         if self.there.contains(name) {
             return;
         }
-        let message = format!("{place} uses function {name}, which is not carried");
+        let message = format!("{place} uses {kind} {name}, which is not carried");
         let help = "create it on the target first, or skip what uses it";
         found.problems.push(Problem::error("E207", message).help(help));
     }

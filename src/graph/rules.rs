@@ -12,7 +12,7 @@ use super::build::Inputs;
 use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
-use crate::catalog::{Check, Dialect, Name, Sequence, Table};
+use crate::catalog::{Check, Column, Dialect, Name, Sequence, Table};
 use crate::diff::{State, TableDiff, Wanted, id, mentions};
 use crate::plan::Load;
 
@@ -275,11 +275,13 @@ impl<'a> Rules<'a> {
         let identities = self.identities.get(&want.name).unwrap_or(&none);
         let with = Inline { keys: inline, foreign_keys: inline };
         let later = |check: &Check| !check.validated && !inline;
-        let mut statements = match want.checks.iter().any(later) {
+        let inherited = self.generated_above(want);
+        let mut statements = match want.checks.iter().any(later) || !inherited.is_empty() {
             false => self.to.create_table(want, identities, with),
             true => {
                 let mut now = want.clone();
                 now.checks.retain(|check| !later(check));
+                inherited.into_iter().for_each(|at| now.columns[at].generated = None);
                 self.to.create_table(&now, identities, with)
             }
         };
@@ -288,6 +290,8 @@ impl<'a> Rules<'a> {
         draft.needs.insert(id::schema(&want.name.schema));
         draft.needs.extend(self.extension_ids());
         draft.needs.extend(self.named_needs(want));
+        let owned = self.owned.get(&want.name).into_iter().flatten();
+        draft.needs.extend(owned.map(|sequence| id::sequence(&sequence.name)));
         for parent in want.partition().map(|partition| &partition.parent).into_iter().chain(&want.inherits) {
             draft.needs.insert(id::create(parent));
         }
@@ -295,6 +299,16 @@ impl<'a> Rules<'a> {
         draft.table = Some(want.name.clone());
         draft.unit = self.create_unit(table);
         self.add(draft);
+    }
+
+    /// Columns whose expression a parent brings: up to PostgreSQL 15 a child must not repeat it.
+    fn generated_above(&self, want: &Table) -> Vec<usize> {
+        let parents: Vec<_> = want.inherits.iter().filter_map(|parent| self.tables.get(parent)).collect();
+        let is_above = |column: &Column| {
+            let mut theirs = parents.iter().filter_map(|parent| parent.want.column(&column.name));
+            column.generated.is_some() && theirs.any(|theirs| theirs.generated == column.generated)
+        };
+        (0..want.columns.len()).filter(|at| is_above(&want.columns[*at])).collect()
     }
 
     fn owned_statements(&self, table: &Name) -> Vec<String> {

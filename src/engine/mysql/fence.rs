@@ -197,7 +197,8 @@ pub(super) async fn writing(link: &Link, tables: &[Name]) -> Result<Vec<String>,
     }
 }
 
-/// Their sessions, as far as this user may see them.
+/// Their sessions, as far as this user may see them. A lock may also be held by one that has written
+/// nothing yet (SELECT ... FOR UPDATE, LOCK TABLES ... WRITE).
 async fn writers(conn: &mut Conn) -> Vec<String> {
     let sql = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0 ORDER BY 1";
     let found: Vec<u64> = conn.query(sql).await.unwrap_or_default();
@@ -206,7 +207,8 @@ async fn writers(conn: &mut Conn) -> Vec<String> {
         id => format!("connection {id}"),
     });
     let named: Vec<String> = named.collect();
-    if named.is_empty() { vec!["one that this user may not see".into()] } else { named }
+    let unseen = "one that holds a lock on the tables, of which this user may see no more";
+    if named.is_empty() { vec![unseen.into()] } else { named }
 }
 
 /// Triggers of a plan in this database: the table, the trigger's name, and what it does.

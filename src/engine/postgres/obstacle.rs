@@ -154,7 +154,7 @@ fn server(facts: &Facts, version: u32, stands: bool, found: &mut Vec<Obstacle>) 
         found.push(stop(
             "C502",
             SERVER,
-            format!("{} sessions for replication are free, and a capture needs 2", facts.number(2).max(0)),
+            format!("free sessions for replication: {}; a capture needs 2", facts.number(2).max(0)),
             "raise max_wal_senders (needs a restart)",
         ));
     }

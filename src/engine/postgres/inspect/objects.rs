@@ -280,6 +280,13 @@ const RELATIONS: &[(&str, &str, &str)] = &[
     ("'typed table'", "c.relname", "c.reloftype <> 0"),
     ("'forced row security'", "c.relname", "c.relforcerowsecurity"),
     (
+        "'comment on the index of a key'",
+        "c.relname",
+        "c.relkind IN ('i', 'I') AND EXISTS (SELECT 1 FROM pg_catalog.pg_description AS d WHERE d.objoid = c.oid \
+         AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0) AND EXISTS (SELECT 1 FROM \
+         pg_catalog.pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))",
+    ),
+    (
         "'tablespace'",
         "(SELECT s.spcname FROM pg_catalog.pg_tablespace AS s WHERE s.oid = c.reltablespace)",
         "c.relkind IN ('r', 'p', 'i', 'I') AND c.reltablespace <> 0",
@@ -304,7 +311,7 @@ const RELATIONS: &[(&str, &str, &str)] = &[
         "c.relname",
         "c.relkind = 'S' AND c.relpersistence = 'u' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS d \
          WHERE d.objid = c.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-         AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)",
+         AND d.deptype = 'i' AND d.refobjsubid > 0)",
     ),
 ];
 
@@ -347,7 +354,17 @@ fn single() -> Vec<String> {
          LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.defaclnamespace";
     let objects = "SELECT 'large objects', '', pg_catalog.count(*)::text, NULL, NULL \
          FROM pg_catalog.pg_largeobject_metadata HAVING pg_catalog.count(*) > 0";
-    vec![casts, subscriptions.to_string(), defaults.to_string(), objects.to_string()]
+    let shells = format!(
+        "SELECT 'shell type', n.nspname::text, o.typname::text, NULL, NULL FROM pg_catalog.pg_type AS o \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = o.typnamespace WHERE NOT o.typisdefined AND {USERS} AND {}",
+        not_member("pg_type", "o")
+    );
+    let transforms = format!(
+        "SELECT 'transform', '', pg_catalog.format_type(o.trftype, NULL) || ' in ' || l.lanname, NULL, NULL \
+         FROM pg_catalog.pg_transform AS o JOIN pg_catalog.pg_language AS l ON l.oid = o.trflang WHERE {}",
+        not_member("pg_transform", "o")
+    );
+    vec![casts, subscriptions.to_string(), defaults.to_string(), objects.to_string(), shells, transforms]
 }
 
 /// What is seen and not carried, by one query.

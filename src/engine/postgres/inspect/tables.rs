@@ -1,7 +1,7 @@
 //! Tables with their columns, parents and partition bounds. What hangs on them is put in its place
 //! by `constraints` and `indexes`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::types::Types;
 use super::{Fields, Reader, comment, not_member, users_relation};
@@ -111,6 +111,7 @@ pub async fn read(
     let mut tables = tables(reader).await?;
     columns(reader, types, &mut tables, notes).await?;
     parents(reader, &mut tables).await?;
+    note_column_orders(&tables, notes);
     Ok(tables)
 }
 
@@ -341,6 +342,24 @@ fn compression(letter: &str) -> Option<String> {
         "p" => Some("pglz".to_string()),
         "l" => Some("lz4".to_string()),
         _ => None,
+    }
+}
+
+/// A child is created with its parents' columns first: one that was made a child later may have them
+/// elsewhere.
+fn note_column_orders(tables: &Tables, notes: &mut Vec<OtherObject>) {
+    let by_name: HashMap<&Name, &Table> =
+        tables.by_oid.values().map(|entry| (&entry.table.name, &entry.table)).collect();
+    for child in by_name.values().filter(|table| !table.inherits.is_empty()) {
+        let parents = child.inherits.iter().filter_map(|parent| by_name.get(parent));
+        let mut seen = HashSet::new();
+        let names = parents.flat_map(|parent| &parent.columns).map(|column| column.name.as_str());
+        let first: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+        let own = child.columns.iter().map(|column| column.name.as_str());
+        if !own.take(first.len()).eq(first) {
+            let table = Some(child.name.clone());
+            notes.push(OtherObject { kind: "order of columns".to_string(), name: child.name.clone(), table });
+        }
     }
 }
 
