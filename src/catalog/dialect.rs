@@ -234,6 +234,11 @@ pub trait Dialect: Send + Sync {
     fn refuse_column(&self, _table: &Table, _column: &Column) -> Option<Unspeakable> {
         None
     }
+    /// What a target that keeps a table's rows another way than the source does is told by, where this
+    /// option of the source's table is not kept: a name and why.
+    fn leaves_option(&self, _key: &str, _value: &str) -> Option<(String, String)> {
+        None
+    }
     /// Whether the values of a column are names of tables, which must be there before the rows.
     fn names_tables(&self, _column: &Column) -> bool {
         false

@@ -18,7 +18,7 @@ pub use dialect::{ChangeLog, Dialect, Features, Holds};
 pub use expr::Expr;
 pub use name::Name;
 pub use probe::{Answer, Probe, Question};
-pub use projection::{Cast, ColumnMap, Form, Projection};
+pub use projection::{Cast, ColumnMap, Form, Projection, ZeroDate};
 pub use table::{
     Action, Check, Column, Default, ForeignKey, Generated, Identity, Index, IndexPart, Key, KeyKind,
     MatchKind, Nulls, Partition, ReplicaIdentity, Table, TableKind,

@@ -31,11 +31,28 @@ pub struct ColumnMap {
     pub target_type: Type,
     pub target_native: String,
     pub not_null: bool,
-    /// A date that no calendar has is read as null.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub zero_is_null: bool,
+    #[serde(default, skip_serializing_if = "ZeroDate::is_refused")]
+    pub zero_date: ZeroDate,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cast: Option<Cast>,
+}
+
+/// What becomes of a date that no calendar has (MySQL).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroDate {
+    #[default]
+    Refused,
+    /// It is read as null.
+    Null,
+    /// It is carried: the target has such dates, too. But for days that a month has not (`2024-02-31`).
+    Kept,
+}
+
+impl ZeroDate {
+    fn is_refused(&self) -> bool {
+        *self == Self::Refused
+    }
 }
 
 /// A change of type that the source makes while reading (equal engines), or the target's writer

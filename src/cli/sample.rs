@@ -256,7 +256,7 @@ fn projection(source: &str, target: &str) -> Projection {
         target_type: Type::Int { bits: 64 },
         target_native: "bigint".into(),
         not_null: true,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     };
     Projection {

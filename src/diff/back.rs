@@ -14,7 +14,7 @@ use crate::catalog::name::show;
 use crate::catalog::noun::counted;
 use crate::catalog::{
     Action, Cast, ChangeLog, Column, ColumnMap, ForeignKey, Form, KeyKind, Name, Projection, Sequence, Table,
-    Type,
+    Type, ZeroDate,
 };
 use crate::change::{Followed, Identity};
 use crate::plan::back::back_name;
@@ -271,10 +271,10 @@ impl<'a, 'f> Turning<'a, 'f> {
             target_type: map.source_type.clone(),
             target_native: map.source_native.clone(),
             not_null: column.not_null,
-            zero_is_null: false,
+            zero_date: if map.zero_date == ZeroDate::Kept { ZeroDate::Kept } else { ZeroDate::Refused },
             cast: None,
         };
-        if map.zero_is_null {
+        if map.zero_date == ZeroDate::Null {
             self.risk(&at, "zero and impossible dates have become null, and go back as null".to_string());
         }
         if self.road.same && map.cast.is_none() {

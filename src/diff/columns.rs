@@ -14,7 +14,7 @@ use crate::catalog::expr::Op;
 use crate::catalog::name::show;
 use crate::catalog::table::{Default as ColumnDefault, Generated};
 use crate::catalog::{
-    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind,
+    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind, ZeroDate,
 };
 use crate::plan::{ColumnRule, Load, Problem, Span, TableIntent};
 
@@ -136,7 +136,7 @@ fn map_column(
     collation(work, &basis, &mut want, out, found);
     out.checks.extend(own_checks);
     out.checks.extend(type_checks(road, &basis.ty, &want));
-    let zero_is_null = zero_is_null(work, &basis, &mut want, rule, found);
+    let zero_date = zero_date(work, &basis, &mut want, rule, found);
     note_difference(road, column, &want, &typed, rule, out);
     if want.generated.is_none() {
         values::ask(work, &basis, &typed, rule, found);
@@ -148,28 +148,31 @@ fn map_column(
             target_type: want.ty.clone(),
             target_native: want.native.clone(),
             not_null: want.not_null,
-            zero_is_null,
+            zero_date,
             cast: typed.cast,
         });
     }
     out.columns.push(want);
 }
 
-/// Whether dates that no calendar has become null, as the plan says. Their column may be null then,
-/// whatever it was: the source's own default is such a date as a rule.
-fn zero_is_null(
+/// What becomes of dates that no calendar has. Where they become null, as the plan says, their column may be
+/// null, whatever it was: the source's own default is such a date as a rule.
+fn zero_date(
     work: &Work<'_, '_>,
     basis: &Column,
     want: &mut Column,
     rule: Option<&ColumnRule>,
     found: &mut Found,
-) -> bool {
-    let Some(span) = rule.and_then(|rule| rule.zero_date) else { return false };
+) -> ZeroDate {
+    let Some(span) = rule.and_then(|rule| rule.zero_date) else {
+        let kept = work.road.keeps_zero_dates(&basis.ty, &want.ty);
+        return if kept { ZeroDate::Kept } else { ZeroDate::Refused };
+    };
     let place = format!("{}.{}", work.table.name, show(&basis.name));
     let mut refuse = |why: &str, help: &str| {
         let message = format!("zero_date: {place} {why}");
         found.problems.push(Problem::error("E125", message).at(span).help(help));
-        false
+        ZeroDate::Refused
     };
     if !work.road.has_zero_dates(&basis.ty) {
         return refuse("holds no dates that no calendar has", "remove zero_date");
@@ -189,7 +192,7 @@ fn zero_is_null(
         format!("zero and impossible dates become null{nullable}"),
         &[],
     );
-    true
+    ZeroDate::Null
 }
 
 /// A name must be one that the target can hold, and no column of its own.
@@ -478,7 +481,7 @@ fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
         (Expr::Bool(bit), _) if number => Some(Expr::Number(u8::from(bit).to_string())),
         (Expr::Number(digits), _) if text => Some(Expr::Text(digits)),
         (Expr::Text(digits), _) if number => digits.parse::<f64>().is_ok().then_some(Expr::Number(digits)),
-        (Expr::Text(word), Type::Blob) if !word.is_empty() => None,
+        (Expr::Text(word), Type::Blob) => word.is_empty().then(|| Expr::Bytes(Vec::new())),
         (Expr::Now(_), _) if text => None,
         (expr, _) => Some(expr),
     }

@@ -3,18 +3,26 @@
 
 use std::collections::BTreeMap;
 
+use super::found::Found;
 use super::road::Road;
 use crate::catalog::table::{PARTITION_BY, PARTITIONING};
 use crate::catalog::{OtherObject, Table};
 use crate::plan::TableIntent;
 
 /// Storage options of a carried table, its partitioning with the names that columns have there.
-pub(super) fn map_options(road: &Road<'_>, table: &Table) -> Vec<(String, String)> {
+/// What the target keeps in a way of its own is listed.
+pub(super) fn map_options(road: &Road<'_>, table: &Table, found: &mut Found) -> Vec<(String, String)> {
     if !road.same {
         return Vec::new();
     }
     let mut options = table.options.clone();
-    options.retain(|(key, _)| key != PARTITION_BY);
+    options.retain(|(key, value)| {
+        let left = road.to.leaves_option(key, value);
+        if let Some((kind, why)) = &left {
+            found.left(kind, table.name.clone(), why);
+        }
+        left.is_none() && key != PARTITION_BY
+    });
     options.extend(carried(road, table).map(|by| (PARTITION_BY.to_string(), by)));
     options
 }

@@ -240,13 +240,17 @@ impl<'a> Road<'a> {
         }
     }
 
-    /// A table in the plan file's spelling: without its schema where that is the default one.
-    /// True where such a column may hold dates that no calendar has, and the target's may not.
+    /// True where such a column may hold dates that no calendar has.
     pub fn has_zero_dates(&self, ty: &Type) -> bool {
-        let is_date = matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. });
-        is_date && !self.same && self.from.holds().zero_dates && !self.to.holds().zero_dates
+        is_date(ty) && self.from.holds().zero_dates
     }
 
+    /// True where it becomes one that may hold them, too.
+    pub fn keeps_zero_dates(&self, from: &Type, to: &Type) -> bool {
+        self.has_zero_dates(from) && is_date(to) && self.to.holds().zero_dates
+    }
+
+    /// A table in the plan file's spelling: without its schema where that is the default one.
     pub fn at(&self, table: &Name) -> String {
         shown(self.source, table)
     }
@@ -328,6 +332,10 @@ impl<'a> Road<'a> {
 fn left_collations(source: &Catalog) -> HashSet<&Name> {
     let others = source.others.iter().filter(|other| other.kind == "collation");
     others.map(|other| &other.name).collect()
+}
+
+fn is_date(ty: &Type) -> bool {
+    matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. })
 }
 
 /// A table of a source in the plan file's spelling.

@@ -31,7 +31,7 @@ pub(super) fn map_table(
         columns: std::mem::take(&mut columns.columns),
         inherits: map_parents(&work, found),
         unlogged: source.unlogged && road.same,
-        options: map_options(road, source),
+        options: map_options(road, source, found),
         collation: source
             .collation
             .as_ref()

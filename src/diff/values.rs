@@ -135,7 +135,10 @@ fn ask_limits(
         let (what, ways) = ("integers outside the target's range", ["type: text"]);
         found.ask_as("V201", &spot, question, what, &ways, Verdict::RangeOrNote, Some(Level::Warn));
     }
-    if work.road.has_zero_dates(&column.ty) && rule.is_none_or(|rule| rule.zero_date.is_none()) {
+    if work.road.has_zero_dates(&column.ty)
+        && !work.road.keeps_zero_dates(&column.ty, to)
+        && rule.is_none_or(|rule| rule.zero_date.is_none())
+    {
         let what = "zero or impossible dates";
         let ways = ["zero_date: null", "mend the rows on the source", "leave the rows out: where:"];
         found.ask("V202", &spot, Question::ZeroDate, what, &ways);

@@ -306,7 +306,9 @@ impl<'a> Rules<'a> {
         let parents: Vec<_> = want.inherits.iter().filter_map(|parent| self.tables.get(parent)).collect();
         let is_above = |column: &Column| {
             let mut theirs = parents.iter().filter_map(|parent| parent.want.column(&column.name));
-            column.generated.is_some() && theirs.any(|theirs| theirs.generated == column.generated)
+            !column.inherited
+                && column.generated.is_some()
+                && theirs.any(|theirs| theirs.generated == column.generated)
         };
         (0..want.columns.len()).filter(|at| is_above(&want.columns[*at])).collect()
     }

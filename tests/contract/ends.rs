@@ -183,7 +183,7 @@ impl End {
                 target_type: ty,
                 target_native: (*native).into(),
                 not_null: false,
-                zero_is_null: false,
+                zero_date: Default::default(),
                 cast: None,
             }
         };

@@ -94,6 +94,54 @@ fn stamps(server: &Server, flavor: &str) {
     }
 }
 
+/// Dates with zeros in them are what they are on servers of the family; tables whose rows are in no transaction
+/// become such whose rows are.
+#[test]
+fn m_13_zero_dates_and_tables_of_other_engines_arrive() {
+    let maria = need_mariadb!();
+    zeros(maria);
+}
+
+#[test]
+fn m_13_zero_dates_and_tables_of_other_engines_of_mysql_arrive() {
+    let mysql = need_mysql!();
+    zeros(mysql);
+}
+
+fn zeros(server: &Server) {
+    for mode in ["transactional", "batch"] {
+        let (source, target) = (server.database("zeros"), server.database("target"));
+        source.execute(
+            "SET sql_mode = '';
+             CREATE TABLE t (id int PRIMARY KEY, d date NOT NULL DEFAULT '0000-00-00', m datetime(3) DEFAULT '0000-00-00 00:00:00',
+               s timestamp NULL);
+             INSERT INTO t VALUES (1, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00'), (2, '2024-02-00', '2024-00-10 23:59:59.5', NULL),
+               (3, '0000-03-04', NULL, NULL);
+             CREATE TABLE k (d date, n int, PRIMARY KEY (d, n)); INSERT INTO k VALUES ('0000-00-00', 1), ('2024-01-00', 2), ('2024-01-01', 3);
+             CREATE TABLE old (id int PRIMARY KEY, d date, FULLTEXT KEY (x), x text) ENGINE = MyISAM;
+             INSERT INTO old VALUES (1, '0000-00-00', 'words'); CREATE TABLE gone (a int) ENGINE = MEMORY",
+        );
+        let rest = format!(
+            "defaults: {{ cdc: true }}\ntables: {{ \"*\": {{}}, old: {{ cdc: false }}, gone: {{ cdc: false }} }}\ncdc: {{ mode: {mode} }}\n\
+             accept: [{{ hazard: C501, reason: \"nobody writes\" }}]\n"
+        );
+        let job = Job::new(&source.url(), &target.url(), &rest);
+        job.run(&["plan", "--all"]).expect(0).says("storage engine MyISAM").says("storage engine MEMORY");
+        job.apply().expect(0);
+        same_rows(&source, &target, &["t", "k", "old"]);
+        let others = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND ENGINE <> 'InnoDB'";
+        assert_eq!(target.value(others), "0");
+        source.execute(
+            "SET sql_mode = ''; INSERT INTO t (id) VALUES (4); UPDATE t SET s = '0000-00-00', d = '1999-00-00' WHERE id = 2;
+             UPDATE k SET n = 5 WHERE d = '2024-01-00'; DELETE FROM k WHERE d = '0000-00-00'; INSERT INTO k VALUES ('0000-00-00', 9)",
+        );
+        job.run(&["follow", "--until-lag", "0s"]).expect(0);
+        same_rows(&source, &target, &["t", "k", "old"]);
+        job.run(&["verify", "--level", "rows"]).expect(0);
+        job.has_nothing_to_do();
+    }
+}
+
 /// A difference of the clause is a difference of the column.
 #[test]
 fn m_15_on_update_is_compared() {

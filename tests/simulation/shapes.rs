@@ -21,7 +21,7 @@ fn column(name: &str, ty: &Type) -> ColumnMap {
         target_type: ty.clone(),
         target_native: String::new(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     }
 }

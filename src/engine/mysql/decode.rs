@@ -5,7 +5,7 @@ use std::io::Write;
 
 use mysql_async::Value;
 
-use crate::catalog::{Cell, RowBatch, Type};
+use crate::catalog::{Cell, RowBatch, Type, ZeroDate};
 
 /// How a column's values become cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,13 @@ pub(super) enum Decode {
     Bits {
         length: u32,
     },
-    /// `zero_is_null`: of a date that no calendar has.
     Date {
-        zero_is_null: bool,
+        zero_date: ZeroDate,
     },
     Time,
     Timestamp {
         zoned: bool,
-        zero_is_null: bool,
+        zero_date: ZeroDate,
     },
     Interval,
     /// Whatever the server says it is; `bytes`: the column holds no text.
@@ -65,6 +64,14 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// A date with zeros in it is none where such dates are kept.
+    fn unless(self, zero_date: ZeroDate) -> Result<(), Self> {
+        match self {
+            Self::ZeroDate | Self::YearZero if zero_date == ZeroDate::Kept => Ok(()),
+            refused => Err(refused),
+        }
+    }
+
     pub fn why(self) -> &'static str {
         match self {
             Self::ZeroDate => "a date has a year, month or day of zero, which is no date",
@@ -101,9 +108,8 @@ impl Refused {
 }
 
 impl Decode {
-    /// By the type that the cell shall have. `bytes`: the column holds no text; `zero_is_null`: dates that
-    /// no calendar has are nulls.
-    pub fn of(ty: &Type, bytes: bool, zero_is_null: bool) -> Self {
+    /// By the type that the cell shall have. `bytes`: the column holds no text.
+    pub fn of(ty: &Type, bytes: bool, zero_date: ZeroDate) -> Self {
         match ty {
             Type::Bool => Self::Bool,
             Type::Int { .. } => Self::Int,
@@ -115,10 +121,10 @@ impl Decode {
             Type::Enum { labels, .. } => Self::Enum { empty: labels.iter().any(String::is_empty) },
             Type::Binary { .. } | Type::Blob => Self::Bytes,
             Type::Bit { length, .. } => Self::Bits { length: length.unwrap_or(64) },
-            Type::Date => Self::Date { zero_is_null },
+            Type::Date => Self::Date { zero_date },
             Type::Time { .. } => Self::Time,
-            Type::Timestamp { .. } => Self::Timestamp { zoned: false, zero_is_null },
-            Type::TimestampTz { .. } => Self::Timestamp { zoned: true, zero_is_null },
+            Type::Timestamp { .. } => Self::Timestamp { zoned: false, zero_date },
+            Type::TimestampTz { .. } => Self::Timestamp { zoned: true, zero_date },
             Type::Interval => Self::Interval,
             Type::Any => Self::Any { bytes },
             // Shapes: number of the reference system, then WKB.
@@ -177,15 +183,18 @@ impl Decode {
                 batch.push_text_with(|arena| written(write!(arena, "{number}")));
             }
             (
-                Self::Date { zero_is_null: true } | Self::Timestamp { zero_is_null: true, .. },
+                Self::Date { zero_date: ZeroDate::Null } | Self::Timestamp { zero_date: ZeroDate::Null, .. },
                 Value::Date(year, month, day, ..),
             ) if check_day(*year, *month, *day).is_err() => batch.push(Cell::Null),
-            (Self::Date { .. }, Value::Date(year, month, day, 0, 0, 0, 0)) => {
-                check_day(*year, *month, *day)?;
+            (Self::Date { zero_date }, Value::Date(year, month, day, 0, 0, 0, 0)) => {
+                check_day(*year, *month, *day).or_else(|refused| refused.unless(zero_date))?;
                 batch.push_text_with(|arena| put_day(arena, *year, *month, *day));
             }
-            (Self::Timestamp { zoned, .. }, Value::Date(year, month, day, hour, minute, second, micros)) => {
-                check_day(*year, *month, *day)?;
+            (
+                Self::Timestamp { zoned, zero_date },
+                Value::Date(year, month, day, hour, minute, second, micros),
+            ) => {
+                check_day(*year, *month, *day).or_else(|refused| refused.unless(zero_date))?;
                 batch.push_text_with(|arena| {
                     put_day(arena, *year, *month, *day);
                     arena.push(b' ');
@@ -447,7 +456,7 @@ mod tests {
     #[test]
     fn m_13_dates_that_are_none_are_refused() {
         let date = |year, month, day| {
-            cell(Decode::Date { zero_is_null: false }, Value::Date(year, month, day, 0, 0, 0, 0))
+            cell(Decode::Date { zero_date: ZeroDate::Refused }, Value::Date(year, month, day, 0, 0, 0, 0))
         };
         assert_eq!(date(2024, 2, 29), Ok("2024-02-29".into()));
         assert_eq!(date(1, 1, 1), Ok("0001-01-01".into()));
@@ -455,14 +464,23 @@ mod tests {
         assert_eq!(date(2023, 0, 10), Err(Refused::ZeroDate));
         assert_eq!(date(2023, 2, 29), Err(Refused::NoSuchDay));
         assert_eq!(date(0, 3, 1), Err(Refused::YearZero));
-        let moment = Decode::Timestamp { zoned: true, zero_is_null: false };
+        let kept = |year, month, day| {
+            cell(Decode::Date { zero_date: ZeroDate::Kept }, Value::Date(year, month, day, 0, 0, 0, 0))
+        };
+        assert_eq!(kept(0, 0, 0), Ok("0000-00-00".into()));
+        assert_eq!(kept(2023, 0, 10), Ok("2023-00-10".into()));
+        assert_eq!(kept(2023, 2, 31), Err(Refused::NoSuchDay));
+        let moment = Decode::Timestamp { zoned: true, zero_date: ZeroDate::Refused };
         assert_eq!(cell(moment, Value::Date(0, 0, 0, 0, 0, 0, 0)), Err(Refused::ZeroDate));
     }
 
     #[test]
     fn m_14_moments_lose_only_trailing_zeros() {
         let moment = |zoned, micros| {
-            cell(Decode::Timestamp { zoned, zero_is_null: false }, Value::Date(2038, 1, 19, 3, 14, 7, micros))
+            cell(
+                Decode::Timestamp { zoned, zero_date: ZeroDate::Refused },
+                Value::Date(2038, 1, 19, 3, 14, 7, micros),
+            )
         };
         assert_eq!(moment(false, 0), Ok("2038-01-19 03:14:07".into()));
         assert_eq!(moment(true, 999_999), Ok("2038-01-19 03:14:07.999999+00".into()));

@@ -184,6 +184,10 @@ impl Dialect for MysqlDialect {
         if number { own == parent } else { family(own) == family(parent) }
     }
 
+    fn leaves_option(&self, key: &str, value: &str) -> Option<(String, String)> {
+        refuse::leaves_option(key, value)
+    }
+
     fn refuse_column(&self, table: &Table, column: &Column) -> Option<Unspeakable> {
         refuse::column(table, column)
     }

@@ -5,7 +5,7 @@
 use mysql_async::Value;
 
 use super::types;
-use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
+use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type, ZeroDate};
 use crate::change::Datum;
 
 /// Makes rows of one projection. A column's values are all of one kind: a bulk takes no other.
@@ -45,7 +45,10 @@ enum Put {
     Bits {
         length: usize,
     },
-    Date,
+    /// `zeros`: a year, month or day may be zero.
+    Date {
+        zeros: bool,
+    },
     Time {
         precision: usize,
     },
@@ -53,6 +56,7 @@ enum Put {
     Moment {
         precision: usize,
         utc: bool,
+        zeros: bool,
     },
     /// Text or bytes, as they come.
     Verbatim,
@@ -119,6 +123,7 @@ impl Put {
         if moved && zone.is_some_and(|zone| !is_utc(zone)) {
             return Err("a timestamp is moved to or from UTC only (`zone: UTC`) on its way to this target");
         }
+        let zeros = map.zero_date == ZeroDate::Kept;
         let range = |bits: u8| 1_i128 << (bits - 1);
         Ok(match types::parse(&map.target_native) {
             Type::Int { .. } if map.target_type == Type::Bool => Self::Int { min: 0, max: 1 },
@@ -133,11 +138,12 @@ impl Put {
             Type::Binary { length } => Self::Bytes { length: Some(length) },
             Type::Blob => Self::Bytes { length: None },
             Type::Bit { length, .. } => Self::Bits { length: length.unwrap_or(1) as usize },
-            Type::Date => Self::Date,
+            Type::Date => Self::Date { zeros },
             Type::Time { precision, .. } => Self::Time { precision: precision.into() },
             Type::Timestamp { precision } | Type::TimestampTz { precision } => Self::Moment {
                 precision: precision.into(),
                 utc: matches!(map.source_type, Type::TimestampTz { .. }) || zone.is_some(),
+                zeros,
             },
             _ => Self::Verbatim,
         })
@@ -248,7 +254,7 @@ impl Put {
                 }
             }
             Self::Bits { length } => bits(text, *length).map(Value::Bytes),
-            Self::Date => match day(text) {
+            Self::Date { zeros } => match day(text, *zeros) {
                 Some("") => kept(text),
                 _ => Err("the text is no date from 0001-01-01 to 9999-12-31"),
             },
@@ -259,7 +265,7 @@ impl Put {
                     _ => Err("the time has something behind it that would be lost"),
                 }
             }
-            Self::Moment { precision, utc } => moment(text, *precision, *utc).and_then(kept),
+            Self::Moment { precision, utc, zeros } => moment(text, *precision, *utc, *zeros).and_then(kept),
             Self::Bytes { .. } => Err("text does not fit bytes"),
         }
     }
@@ -338,13 +344,13 @@ fn two(text: &str) -> Option<(u32, &str)> {
     Some((digits.parse().ok()?, &text[2..]))
 }
 
-/// Takes `2024-02-29` in the years 1 to 9999; what follows. Whether there is such a day the server
-/// knows.
-fn day(text: &str) -> Option<&str> {
+/// Takes `2024-02-29` in the years 1 to 9999, or with zeros; what follows. Whether there is such a day the
+/// server knows.
+fn day(text: &str, zeros: bool) -> Option<&str> {
     let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()))?;
     let (month, rest) = two(text[4..].strip_prefix('-')?)?;
     let (day, rest) = two(rest.strip_prefix('-')?)?;
-    (year != "0000" && month > 0 && day > 0).then_some(rest)
+    (zeros || year != "0000" && month > 0 && day > 0).then_some(rest)
 }
 
 /// Takes `23:59:59.5`, of which hours may have three digits; what follows.
@@ -369,9 +375,9 @@ fn cut(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-fn moment(text: &str, precision: usize, utc: bool) -> Result<&str, &'static str> {
+fn moment(text: &str, precision: usize, utc: bool, zeros: bool) -> Result<&str, &'static str> {
     const FORM: &str = "the text is no moment from 0001-01-01 to 9999-12-31 in the form 2024-02-29 23:59:59";
-    let rest = day(text).ok_or(FORM)?;
+    let rest = day(text, zeros).ok_or(FORM)?;
     if rest.is_empty() {
         return Ok(text);
     }
@@ -398,7 +404,7 @@ mod tests {
             target_type: types::parse(native),
             target_native: native.into(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: ZeroDate::Refused,
             cast: None,
         };
         Put::of(&map).expect("can be written")

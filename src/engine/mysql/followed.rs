@@ -210,7 +210,7 @@ impl Layout {
                 EngineError::new(Cause::Data, "follow", why).on(name).contract("C502").hint(hint)
             })?;
             let binary = column.facts.charset.is_none() && is_binary(&column.facts);
-            let decode = Decode::of(cell_type(map), binary, map.zero_is_null);
+            let decode = Decode::of(cell_type(map), binary, map.zero_date);
             places.push(Place { at, name: map.source.clone(), meaning, decode });
         }
         let referring = || found.keys.iter().filter(|key| key.parent == *name && !derived(key));

@@ -111,11 +111,20 @@ pub(super) fn foreign_key(table: &Table, key: &ForeignKey) -> Option<Unspeakable
     }
 }
 
+/// Engines whose tables hold rows of their own, which InnoDB keeps as well and in transactions. Others show
+/// rows that are elsewhere.
+const OWN_ROWS: [&str; 5] = ["MyISAM", "Aria", "MEMORY", "ARCHIVE", "CSV"];
+
+pub(super) fn leaves_option(key: &str, value: &str) -> Option<(String, String)> {
+    let holds = key == "engine" && OWN_ROWS.iter().any(|known| known.eq_ignore_ascii_case(value));
+    holds.then(|| (format!("storage engine {value}"), "InnoDB on the target".to_string()))
+}
+
 pub(super) fn column(table: &Table, column: &Column) -> Option<Unspeakable> {
     if let Some(engine) = table.option("engine") {
         return refused(format!(
-            "a table of engine {engine}: rows there are in no transaction, so that a load could not resume; \
-             ALTER TABLE ... ENGINE = InnoDB at the source"
+            "a table of engine {engine}, which holds no rows of its own in transactions; skip it, or ALTER TABLE ... \
+             ENGINE = InnoDB at the source"
         ));
     }
     if column.default.as_ref().is_some_and(|default| default.sequence.is_some()) {

@@ -191,7 +191,7 @@ impl Select {
             let column = facts.column(&map.source).ok_or_else(|| no_column(projection, &map.source))?;
             list.push(expression(map, column));
             let bytes = column.charset.is_none() && is_binary(column);
-            decode.push(Decode::of(cell_type(map), bytes, map.zero_is_null));
+            decode.push(Decode::of(cell_type(map), bytes, map.zero_date));
             proofs.extend(proof(map, column).map(|kind| Proof { column: index, kind }));
         }
         for proof in &proofs {
@@ -301,7 +301,7 @@ mod tests {
             target_type: ty.clone(),
             target_native: String::new(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: Default::default(),
             cast: None,
         };
         Projection {
@@ -411,6 +411,6 @@ mod tests {
         let facts = facts(vec![column("at", "timestamp", None)], &[]);
         let select = Select::new(&some, &facts, None).expect("known columns");
         assert!(select.sql.starts_with("SELECT CONVERT_TZ(`at`, '+00:00', '+02:00') FROM"), "{}", select.sql);
-        assert_eq!(select.decode, [Decode::Timestamp { zoned: false, zero_is_null: false }]);
+        assert_eq!(select.decode, [Decode::Timestamp { zoned: false, zero_date: Default::default() }]);
     }
 }

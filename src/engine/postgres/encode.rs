@@ -335,7 +335,7 @@ mod tests {
             target_type: ty,
             target_native: String::new(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: Default::default(),
             cast: None,
         };
         Projection {
@@ -359,7 +359,7 @@ mod tests {
                 target_type: types::parse(native),
                 target_native: native.to_string(),
                 not_null: false,
-                zero_is_null: false,
+                zero_date: Default::default(),
                 cast: None,
             };
             let mut projection = projection(vec![]);

@@ -201,7 +201,13 @@ pub fn engine_error(doing: &str, error: &ServerError) -> EngineError {
     if let Some(column) = error.copy_column.as_deref().or(error.column.as_deref()) {
         message.push_str(&format!(", column {}", crate::catalog::name::show(column)));
     }
-    let cause = if error.is_of_a_name() { Cause::Data } else { cause(&error.code) };
+    let cause = match cause(&error.code) {
+        _ if error.is_of_a_name() => Cause::Data,
+        // Of the catalog: somebody makes an object at the same time, if only one of a name that the
+        // server gives (the array type of `t` is `_t`).
+        Cause::Data if error.schema.as_deref() == Some("pg_catalog") => Cause::Busy,
+        cause => cause,
+    };
     let mut made = EngineError::new(cause, doing, message).code(error.code.clone());
     if let Some(table) = &error.table {
         let schema = error.schema.clone().unwrap_or_default();
@@ -290,6 +296,14 @@ mod tests {
             assert!(!text.contains("secret") && text.contains("column what"), "{text}");
             assert!(made.hint.is_some_and(|hint| hint.contains("type: text")));
         }
+    }
+
+    #[test]
+    fn a_name_that_somebody_takes_meanwhile_is_tried_again() {
+        let mut error = server("23505", "duplicate key value violates unique constraint");
+        assert_eq!(engine_error("run", &error).cause, Cause::Data);
+        error.set(b's', "pg_catalog".into());
+        assert_eq!(engine_error("run", &error).cause, Cause::Busy);
     }
 
     #[test]

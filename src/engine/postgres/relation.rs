@@ -167,7 +167,7 @@ mod tests {
             target_type: Type::Int { bits: 32 },
             target_native: "integer".into(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: Default::default(),
             cast: None,
         }
     }

@@ -199,7 +199,7 @@ mod tests {
             target_type: Type::Text,
             target_native: "text".into(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: Default::default(),
             cast,
         }
     }

@@ -25,7 +25,7 @@ fn column(name: &str) -> ColumnMap {
         target_type: Type::Int { bits: 64 },
         target_native: String::new(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     }
 }

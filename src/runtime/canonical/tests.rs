@@ -40,7 +40,7 @@ fn projection(source: &Type, target: &Type, columns: usize) -> Projection {
         target_type: target.clone(),
         target_native: String::new(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     };
     Projection {

@@ -48,7 +48,7 @@ fn projection(database: &Database, table: &str, columns: &[(&str, &str)]) -> Pro
         target_type: dialect.parse_type(native),
         target_native: (*native).into(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     };
     Projection {

@@ -40,7 +40,7 @@ fn projection(database: &Database, native: &str, ty: Type) -> Projection {
             target_type: ty,
             target_native: native.into(),
             not_null: false,
-            zero_is_null: false,
+            zero_date: Default::default(),
             cast: None,
         }],
         filter: None,

@@ -78,7 +78,7 @@ fn map(name: &str, ty: &Type, native: &str) -> ColumnMap {
         target_type: ty.clone(),
         target_native: native.into(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     }
 }

@@ -17,7 +17,7 @@ fn column(name: &str, ty: Type, native: &str) -> ColumnMap {
         target_type: ty,
         target_native: native.into(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     }
 }

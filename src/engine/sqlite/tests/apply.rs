@@ -22,7 +22,7 @@ pub(in super::super) fn column(name: &str, native: &str) -> ColumnMap {
         target_type: ty,
         target_native: native.into(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     }
 }

@@ -224,7 +224,7 @@ async fn load_one(ty: Type, native: &str, fill: impl FnOnce(&mut RowBatch)) -> R
         target_type: ty,
         target_native: native.into(),
         not_null: false,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     };
     let (source, target) = (name("t"), name("t"));

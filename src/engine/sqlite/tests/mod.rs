@@ -82,7 +82,7 @@ pub(super) fn projection(table: &Table, form: Form) -> Projection {
         target_type: column.ty.clone(),
         target_native: column.native.clone(),
         not_null: column.not_null,
-        zero_is_null: false,
+        zero_date: Default::default(),
         cast: None,
     };
     let parts = table.primary_key().map(|key| key.parts.clone()).unwrap_or_default();
