@@ -26,12 +26,14 @@ pub struct Features {
     pub analyze: bool,
     /// Sessions that may write at once.
     pub writers_max: usize,
-    /// Longest identifier in bytes; none: no limit that matters.
-    pub identifier_bytes_max: Option<usize>,
+    /// Longest identifier; none: no limit that matters.
+    pub identifier_max: Option<Length>,
     /// Names that differ only in the case of ASCII letters are the same name.
     pub folds_case: bool,
     /// Index names share one space per schema (else per table).
     pub index_names_per_schema: bool,
+    /// A generated column may be computed from another one.
+    pub generated_from_generated: bool,
     /// Constraints carry names.
     pub named_constraints: bool,
     /// Names of foreign keys and checks share one space per schema (else per table).
@@ -250,6 +252,30 @@ pub trait Dialect: Send + Sync {
 
     /// The read-only query that answers a probe with one row: count, and two extremes or nulls.
     fn probe(&self, probe: &Probe) -> Option<String>;
+}
+
+/// How long a name may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Bytes(usize),
+    Characters(usize),
+}
+
+impl Length {
+    /// As much of a name as it leaves room for beside so many more ASCII characters.
+    pub fn cut(self, name: &str, beside: usize) -> &str {
+        let end = match self {
+            Self::Bytes(most) => {
+                let most = most.saturating_sub(beside);
+                if name.len() <= most { name.len() } else { name.floor_char_boundary(most) }
+            }
+            Self::Characters(most) => {
+                let mut places = name.char_indices().map(|(place, _)| place);
+                places.nth(most.saturating_sub(beside)).unwrap_or(name.len())
+            }
+        };
+        &name[..end]
+    }
 }
 
 /// What is created together with a table.

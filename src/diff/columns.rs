@@ -482,9 +482,21 @@ fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
         (Expr::Number(digits), _) if text => Some(Expr::Text(digits)),
         (Expr::Text(digits), _) if number => digits.parse::<f64>().is_ok().then_some(Expr::Number(digits)),
         (Expr::Text(word), Type::Blob) => word.is_empty().then(|| Expr::Bytes(Vec::new())),
-        (Expr::Now(_), _) if text => None,
+        (Expr::Number(_) | Expr::Bool(_), Type::Blob) => None,
+        (Expr::Now(_), _) if text || number || *to == Type::Blob => None,
         (expr, _) => Some(expr),
     }
+}
+
+/// Whether it is computed from what is computed, where the target cannot.
+fn from_generated(work: &Work<'_, '_>, basis: &Column, native: &str) -> bool {
+    if work.road.to.features().generated_from_generated {
+        return false;
+    }
+    let others =
+        work.table.columns.iter().filter(|other| other.generated.is_some() && other.name != basis.name);
+    let others: BTreeSet<String> = others.map(|other| other.name.clone()).collect();
+    work.road.names_one_of(native, &others).is_some()
 }
 
 /// A generated column stays one where its expression can be said; else its values are copied.
@@ -492,6 +504,9 @@ fn generated(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut C
     let Some(generated) = &basis.generated else { return };
     let why = match work.road.names_one_of(&generated.native, &out.skipped) {
         Some(column) => Err(format!("it is generated from {}, which is skipped", show(&column))),
+        None if from_generated(work, basis, &generated.native) => {
+            Err("it is generated from a column that is generated itself".to_string())
+        }
         None => work
             .road
             .reword(&generated.native, work.table, &out.renamed)

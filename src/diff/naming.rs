@@ -9,6 +9,7 @@ use super::difference::{Change, Difference};
 use super::found::Found;
 use super::road::Road;
 use super::{SequencePair, TableDiff, Wanted};
+use crate::catalog::dialect::Length;
 use crate::catalog::name::show;
 use crate::catalog::{Key, KeyKind, Name};
 use crate::plan::Problem;
@@ -145,7 +146,7 @@ impl Taken {
 
     /// Takes a name, or the first free one made from it.
     fn take(&mut self, road: &Road<'_>, table: &Name, name: &str) -> String {
-        let most = road.to.features().identifier_bytes_max;
+        let most = road.to.features().identifier_max;
         let space = if self.per_schema { table.schema.clone() } else { table.to_string() };
         let first = std::iter::once(name.to_string());
         let prefixed = format!("{}_{name}", table.name);
@@ -157,15 +158,13 @@ impl Taken {
 }
 
 /// A name within the limit: cut, with eight digits of the whole name's hash to tell it from others.
-fn shorten(name: &str, most: Option<usize>) -> String {
-    let Some(most) = most.filter(|most| name.len() > *most) else { return name.to_string() };
+fn shorten(name: &str, most: Option<Length>) -> String {
+    let Some(most) = most.filter(|most| most.cut(name, 0).len() < name.len()) else {
+        return name.to_string();
+    };
     let digest = Sha256::digest(name.as_bytes());
     let digits: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut end = most.saturating_sub(digits.len() + 1);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}_{digits}", &name[..end])
+    format!("{}_{digits}", most.cut(name, digits.len() + 1))
 }
 
 type Moved = BTreeMap<Name, Name>;
@@ -200,7 +199,7 @@ fn name_constraints(
     if !features.constraint_names_per_schema {
         own.clear();
     }
-    let most = features.identifier_bytes_max;
+    let most = features.identifier_max;
     let mut free = |wanted: String| {
         let numbered = (1..).map(|number| format!("{wanted}{number}"));
         let mut names = std::iter::once(wanted.clone()).chain(numbered).map(|name| shorten(&name, most));
@@ -275,9 +274,13 @@ mod tests {
     #[test]
     fn i_04_a_long_name_is_cut_within_the_limit_and_still_told_apart() {
         let (a, b) = ("ä".repeat(40) + "a", "ä".repeat(40) + "b");
-        let (short_a, short_b) = (shorten(&a, Some(63)), shorten(&b, Some(63)));
+        let bytes = Some(Length::Bytes(63));
+        let (short_a, short_b) = (shorten(&a, bytes), shorten(&b, bytes));
         assert!(short_a.len() <= 63 && short_b.len() <= 63);
         assert_ne!(short_a, short_b);
-        assert_eq!(shorten("short", Some(63)), "short");
+        assert_eq!(shorten("short", bytes), "short");
+        let characters = Some(Length::Characters(64));
+        assert_eq!(shorten(&a, characters), a);
+        assert_eq!(shorten(&a.repeat(2), characters).chars().count(), 64);
     }
 }

@@ -142,6 +142,24 @@ fn zeros(server: &Server) {
     }
 }
 
+/// What fits its server fits another one: by the bytes of its characters, by the characters of its names, and
+/// where a division by zero is null.
+#[test]
+fn m_22_what_fits_one_server_fits_another() {
+    let maria = need_mariadb!();
+    let (source, target) = (maria.database("wide"), maria.database("target"));
+    let name = "имя_индекса_которое_длиннее_чем_шестьдесят_четыре_байта";
+    source.execute(&format!(
+        "SET sql_mode = ''; CREATE TABLE t (id int PRIMARY KEY, k varchar(3000) CHARACTER SET latin1, w varchar(40000) CHARACTER SET latin1,
+           z int AS (100 / id) VIRTUAL, UNIQUE KEY k (k), KEY `{name}` (z));
+         INSERT INTO t (id, k, w) VALUES (0, 'a', 'b'), (5, 'c', NULL)"
+    ));
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.move_all();
+    same_structure(&source, &target, "mariadb");
+    same_rows(&source, &target, &["t"]);
+}
+
 /// A difference of the clause is a difference of the column.
 #[test]
 fn m_15_on_update_is_compared() {

@@ -126,6 +126,28 @@ fn m_26_an_unsigned_bigint_counts_on_as_bigint() {
     assert_eq!(target.value("INSERT INTO users DEFAULT VALUES RETURNING id::text"), "42");
 }
 
+/// A counter that has given out all of its values, columns computed from computed ones, and defaults of other
+/// types than their columns.
+#[test]
+fn m_24_m_26_what_counted_to_its_end_and_what_is_computed_from_what_is() {
+    let (server, maria) = (need_server!(), need_mariadb!());
+    let (source, target) = (maria.database("past"), server.database("target"));
+    source.execute(
+        "CREATE TABLE spent (id tinyint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY); INSERT INTO spent VALUES (255);
+         CREATE TABLE made (id int PRIMARY KEY, a int AS (id + 1) STORED, b int AS (a + 1) VIRTUAL);
+         INSERT INTO made (id) VALUES (1);
+         CREATE TABLE odd (id int PRIMARY KEY, b blob DEFAULT 1, e varbinary(9) DEFAULT '', n decimal(30) DEFAULT now());
+         INSERT INTO odd (id) VALUES (1)",
+    );
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    job.run(&["plan"]).expect(3).says("U903").says("made.b").says("generated itself");
+    job.write_plan(&format!("{EVERYTHING}accept: [{{ hazard: U903, reason: known }}]\n"));
+    job.move_all();
+    assert_eq!(target.value("SELECT a || ' ' || b FROM made"), "2 3");
+    assert_eq!(target.value("SELECT encode(b, 'escape') || encode(e, 'hex') FROM odd"), "1");
+    assert!(target.session().try_execute("INSERT INTO spent DEFAULT VALUES").is_err(), "all were given out");
+}
+
 /// Each odd table alone is refused at plan time, and nothing of it reaches the target.
 #[test]
 fn values_and_tables_that_do_not_fit_are_refused() {

@@ -192,9 +192,8 @@ pub(super) enum Role {
 }
 
 /// The modes of a writing session: what does not fit is an error, and a zero in a column that
-/// counts up is a zero.
-const STRICT: &str =
-    "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO";
+/// counts up is a zero. A division by zero is null, for only a generated column divides here.
+const STRICT: &str = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
 
 /// Settings of every session, as statements. A text that one flavor alone knows stands in a comment
 /// that the other skips.

@@ -1,7 +1,7 @@
 //! How MySQL and MariaDB write things down: names, types, expressions and questions. DDL is in
 //! `ddl.rs`, what has no place there in `refuse.rs`. Pure.
 
-use crate::catalog::dialect::{ChangeLog, Holds, Inline, Renames, Unspeakable, family};
+use crate::catalog::dialect::{ChangeLog, Holds, Inline, Length, Renames, Unspeakable, family};
 use crate::catalog::{
     Catalog, Check, Column, Dialect, Expr, Features, ForeignKey, Index, Key, Name, Probe, Sequence, Table,
     Type,
@@ -22,7 +22,8 @@ static FEATURES: Features = Features {
     sequences: false,
     analyze: true,
     writers_max: 64,
-    identifier_bytes_max: Some(64),
+    identifier_max: Some(Length::Characters(64)),
+    generated_from_generated: true,
     folds_case: false,
     index_names_per_schema: false,
     named_constraints: true,

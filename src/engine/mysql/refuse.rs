@@ -70,10 +70,23 @@ fn parts(table: &Table, parts: &[IndexPart]) -> Option<Unspeakable> {
     }
 }
 
+/// Most bytes of a character, by the character set that the column's collation begins with.
+fn character_bytes(column: &Column) -> u64 {
+    let Some(collation) = &column.collation else { return 4 };
+    match collation.name.split('_').next().unwrap_or_default() {
+        "latin1" | "latin2" | "latin5" | "latin7" | "ascii" | "cp1250" | "cp1251" | "cp1256" | "cp1257"
+        | "cp850" | "cp852" | "cp866" | "koi8r" | "koi8u" | "greek" | "hebrew" | "tis620" | "armscii8"
+        | "geostd8" | "macce" | "macroman" | "dec8" | "hp8" | "keybcs2" | "swe7" => 1,
+        "ucs2" | "gbk" | "sjis" | "big5" | "gb2312" | "euckr" | "cp932" => 2,
+        "utf8mb3" | "utf8" | "ujis" | "eucjpms" => 3,
+        _ => 4,
+    }
+}
+
 /// Bytes of a value where it is stored in the row; none for what has no limit.
 fn stored_bytes(column: &Column) -> Option<u64> {
     Some(match types::parse(&column.native) {
-        Type::Char { length } | Type::VarChar { length } => u64::from(length) * 4,
+        Type::Char { length } | Type::VarChar { length } => u64::from(length) * character_bytes(column),
         Type::Binary { length } => length.into(),
         Type::Blob => {
             let inside = column.native.to_ascii_lowercase();
@@ -210,6 +223,12 @@ mod tests {
         assert!(why(&["t"]).is_some_and(|what| what.contains("varchar(255)")));
         assert_eq!(why(&["v"]), None);
         assert!(why(&["v", "x"]).is_some_and(|what| what.contains("3072")));
+        let latin = Column {
+            collation: Some(crate::catalog::Name::new("d", "latin1_swedish_ci")),
+            ..column("l", "varchar(3000)")
+        };
+        let latin = Table { columns: vec![latin], ..Table::default() };
+        assert_eq!(parts(&latin, &[part("l")]), None);
         let wide: Vec<_> = table.columns.iter().filter(|own| super::column(&table, own).is_some()).collect();
         assert_eq!(wide.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["w"]);
     }

@@ -1,7 +1,7 @@
 //! How PostgreSQL writes things down: the face of this folder's pure half. It only hands on to
 //! the file that knows; it opens nothing.
 
-use crate::catalog::dialect::{ChangeLog, Inline, Renames, Unspeakable};
+use crate::catalog::dialect::{ChangeLog, Inline, Length, Renames, Unspeakable};
 use crate::catalog::expr;
 use crate::catalog::{
     Catalog, Check, Column, Dialect, Expr, Extension, Features, ForeignKey, Holds, Index, Key, Name, Probe,
@@ -27,7 +27,8 @@ static FEATURES: Features = Features {
     analyze: true,
     // What a default server of 100 connections can spare.
     writers_max: 64,
-    identifier_bytes_max: Some(IDENTIFIER_BYTES_MAX),
+    identifier_max: Some(Length::Bytes(IDENTIFIER_BYTES_MAX)),
+    generated_from_generated: false,
     folds_case: false,
     index_names_per_schema: true,
     named_constraints: true,

@@ -31,6 +31,11 @@ pub fn target(
     let step = i128::from(sequence.increment);
     let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
     let inside = |value: i128| (min..=max).contains(&value);
+    // A counter of MySQL that has given out its last value stands behind it.
+    let source = match i128::from(source.last) {
+        last if !source.called && step > 0 && last > max => Stand { last: sequence.max, called: true },
+        _ => source,
+    };
     if !inside(source.last.into()) {
         return Err(Unset::Outside);
     }
@@ -135,6 +140,8 @@ mod tests {
         // 91 was used: nothing is left, here as there.
         assert_eq!(target(&up, called(91), FRESH, 5), Ok(Some(called(91))));
         assert_eq!(target(&up, called(101), FRESH, 0), Err(Unset::Outside));
+        // A counter of MySQL stands behind the last value that it gave out.
+        assert_eq!(target(&up, Stand { last: 101, called: false }, FRESH, 5), Ok(Some(called(100))));
         let huge = sequence(i64::MAX, 1, i64::MAX, false);
         assert_eq!(target(&huge, called(1), FRESH, u64::MAX), Ok(Some(called(1))));
     }
