@@ -151,7 +151,8 @@ fn m_22_what_fits_one_server_fits_another() {
     let name = "имя_индекса_которое_длиннее_чем_шестьдесят_четыре_байта";
     source.execute(&format!(
         "SET sql_mode = ''; CREATE TABLE t (id int PRIMARY KEY, k varchar(3000) CHARACTER SET latin1, w varchar(40000) CHARACTER SET latin1,
-           z int AS (100 / id) VIRTUAL, UNIQUE KEY k (k), KEY `{name}` (z));
+           z int AS (100 / id) VIRTUAL, n int(5) zerofill, m decimal(9,2) unsigned zerofill,
+           e enum('raw','compressed','a /* b','zerofill)') DEFAULT 'compressed', UNIQUE KEY k (k), KEY `{name}` (z));
          INSERT INTO t (id, k, w) VALUES (0, 'a', 'b'), (5, 'c', NULL)"
     ));
     let job = Job::new(&source.url(), &target.url(), EVERYTHING);

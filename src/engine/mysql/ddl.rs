@@ -58,7 +58,7 @@ fn type_text(column: &Column) -> String {
 fn column_line(table: &Table, column: &Column) -> String {
     let mut line = format!("{} {}", identifier(&column.name), type_text(column));
     let kept = |word: &str| column.storage.as_deref().is_some_and(|storage| storage.contains(word));
-    if kept("zerofill") && !line.contains("zerofill") {
+    if kept("zerofill") && !column.native.contains("zerofill") {
         line.push_str(" ZEROFILL");
     }
     if column.compression.is_some() {

@@ -68,7 +68,8 @@ fn column(flavor: Flavor, row: &mut Facts, extra: &str, schema: &str) -> Column 
         _ => None,
     };
     // Attributes that no other engine has; a plan notes that they go.
-    let words = [("zerofill", native.contains("zerofill")), ("invisible", extra.contains("invisible"))];
+    let (_, attributes) = parted(&native);
+    let words = [("zerofill", attributes.contains("zerofill")), ("invisible", extra.contains("invisible"))];
     let words = words.into_iter().filter(|(_, there)| *there).map(|(word, _)| word.to_string());
     let words: Vec<String> = words.chain(row.maybe(11).map(|number| format!("srid {number}"))).collect();
     Column {
@@ -82,7 +83,7 @@ fn column(flavor: Flavor, row: &mut Facts, extra: &str, schema: &str) -> Column 
         generated,
         identity: extra.contains("auto_increment").then_some(Identity::ByDefault),
         storage: (!words.is_empty()).then(|| words.join(" ")),
-        compression: native.to_lowercase().contains("compressed").then(|| "compressed".to_string()),
+        compression: attributes.to_lowercase().contains("compressed").then(|| "compressed".to_string()),
         inherited: false,
         portable: false,
         stamped: extra.contains("on update"),
@@ -92,13 +93,21 @@ fn column(flavor: Flavor, row: &mut Facts, extra: &str, schema: &str) -> Column 
     }
 }
 
-/// The printed type without widths of integers, which say how a number is shown, and without
-/// `COMPRESSED`, which says how it is kept.
+/// A printed type with what is in its parentheses, labels for instance, and what follows them.
+fn parted(native: &str) -> (&str, &str) {
+    native.split_at(native.rfind(')').map_or(0, |end| end + 1))
+}
+
+/// The printed type without widths of integers, which say how a number is shown (but one that is filled up
+/// with zeros), and without `COMPRESSED`, which says how it is kept.
 fn bare(native: &str, ty: &Type) -> String {
-    let native = native.split(" /*").next().unwrap_or(native);
-    match ty {
-        Type::Int { .. } | Type::UInt { .. } => types::normal(native).unwrap_or_else(|| native.to_string()),
-        _ => native.to_string(),
+    let (head, attributes) = parted(native);
+    let native = format!("{head}{}", attributes.split(" /*").next().unwrap_or_default());
+    let filled = native.strip_suffix(" zerofill");
+    match (ty, filled) {
+        (Type::Int { .. } | Type::UInt { .. }, Some(wide)) => wide.to_string(),
+        (Type::Int { .. } | Type::UInt { .. }, None) => types::normal(&native).unwrap_or(native),
+        _ => native,
     }
 }
 
