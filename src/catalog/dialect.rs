@@ -265,10 +265,7 @@ impl Length {
     /// As much of a name as it leaves room for beside so many more ASCII characters.
     pub fn cut(self, name: &str, beside: usize) -> &str {
         let end = match self {
-            Self::Bytes(most) => {
-                let most = most.saturating_sub(beside);
-                if name.len() <= most { name.len() } else { name.floor_char_boundary(most) }
-            }
+            Self::Bytes(most) => name.floor_char_boundary(most.saturating_sub(beside)),
             Self::Characters(most) => {
                 let mut places = name.char_indices().map(|(place, _)| place);
                 places.nth(most.saturating_sub(beside)).unwrap_or(name.len())

@@ -32,7 +32,7 @@ pub(super) fn settle(
         name_constraints(road, table, &mut taken, &mut constraints, &mut moved);
         name_indexes(road, table, &mut taken, &mut moved);
     }
-    let parts: HashSet<Name> = tables.iter().flat_map(|table| parts(table).collect::<Vec<_>>()).collect();
+    let parts: HashSet<Name> = tables.iter().flat_map(parts).collect();
     for table in tables.iter_mut() {
         follow_parents(table, &moved, &parts);
         write_names(table);

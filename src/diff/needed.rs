@@ -25,8 +25,8 @@ pub(super) struct Used {
 pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) -> Used {
     let mut used = Used::default();
     let carried = || selection.tables.iter().filter_map(|intent| road.table(&intent.source));
-    used.idle_types = idle_types(road, carried());
     if !road.same {
+        used.idle_types = idle_types(road, carried());
         return used;
     }
     let world = World::new(road);
@@ -46,9 +46,12 @@ pub(super) fn follow(road: &Road<'_>, selection: &Selection, found: &mut Found) 
         }
         queue.extend(used.types.difference(&before).cloned());
     }
+    let names = road.source.types.iter().map(|known| &known.name);
+    used.idle_types = names.filter(|name| !used.types.contains(name)).cloned().collect();
     used
 }
 
+/// Where no type comes along: those that no text names, directly or through another one.
 fn idle_types<'t>(road: &Road<'_>, tables: impl Iterator<Item = &'t Table>) -> BTreeSet<Name> {
     let mut idle: BTreeSet<Name> = road.source.types.iter().map(|known| known.name.clone()).collect();
     if idle.is_empty() {

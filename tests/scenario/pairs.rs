@@ -3,6 +3,7 @@
 
 use tempfile::TempDir;
 
+use super::followed::LONG;
 use crate::need_server;
 use crate::support::compare::{
     postgres_objects, postgres_rows, same_objects, same_rows, same_rows_across, sequences_are_beyond,
@@ -11,6 +12,7 @@ use crate::support::compare::{
 use crate::support::postgres::{Database, other_server};
 use crate::support::scenario::{EVERYTHING, Job};
 use crate::support::sqlite::{self, File};
+use crate::support::wait_until;
 
 /// Tables without a key are wanted as they are.
 pub const KEYLESS: &str = "
@@ -84,7 +86,6 @@ fn s_15_the_first_insert_works() {
     assert_eq!(target.value("SELECT nextval('odd.untouched')::text"), "77");
 }
 
-/// An extension in a schema that holds nothing else.
 /// What a long life of changes leaves in a schema: it is made again, and what is not is listed.
 #[test]
 fn s_34_a_schema_with_a_past_is_made_again() {
@@ -175,6 +176,26 @@ fn s_34_values_that_name_tables_come_after_all_tables() {
     assert!(!refused.to_string().contains("secret\""), "{refused}");
 }
 
+/// The array of rows of `t` is called `_t`, unless that is taken: by a session that has not committed yet, it
+/// shows when it has.
+#[test]
+fn s_34_a_name_that_another_session_takes_meanwhile_is_tried_again() {
+    let server = need_server!();
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let mut other = target.session();
+    other.execute("BEGIN; CREATE TABLE _t (a int)");
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    let mut applying = job.start_apply();
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_until("it waits for the name", LONG, || applying.ended() || target.value(waiting) == "1");
+    other.execute("COMMIT");
+    applying.wait().expect(0);
+    assert_eq!(target.value("SELECT count(*)::text FROM t"), "1");
+}
+
+/// An extension in a schema that holds nothing else.
 #[test]
 fn s_34_an_extension_brings_its_schema() {
     let server = need_server!();

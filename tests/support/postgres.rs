@@ -70,7 +70,8 @@ pub fn other_server() -> Option<&'static Server> {
 /// the log of all its databases.
 pub fn moving_server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| Server::start(&["max_prepared_transactions=100"])).as_ref()
+    // Two clients that wait for each other for a second write nothing while a small load runs.
+    SERVER.get_or_init(|| Server::start(&["max_prepared_transactions=100", "deadlock_timeout=20ms"])).as_ref()
 }
 
 /// Leaves the test where there is no server and that is allowed.

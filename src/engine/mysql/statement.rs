@@ -138,9 +138,11 @@ pub(super) fn read(query: &[u8], schema: &str, tables: &[Name]) -> Said {
             let at = if word(1) == "TABLE" { 2 } else { 1 };
             statement.named(at).map_or(Said::Other, Said::Truncate)
         }
-        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" if statement.is_of_the_server() => Said::Other,
         "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "DO" | "WITH" | "MERGE" | "SELECT" => {
-            Said::Rows(statement.mentioned(1))
+            match statement.mentioned(1) {
+                None if statement.is_of_the_server() => Said::Other,
+                table => Said::Rows(table),
+            }
         }
         // MariaDB runs what it is to analyze.
         "ANALYZE" if !matches!(word(1).as_str(), "TABLE" | "TABLES" | "LOCAL" | "NO_WRITE_TO_BINLOG") => {
@@ -198,6 +200,13 @@ const BETWEEN: [&str; 14] = [
 /// Words between the verb and the table that it writes to.
 const MODIFIERS: [&str; 7] = ["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "INTO", "FROM"];
 
+/// What may follow the one table that a statement writes to.
+const AFTER_ONE: [&str; 4] = ["VALUES", "VALUE", "SET", "WHERE"];
+
+/// Words before a parenthesis that call nothing of a user's.
+const CALL_NOTHING: [&str; 8] =
+    ["VALUES", "VALUE", "IN", "AND", "NOW", "SYSDATE", "CURRENT_TIMESTAMP", "UNIX_TIMESTAMP"];
+
 impl Statement<'_> {
     /// Takes off what MariaDB sets for one statement: SET STATEMENT ... FOR.
     fn strip_settings(&mut self) {
@@ -207,15 +216,27 @@ impl Statement<'_> {
         }
     }
 
-    /// Whether it writes to a table of the server's own, which no trigger is on: there managed servers
-    /// log their pulse as statements.
+    /// Whether all that it writes to is one table of the server's own, which no trigger is on, and it reads
+    /// nothing that could call a routine: so managed servers log their pulse.
     fn is_of_the_server(&self) -> bool {
         let mut at = 1;
         while MODIFIERS.contains(&self.word(at).as_str()) {
             at += 1;
         }
-        let schema = if self.dotted(at + 1) { self.name(at) } else { Some(self.schema) };
-        schema.is_some_and(|schema| schema.eq_ignore_ascii_case("mysql"))
+        let (schema, after) = match self.dotted(at + 1) {
+            true => (self.name(at), at + 3),
+            false => (Some(self.schema), at + 1),
+        };
+        let open = |at: usize| self.tokens.get(at) == Some(&Token::Mark('('));
+        let writes = matches!(self.word(0).as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE");
+        let alone =
+            open(after) || AFTER_ONE.contains(&self.word(after).as_str()) || self.tokens.len() == after;
+        let calls = |at: usize| open(at + 1) && !CALL_NOTHING.contains(&self.word(at).as_str());
+        writes
+            && schema.is_some_and(|schema| schema.eq_ignore_ascii_case("mysql"))
+            && alone
+            && !(after..self.tokens.len())
+                .any(|at| self.word(at) == "SELECT" || self.name(at).is_some() && calls(at))
     }
 
     /// Whether a query begins here, and no partition is described.
@@ -496,6 +517,7 @@ mod tests {
             "LOAD DATA INFILE 'x' INTO TABLE orders",
             "ANALYZE FORMAT=JSON DELETE FROM orders",
             "SET STATEMENT binlog_format = 'STATEMENT' FOR UPDATE orders SET a = 1",
+            "UPDATE mysql.pulse JOIN shop.orders SET a = 1",
         ] {
             assert_eq!(said(query), Said::Rows(Some(0)), "{query}");
         }
@@ -505,6 +527,14 @@ mod tests {
             "UPDATE a_view SET x = 1",
             "SELECT `shop`.`f`()",
             "REPLACE INTO mysql_log SELECT * FROM mysql.user",
+            // No pulse: other tables, and what a routine may do.
+            "UPDATE mysql.pulse, a_view SET x = 1",
+            "UPDATE mysql.pulse JOIN a_view SET x = 1",
+            "DELETE mysql.pulse, a_view FROM mysql.pulse JOIN a_view",
+            "INSERT INTO mysql.pulse SELECT * FROM a_view",
+            "INSERT INTO mysql.pulse (id) VALUES (f())",
+            "UPDATE mysql.pulse SET id = shop.f()",
+            "UPDATE mysql.pulse SET id = `now`()",
             "CREATE TABLE copy SELECT f() AS x",
             "CREATE TABLE copy AS VALUES (f())",
         ] {
@@ -514,6 +544,8 @@ mod tests {
         for query in [
             "INSERT INTO mysql.rds_heartbeat2(id, value) values (1,2) ON DUPLICATE KEY UPDATE value = 2",
             "DELETE LOW_PRIORITY QUICK FROM `mysql`.`pulse`",
+            "REPLACE mysql.pulse SET at = NOW(6)",
+            "UPDATE mysql.pulse SET at = CURRENT_TIMESTAMP() WHERE id IN (1, 2)",
             "CREATE TABLE copy (a int) COMMENT 'SELECT'",
             "CREATE TABLE copy (a int) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5))",
             "CREATE TABLE copy (`select` int) PARTITION BY LIST (a) (PARTITION p VALUES IN (5))",

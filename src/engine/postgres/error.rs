@@ -70,7 +70,14 @@ impl ServerError {
 
     /// Whether a value of a row is the name of an object that is not there, as of a `regclass`.
     fn is_of_a_name(&self) -> bool {
-        matches!(self.code.get(..2), Some("42" | "3F")) && self.copy_column.is_some()
+        let unknown = ["42P01", "42704", "42883", "42725", "42602", "3F000"].contains(&self.code.as_str());
+        unknown && self.copy_column.is_some()
+    }
+
+    /// Whether somebody made an object at the same time, if only one of a name that the server gives (the
+    /// array type of `t` is `_t`).
+    fn is_of_the_catalog(&self) -> bool {
+        self.code == "23505" && self.schema.as_deref() == Some("pg_catalog")
     }
 
     /// The server's words without values and control characters.
@@ -147,6 +154,9 @@ pub fn cause(code: &str) -> Cause {
 /// What a person at two in the morning needs to know next.
 fn next_step(error: &ServerError) -> Option<String> {
     let text = match error.code.as_str() {
+        _ if error.is_of_the_catalog() => {
+            "another session made an object of that name at the same time: run the same command again"
+        }
         _ if error.is_of_a_name() => {
             "a value of this column names an object that is not on the target: make it there, or carry the names as \
              text with `type: text` for this column"
@@ -203,9 +213,7 @@ pub fn engine_error(doing: &str, error: &ServerError) -> EngineError {
     }
     let cause = match cause(&error.code) {
         _ if error.is_of_a_name() => Cause::Data,
-        // Of the catalog: somebody makes an object at the same time, if only one of a name that the
-        // server gives (the array type of `t` is `_t`).
-        Cause::Data if error.schema.as_deref() == Some("pg_catalog") => Cause::Busy,
+        _ if error.is_of_the_catalog() => Cause::Busy,
         cause => cause,
     };
     let mut made = EngineError::new(cause, doing, message).code(error.code.clone());

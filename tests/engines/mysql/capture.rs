@@ -378,6 +378,11 @@ fn s_22_s_24_f_49_what_cannot_be_followed_stops_where_it_happened() {
              SET SESSION binlog_format = STATEMENT; SET @x = f()",
             "names no followed table",
         ),
+        (
+            "CREATE TABLE mysql.pulse (a int); SET SESSION binlog_format = STATEMENT; \
+             UPDATE mysql.pulse RIGHT JOIN accounts ON true SET balance = 7",
+            "logged as a statement",
+        ),
         ("SET SESSION binlog_row_image = MINIMAL; UPDATE accounts SET balance = 7", "in part only"),
         ("XA START 'x'; UPDATE accounts SET balance = 7; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'", "(XA)"),
     ] {

@@ -270,8 +270,9 @@ fn s_22_s_24_f_49_m_18_what_mysql_cannot_tell_stops_where_it_happened() {
 /// wrote to others only is no concern, whatever its format.
 #[test]
 fn f_49_statements_that_wrote_to_other_databases_pass() {
-    let server = need_mysql!();
-    let (followed, other) = (bank(server, "followed"), server.database("other"));
+    // Its own server: where foreign keys lead anywhere it is not said, and would stop whoever follows others.
+    let Some(server) = mysql::start(&[]) else { return };
+    let (followed, other) = (bank(&server, "followed"), server.database("other"));
     other.execute(
         "CREATE TABLE a (n int PRIMARY KEY); CREATE TABLE b (n int);
          CREATE VIEW v AS SELECT * FROM b;
