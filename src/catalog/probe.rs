@@ -56,6 +56,8 @@ pub enum Question {
     DateBeyond,
     /// The date is none of the calendar: year, month or day is zero, or the month has no such day.
     ZeroDate,
+    /// The month has no such day; one of day zero has.
+    NoSuchDay,
     /// The time of day is negative, or 24 hours and more.
     TimeBeyond,
     /// The decimal does not fit `(precision, scale)`.

@@ -44,6 +44,29 @@ pub(super) async fn cut(
     Ok(chunks(facts, key, &pieces))
 }
 
+/// Two ranges that are the whole table, with about as many rows in each; none where it is in one piece.
+pub(super) async fn halves(
+    conn: &mut Conn,
+    table: &Name,
+    facts: &Facts,
+) -> Result<Option<[Range; 2]>, EngineError> {
+    /// The more there are, the nearer the end of one of them is to the middle.
+    const PIECES: u64 = 8;
+    let pieces = cut(conn, table, facts, facts.bytes.div_ceil(PIECES).max(1)).await?;
+    let mut before = 0;
+    // The last piece that begins in the first half: what follows it is the other half.
+    let middle = pieces.iter().rev().find(|piece| {
+        before += piece.rows;
+        before * 2 >= facts.rows
+    });
+    let Some(second) = middle.map(Range::of).transpose()?.flatten().filter(|range| !range.from.is_empty())
+    else {
+        return Ok(None);
+    };
+    let first = Range { from: Vec::new(), to: second.from.clone(), ..second.clone() };
+    Ok(Some([first, Range { to: Vec::new(), ..second }]))
+}
+
 fn whole(facts: &Facts) -> Vec<Chunk> {
     vec![Chunk { number: 0, of: 1, bounds: WHOLE.into(), rows: facts.rows, bytes: facts.bytes }]
 }

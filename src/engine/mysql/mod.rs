@@ -36,6 +36,7 @@ mod obstacle;
 mod payload;
 mod place;
 mod probe;
+mod prober;
 mod quote;
 mod read;
 mod rebuilt;

@@ -32,14 +32,27 @@ pub(super) fn query(probe: &Probe) -> Option<String> {
     Some(format!("SELECT COUNT(*), NULL, NULL {from} WHERE {condition}"))
 }
 
-/// The answers to several questions about the columns of one table in one pass over it: a row with a
-/// count for each. All of them have a [`condition`], and the same table and filter.
-pub(super) fn together(probes: &[&Probe]) -> Option<String> {
+/// Rows of a table that one session looks at.
+pub(super) struct Part {
+    pub index: String,
+    pub condition: String,
+}
+
+/// The answers to several questions about the columns of one table in one pass over it, or over a part
+/// of it: a row with a count for each. All of them have a [`condition`], and the same table and filter.
+pub(super) fn together(probes: &[&Probe], part: Option<&Part>) -> Option<String> {
     let first = probes.first()?;
     let counts = probes.iter().map(|probe| Some(format!("COALESCE(SUM({}), 0)", condition(probe)?)));
     let counts = counts.collect::<Option<Vec<_>>>()?;
+    let counts = counts.join(", ");
     let from = format!("FROM {} AS t", name(&first.table));
-    Some(format!("SELECT {} {from}{}", counts.join(", "), filtered(first)))
+    Some(match part {
+        None => format!("SELECT {counts} {from}{}", filtered(first)),
+        Some(Part { index, condition }) => {
+            let index = identifier(index);
+            format!("SELECT {counts} {from} FORCE INDEX ({index}) WHERE {}", within(first, condition))
+        }
+    })
 }
 
 /// The words of a question about one column of one row; none for other questions.
@@ -52,9 +65,11 @@ pub(super) fn condition(probe: &Probe) -> Option<String> {
         Question::LongerThan { characters } => {
             format!("CHAR_LENGTH(CAST({column} AS CHAR CHARACTER SET utf8mb4)) > {characters}")
         }
-        // By bytes: collations give U+0000 no weight, and find it everywhere.
+        // By bytes: collations give U+0000 no weight, and find it everywhere. Its own bytes are looked at
+        // first, because few values have such a byte and most need no other form.
         Question::HoldsNul => {
-            format!("LOCATE(x'00', CAST(CONVERT({column} USING utf8mb4) AS BINARY)) > 0")
+            let nul = |bytes: &str| format!("LOCATE(x'00', CAST({bytes} AS BINARY)) > 0");
+            format!("{} AND {}", nul(&column), nul(&format!("CONVERT({column} USING utf8mb4)")))
         }
         // What has no counterpart in Unicode becomes a question mark.
         Question::BadEncoding => {
@@ -63,9 +78,16 @@ pub(super) fn condition(probe: &Probe) -> Option<String> {
             format!("{column} IS NOT NULL AND {} <> {}", marks(&unicode), marks(&column))
         }
         Question::NotFinite { .. } | Question::DateBeyond => return None,
-        Question::ZeroDate => format!("{column} IS NOT NULL AND NOT ({})", real_date(&column)),
+        Question::ZeroDate => {
+            // Three calls tell of nearly all dates, where all that must be known takes many.
+            let plain = format!(
+                "DAYOFMONTH({column}) BETWEEN 1 AND 28 AND MONTH({column}) > 0 AND YEAR({column}) > 0"
+            );
+            format!("{column} IS NOT NULL AND NOT ({plain}) AND NOT ({})", real_date(&column))
+        }
+        Question::NoSuchDay => format!("DAYOFMONTH({column}) > 28 AND NOT ({})", day_of_month(&column)),
         Question::TimeBeyond => {
-            format!("{column} < CAST('00:00:00' AS TIME) OR {column} >= CAST('24:00:00' AS TIME)")
+            format!("NOT ({column} BETWEEN TIME'00:00:00' AND TIME'23:59:59.999999')")
         }
         Question::DecimalBeyond { precision, scale } => {
             let scale = u32::try_from(*scale).ok()?;
@@ -86,15 +108,21 @@ pub(super) fn condition(probe: &Probe) -> Option<String> {
     })
 }
 
-/// A day of the calendar: year, month and day are there, and the month has the day. Counted out, as
-/// the server's own arithmetic gives null for days that are not.
+/// A day of the calendar: year, month and day are there, and the month has the day.
 fn real_date(column: &str) -> String {
+    format!(
+        "YEAR({column}) > 0 AND MONTH({column}) > 0 AND DAYOFMONTH({column}) > 0 AND {}",
+        day_of_month(column)
+    )
+}
+
+/// A day that the month has. Counted out, as the server's own arithmetic gives null for days that are not.
+fn day_of_month(column: &str) -> String {
     let (year, month, day) =
         (format!("YEAR({column})"), format!("MONTH({column})"), format!("DAYOFMONTH({column})"));
     format!(
-        "{year} > 0 AND {month} > 0 AND {day} > 0 AND {day} <= CASE WHEN {month} IN (4, 6, 9, 11) THEN 30 \
-         WHEN {month} <> 2 THEN 31 WHEN {year} % 4 = 0 AND {year} % 100 <> 0 OR {year} % 400 = 0 THEN 29 \
-         ELSE 28 END"
+        "{day} <= CASE WHEN {month} IN (4, 6, 9, 11) THEN 30 WHEN {month} <> 2 THEN 31 \
+         WHEN {year} % 4 = 0 AND {year} % 100 <> 0 OR {year} % 400 = 0 THEN 29 ELSE 28 END"
     )
 }
 

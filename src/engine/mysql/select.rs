@@ -89,6 +89,12 @@ impl Range {
         deep && facts.key.as_ref().is_some_and(same)
     }
 
+    /// What holds for its rows; true for all where both ends are open.
+    pub fn condition(&self, facts: &Facts) -> String {
+        let conditions = self.conditions(facts);
+        if conditions.is_empty() { "1 = 1".to_string() } else { conditions.join(" AND ") }
+    }
+
     fn conditions(&self, facts: &Facts) -> Vec<String> {
         let columns: Vec<Option<&Column>> = self.columns.iter().map(|name| facts.column(name)).collect();
         let mut conditions = Vec::new();
@@ -191,7 +197,7 @@ impl Select {
             let column = facts.column(&map.source).ok_or_else(|| no_column(projection, &map.source))?;
             list.push(expression(map, column));
             let bytes = column.charset.is_none() && is_binary(column);
-            decode.push(Decode::of(cell_type(map), bytes, map.zero_date));
+            decode.push(Decode::of(cell_type(map), bytes, map));
             proofs.extend(proof(map, column).map(|kind| Proof { column: index, kind }));
         }
         for proof in &proofs {
@@ -302,6 +308,7 @@ mod tests {
             target_native: String::new(),
             not_null: false,
             zero_date: Default::default(),
+            error_value_null: false,
             cast: None,
         };
         Projection {
