@@ -3,6 +3,7 @@
 
 pub mod dialect;
 pub mod expr;
+pub mod members;
 pub mod name;
 pub mod noun;
 pub mod probe;

@@ -33,6 +33,9 @@ pub struct ColumnMap {
     pub not_null: bool,
     #[serde(default, skip_serializing_if = "ZeroDate::is_refused")]
     pub zero_date: ZeroDate,
+    /// The error value of an ENUM (MySQL: the empty text at index 0) is read as null, not refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub error_value_null: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cast: Option<Cast>,
 }

@@ -257,6 +257,7 @@ fn projection(source: &str, target: &str) -> Projection {
         target_native: "bigint".into(),
         not_null: true,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     };
     Projection {

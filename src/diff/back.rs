@@ -271,11 +271,15 @@ impl<'a, 'f> Turning<'a, 'f> {
             target_type: map.source_type.clone(),
             target_native: map.source_native.clone(),
             not_null: column.not_null,
+            error_value_null: false,
             zero_date: if map.zero_date == ZeroDate::Kept { ZeroDate::Kept } else { ZeroDate::Refused },
             cast: None,
         };
         if map.zero_date == ZeroDate::Null {
             self.risk(&at, "zero and impossible dates have become null, and go back as null".to_string());
+        }
+        if map.error_value_null {
+            self.risk(&at, "error values of the enum have become null, and go back as null".to_string());
         }
         if self.road.same && map.cast.is_none() {
             return Some(turned);

@@ -11,10 +11,11 @@ use super::road::{MOST_NESTED, Road, mentions};
 use super::typemap::{self, Fit};
 use super::{definition, values};
 use crate::catalog::expr::Op;
+use crate::catalog::members;
 use crate::catalog::name::show;
 use crate::catalog::table::{Default as ColumnDefault, Generated};
 use crate::catalog::{
-    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind, ZeroDate,
+    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind,
 };
 use crate::plan::{ColumnRule, Load, Problem, Span, TableIntent};
 
@@ -136,7 +137,8 @@ fn map_column(
     collation(work, &basis, &mut want, out, found);
     out.checks.extend(own_checks);
     out.checks.extend(type_checks(road, &basis.ty, &want));
-    let zero_date = zero_date(work, &basis, &mut want, rule, found);
+    let zero_date = values::zero_date(work, &basis, &mut want, rule, found);
+    let error_value_null = values::error_value(work, &basis, &mut want, rule, found);
     note_difference(road, column, &want, &typed, rule, out);
     if want.generated.is_none() {
         values::ask(work, &basis, &typed, rule, found);
@@ -149,50 +151,11 @@ fn map_column(
             target_native: want.native.clone(),
             not_null: want.not_null,
             zero_date,
+            error_value_null,
             cast: typed.cast,
         });
     }
     out.columns.push(want);
-}
-
-/// What becomes of dates that no calendar has. Where they become null, as the plan says, their column may be
-/// null, whatever it was: the source's own default is such a date as a rule.
-fn zero_date(
-    work: &Work<'_, '_>,
-    basis: &Column,
-    want: &mut Column,
-    rule: Option<&ColumnRule>,
-    found: &mut Found,
-) -> ZeroDate {
-    let Some(span) = rule.and_then(|rule| rule.zero_date) else {
-        let kept = work.road.keeps_zero_dates(&basis.ty, &want.ty);
-        return if kept { ZeroDate::Kept } else { ZeroDate::Refused };
-    };
-    let place = format!("{}.{}", work.table.name, show(&basis.name));
-    let mut refuse = |why: &str, help: &str| {
-        let message = format!("zero_date: {place} {why}");
-        found.problems.push(Problem::error("E125", message).at(span).help(help));
-        ZeroDate::Refused
-    };
-    if !work.road.has_zero_dates(&basis.ty) {
-        return refuse("holds no dates that no calendar has", "remove zero_date");
-    }
-    let primary = work.table.primary_key();
-    let is_own = |part: &crate::catalog::IndexPart| part.column.as_ref() == Some(&basis.name);
-    if primary.is_some_and(|key| key.parts.iter().any(is_own)) {
-        return refuse("is part of the primary key, which holds no null", "mend the rows on the source");
-    }
-    let at = work.road.spot(&work.table.name, Some(&basis.name)).at;
-    let nullable = if want.not_null { ", and the column may be null" } else { "" };
-    want.not_null = false;
-    found.hazard_as(
-        "V202",
-        Level::Note,
-        &at,
-        format!("zero and impossible dates become null{nullable}"),
-        &[],
-    );
-    ZeroDate::Null
 }
 
 /// A name must be one that the target can hold, and no column of its own.
@@ -377,7 +340,7 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         road.reword_bare(&default.native).ok()
     } else {
         let expr = road.neutral(&default.native, &Table::default(), &BTreeMap::new()).ok();
-        let expr = expr.and_then(|expr| adapt(expr, &want.ty));
+        let expr = expr.and_then(|expr| adapt(expr, &basis.ty, &want.ty));
         if expr == Some(Expr::Null) {
             want.default = None;
             return;
@@ -468,7 +431,7 @@ fn lost(
 }
 
 /// A default's literal in the target column's type; none where it has no sense there.
-fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
+fn adapt(expr: Expr, from: &Type, to: &Type) -> Option<Expr> {
     let text = matches!(to, Type::Text | Type::VarChar { .. } | Type::Char { .. });
     let number =
         matches!(to, Type::Int { .. } | Type::UInt { .. } | Type::Float { .. } | Type::Decimal { .. });
@@ -481,6 +444,11 @@ fn adapt(expr: Expr, to: &Type) -> Option<Expr> {
         (Expr::Bool(bit), _) if number => Some(Expr::Number(u8::from(bit).to_string())),
         (Expr::Number(digits), _) if text => Some(Expr::Text(digits)),
         (Expr::Text(digits), _) if number => digits.parse::<f64>().is_ok().then_some(Expr::Number(digits)),
+        (Expr::Text(set), Type::Array { .. }) if matches!(from, Type::Set { .. }) => {
+            let mut array = String::new();
+            members::append_array(&set, &mut array);
+            Some(Expr::Text(array))
+        }
         (Expr::Text(word), Type::Blob) => word.is_empty().then(|| Expr::Bytes(Vec::new())),
         (Expr::Number(_) | Expr::Bool(_), Type::Blob) => None,
         (Expr::Now(_), _) if text || number || *to == Type::Blob => None,

@@ -431,7 +431,8 @@ const OTHERS: &[Kind] = &[
         Block,
         "zero or impossible dates",
         "MySQL and MariaDB store 0000-00-00, dates without a month or day, and in some modes the 31st of\n\
-         February. No other engine does.\n\
+         February. No other engine does. Between the two dates with zeros are carried, and days that their\n\
+         month does not have are not.\n\
          \n\
          How it is found: A probe counts the rows.\n\
          \n\
@@ -514,11 +515,13 @@ const OTHERS: &[Kind] = &[
         "V210",
         Block,
         "a value is not a label of the target's enumeration",
-        "The target would refuse the row.\n\
+        "The target would refuse the row. An enum of MySQL or MariaDB also holds an error value, the empty text\n\
+         at index 0, which is none of its labels.\n\
          \n\
          How it is found: A probe counts the rows.\n\
          \n\
-         Ways out: Add the label on the target, or carry the column as text.",
+         Ways out: `error_value: null` on an enum of MySQL or MariaDB, which is told as a note then; else add the\n\
+         label on the target, carry the column as text, or mend the rows on the source.",
     ),
     kind(
         "V211",

@@ -104,6 +104,7 @@ pub fn effects(from: &Type, to: &Type, zone: bool) -> Result<Vec<Effect>, String
         (Int { .. } | UInt { .. } | Decimal { .. } | Float { .. }, Float { .. }) => {
             has("V213", "numbers are rounded to binary floating point")
         }
+        (Set { labels }, Array { of }) if **of == Text => return members(labels),
         (Float { .. }, Decimal { .. }) => has("V213", "binary floating point becomes decimal"),
         (_, Text | VarChar { .. } | Char { .. }) => texts(from, to),
         (Char { .. } | VarChar { .. } | Text | Any, Enum { labels, .. })
@@ -227,6 +228,17 @@ fn labels_within(from: &Type, labels: &[String]) -> Vec<Effect> {
     asks("V210", Question::NotIn { values: labels.to_vec() }, "values that are not a label of the target")
 }
 
+/// Each value is an array of the members that it has.
+fn members(labels: &[String]) -> Result<Vec<Effect>, String> {
+    let odd = |label: &String| label.is_empty() || label.starts_with('{');
+    match labels.iter().any(odd) {
+        true => {
+            Err("an array does not tell a member that is empty, or begins with a brace, from others".into())
+        }
+        false => Ok(Vec::new()),
+    }
+}
+
 fn zones(from: &Type, to: &Type, zone: bool) -> Vec<Effect> {
     let mut effects = match (from, to) {
         (Type::Timestamp { precision: a }, Type::TimestampTz { precision: b })
@@ -263,6 +275,16 @@ mod tests {
     fn y_21_a_change_that_would_drop_the_time_of_day_is_refused() {
         assert!(effects(&Type::Timestamp { precision: 6 }, &Type::Date, false).is_err());
         assert!(effects(&Type::Interval, &Type::Blob, false).is_err());
+    }
+
+    #[test]
+    fn m_12_sets_become_arrays_where_every_member_can_be_told() {
+        let set = |labels: &[&str]| Type::Set { labels: labels.iter().map(ToString::to_string).collect() };
+        let array = |of| Type::Array { of: Box::new(of) };
+        assert_eq!(effects(&set(&["a", "b}"]), &array(Type::Text), false), Ok(Vec::new()));
+        assert!(effects(&set(&["a", ""]), &array(Type::Text), false).is_err());
+        assert!(effects(&set(&["{a}"]), &array(Type::Text), false).is_err());
+        assert!(effects(&set(&["a"]), &array(Type::VarChar { length: 1 }), false).is_err());
     }
 
     #[test]

@@ -5,8 +5,9 @@ use super::columns::{Typed, Work};
 use super::found::Found;
 use super::hazard::{Level, Verdict};
 use super::typemap::{self, Effect};
-use crate::catalog::{Column, Question, Type};
-use crate::plan::{ColumnRule, Load};
+use crate::catalog::name::show;
+use crate::catalog::{Column, Holds, IndexPart, Question, Type, ZeroDate};
+use crate::plan::{ColumnRule, Load, Problem, Span};
 
 /// Adds the questions and hazards of one carried column.
 pub(super) fn ask(
@@ -33,8 +34,32 @@ pub(super) fn ask(
         let what = "text in a database that does not say its encoding";
         found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
     }
-    if !work.road.same {
-        ask_limits(work, column, &typed.fit.ty, (loose, rule), found);
+    match work.road.same {
+        true => ask_read(work, column, rule, found),
+        false => ask_limits(work, column, &typed.fit.ty, (loose, rule), found),
+    }
+    ask_labels(work, column, rule, found);
+}
+
+/// What an engine stores and does not take again from a strict session, or calls no value itself.
+fn ask_read(work: &Work<'_, '_>, column: &Column, rule: Option<&ColumnRule>, found: &mut Found) {
+    let days = matches!(column.ty, Type::Date | Type::Timestamp { .. });
+    if days && work.road.has_zero_dates(&column.ty) && rule.is_none_or(|rule| rule.zero_date.is_none()) {
+        let spot = work.road.spot(&work.table.name, Some(&column.name));
+        let ways = ["zero_date: null", "mend the rows on the source", "leave the rows out: where:"];
+        found.ask("V202", &spot, Question::NoSuchDay, "days that their month does not have", &ways);
+    }
+}
+
+fn ask_labels(work: &Work<'_, '_>, column: &Column, rule: Option<&ColumnRule>, found: &mut Found) {
+    if let Type::Enum { labels, .. } = &column.ty
+        && work.road.from.holds().loose_labels
+        && rule.is_none_or(|rule| rule.error_value.is_none())
+    {
+        let spot = work.road.spot(&work.table.name, Some(&column.name));
+        let question = Question::NotIn { values: labels.clone() };
+        let ways = ["error_value: null", "mend the rows on the source", "leave the rows out: where:"];
+        found.ask("V210", &spot, question, "values that are none of the labels", &ways);
     }
 }
 
@@ -93,6 +118,83 @@ fn is_textual(ty: &Type) -> bool {
     is_text(ty) || matches!(ty, Type::Json { .. } | Type::Xml | Type::Enum { .. } | Type::Any)
 }
 
+/// What becomes of dates that no calendar has.
+pub(super) fn zero_date(
+    work: &Work<'_, '_>,
+    basis: &Column,
+    want: &mut Column,
+    rule: Option<&ColumnRule>,
+    found: &mut Found,
+) -> ZeroDate {
+    let Some(span) = rule.and_then(|rule| rule.zero_date) else {
+        let kept = work.road.keeps_zero_dates(&basis.ty, &want.ty);
+        return if kept { ZeroDate::Kept } else { ZeroDate::Refused };
+    };
+    let no = (!work.road.has_zero_dates(&basis.ty)).then_some("holds no dates that no calendar has");
+    let becomes = ("V202", "zero and impossible dates become null");
+    match nulls(work, basis, want, (("zero_date", span), no, becomes), found) {
+        true => ZeroDate::Null,
+        false => ZeroDate::Refused,
+    }
+}
+
+/// Whether the error value of an ENUM becomes null.
+pub(super) fn error_value(
+    work: &Work<'_, '_>,
+    basis: &Column,
+    want: &mut Column,
+    rule: Option<&ColumnRule>,
+    found: &mut Found,
+) -> bool {
+    let Some(span) = rule.and_then(|rule| rule.error_value) else { return false };
+    let no = match &basis.ty {
+        _ if !work.road.from.holds().loose_labels => Some("is not an enum of MySQL or MariaDB"),
+        Type::Enum { labels, .. } if labels.iter().any(String::is_empty) => {
+            Some("has an empty label, which looks like the error value")
+        }
+        Type::Enum { .. } => None,
+        _ => Some("is no enum"),
+    };
+    let becomes = ("V210", "error values of the enum (index 0) become null");
+    nulls(work, basis, want, (("error_value", span), no, becomes), found)
+}
+
+/// Whether values that the target has not become null there, as a key of the plan says. Their column may be
+/// null then, whatever it was: the source's own default is such a value as a rule.
+fn nulls(
+    work: &Work<'_, '_>,
+    basis: &Column,
+    want: &mut Column,
+    ((key, span), no, (code, what)): ((&str, Span), Option<&str>, (&'static str, &str)),
+    found: &mut Found,
+) -> bool {
+    let place = format!("{}.{}", work.table.name, show(&basis.name));
+    let mut refuse = |why: &str, help: &str| {
+        let message = format!("{key}: {place} {why}");
+        found.problems.push(Problem::error("E125", message).at(span).help(help));
+        false
+    };
+    if let Some(why) = no {
+        return refuse(why, &format!("remove {key}"));
+    }
+    let primary = work.table.primary_key();
+    let is_own = |part: &IndexPart| part.column.as_ref() == Some(&basis.name);
+    if primary.is_some_and(|key| key.parts.iter().any(is_own)) {
+        return refuse("is part of the primary key, which holds no null", "mend the rows on the source");
+    }
+    let at = work.road.spot(&work.table.name, Some(&basis.name)).at;
+    let nullable = if want.not_null { ", and the column may be null" } else { "" };
+    want.not_null = false;
+    found.hazard_as(code, Level::Note, &at, format!("{what}{nullable}"), &[]);
+    true
+}
+
+/// Values are of these labels, or what is asked about by itself (V210).
+fn has_plain_labels(from: Holds, ty: &Type) -> bool {
+    let plain = |labels: &[String]| labels.iter().all(|label| !label.contains('\0'));
+    from.loose_labels && matches!(ty, Type::Enum { labels, .. } | Type::Set { labels } if plain(labels))
+}
+
 /// What the source's engine holds and the target's does not.
 fn ask_limits(
     work: &Work<'_, '_>,
@@ -108,7 +210,7 @@ fn ask_limits(
         let ways = ["type: text", "mend the rows on the source"];
         found.ask("V215", &spot, Question::NotOfType { ty: to.clone() }, what, &ways);
     }
-    if from.nul && !holds.nul && is_textual(to) {
+    if from.nul && !holds.nul && is_textual(to) && !has_plain_labels(from, &column.ty) {
         found.ask("V203", &spot, Question::HoldsNul, "text with NUL bytes", &["carry the column as bytes"]);
     }
     if from.bad_text && !holds.bad_text && is_textual(to) {
@@ -118,14 +220,6 @@ fn ask_limits(
     if column.unchecked_text && is_textual(to) {
         let what = "characters that have no counterpart in Unicode";
         found.ask("V211", &spot, Question::BadEncoding, what, &["carry the column as bytes"]);
-    }
-    if let Type::Enum { labels, .. } = &column.ty
-        && from.loose_labels
-        && !holds.loose_labels
-    {
-        let question = Question::NotIn { values: labels.clone() };
-        let ways = ["mend the rows on the source", "leave the rows out: where:"];
-        found.ask("V210", &spot, question, "values that are none of the labels", &ways);
     }
     // Its largest values have no place in an integer that is signed.
     if column.ty == (Type::UInt { bits: 64 })

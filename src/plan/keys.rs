@@ -316,6 +316,7 @@ static COLUMN: Shape = Shape {
         key("type", Kind::Text { example: "timestamptz" }, "Type in the target's spelling."),
         key("zone", Kind::Text { example: "UTC" }, "The zone that times without one are in."),
         key("zero_date", Kind::Null, "null: dates of MySQL that no calendar has (0000-00-00) become null."),
+        key("error_value", Kind::Null, "null: the error value of MySQL's enums (index 0) becomes null."),
     ],
     unbuilt: &[
         ("collation", "choosing a collation is not built yet"),

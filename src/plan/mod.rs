@@ -145,6 +145,8 @@ pub struct ColumnRule {
     pub zone: Option<(String, Span)>,
     /// Dates that no calendar has become null: where that was said.
     pub zero_date: Option<Span>,
+    /// The error value of an ENUM becomes null: where that was said.
+    pub error_value: Option<Span>,
 }
 
 /// One entry of `types:`: native type of the source to native type of the target.

@@ -344,6 +344,7 @@ impl<'a> Said<'a> {
             ty: bare(&rule.ty),
             zone: bare(&rule.zone),
             zero_date: rule.zero_date.map(|_| Span::default()),
+            error_value: rule.error_value.map(|_| Span::default()),
         };
         Self {
             skip: rule.skip,

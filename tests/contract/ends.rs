@@ -184,6 +184,7 @@ impl End {
                 target_native: (*native).into(),
                 not_null: false,
                 zero_date: Default::default(),
+                error_value_null: false,
                 cast: None,
             }
         };

@@ -11,6 +11,7 @@ mod followed;
 mod foreign_keys;
 mod full_disk;
 mod handing_over;
+mod labels;
 mod lag;
 mod mariadb;
 mod mariadb_follow;

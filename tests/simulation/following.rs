@@ -61,6 +61,7 @@ fn column(name: &str, ty: Type) -> ColumnMap {
         target_native: String::new(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn counts(table: &Table, column: &Column) -> bool {
     column.identity.is_some() && first == Some(column.name.as_str())
 }
 
-/// The type as a statement takes it: labels are printed without escapes.
+/// The type as a statement takes it, which the executable comments in some are not part of.
 fn type_text(column: &Column) -> String {
     let labels = |labels: &[String]| labels.iter().map(|label| literal(label)).collect::<Vec<_>>().join(",");
     match types::parse(&column.native) {
@@ -357,7 +357,7 @@ mod tests {
                 Column { identity: Some(Identity::ByDefault), not_null: true, ..column("id", "int") },
                 Column { default: default("current_timestamp()"), ..column("at", "datetime(6)") },
                 Column { default: default("'a'"), comment: Some("it's".into()), ..column("t", "longtext") },
-                Column { default: default("'x'"), ..column("e", "enum('x','b\\c')") },
+                Column { default: default("'x'"), ..column("e", r"enum('x','b\\c')") },
             ],
             keys: vec![key(KeyKind::Primary, "", "id"), key(KeyKind::Unique, "u", "t")],
             ..Table::default()

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use mysql_async::Value;
 
-use crate::catalog::{Cell, RowBatch, Type, ZeroDate};
+use crate::catalog::{Cell, ColumnMap, RowBatch, Type, ZeroDate};
 
 /// How a column's values become cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,10 @@ pub(super) enum Decode {
     Padded,
     Uuid,
     /// `empty`: the empty text is one of the labels. If not, it is what the server keeps of a
-    /// value that was none.
+    /// value that was none, which is read as null with `null`.
     Enum {
         empty: bool,
+        null: bool,
     },
     Bytes,
     /// Text of so many zeros and ones.
@@ -109,7 +110,8 @@ impl Refused {
 
 impl Decode {
     /// By the type that the cell shall have. `bytes`: the column holds no text.
-    pub fn of(ty: &Type, bytes: bool, zero_date: ZeroDate) -> Self {
+    pub fn of(ty: &Type, bytes: bool, map: &ColumnMap) -> Self {
+        let zero_date = map.zero_date;
         match ty {
             Type::Bool => Self::Bool,
             Type::Int { .. } => Self::Int,
@@ -118,7 +120,9 @@ impl Decode {
             Type::Float { .. } => Self::Float,
             Type::Char { .. } => Self::Padded,
             Type::Uuid => Self::Uuid,
-            Type::Enum { labels, .. } => Self::Enum { empty: labels.iter().any(String::is_empty) },
+            Type::Enum { labels, .. } => {
+                Self::Enum { empty: labels.iter().any(String::is_empty), null: map.error_value_null }
+            }
             Type::Binary { .. } | Type::Blob => Self::Bytes,
             Type::Bit { length, .. } => Self::Bits { length: length.unwrap_or(64) },
             Type::Date => Self::Date { zero_date },
@@ -173,9 +177,10 @@ impl Decode {
                 let text = text(bytes)?;
                 batch.push_text_with(|arena| arena.extend(text.iter().map(u8::to_ascii_lowercase)));
             }
-            (Self::Enum { empty: false }, Value::Bytes(bytes)) if bytes.is_empty() => {
-                return Err(Refused::NoLabel);
-            }
+            (Self::Enum { empty: false, null }, Value::Bytes(bytes)) if bytes.is_empty() => match null {
+                true => batch.push(Cell::Null),
+                false => return Err(Refused::NoLabel),
+            },
             (Self::Text | Self::Enum { .. }, Value::Bytes(bytes)) => batch.push_text(text(bytes)?),
             // The host's own texts for numbers, where a plan keeps them as text.
             (Self::Text, Value::Int(_) | Value::UInt(_)) => {
@@ -449,8 +454,10 @@ mod tests {
 
     #[test]
     fn m_11_the_error_value_is_no_label() {
-        assert_eq!(cell(Decode::Enum { empty: false }, bytes("")), Err(Refused::NoLabel));
-        assert_eq!(cell(Decode::Enum { empty: true }, bytes("")), Ok(String::new()));
+        let label = |empty, null| cell(Decode::Enum { empty, null }, bytes(""));
+        assert_eq!(label(false, false), Err(Refused::NoLabel));
+        assert_eq!(label(true, false), Ok(String::new()));
+        assert_eq!(label(false, true), Ok("Null".to_string()));
     }
 
     #[test]

@@ -405,6 +405,7 @@ mod tests {
             target_native: native.into(),
             not_null: false,
             zero_date: ZeroDate::Refused,
+            error_value_null: false,
             cast: None,
         };
         Put::of(&map).expect("can be written")

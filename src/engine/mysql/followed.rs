@@ -210,7 +210,7 @@ impl Layout {
                 EngineError::new(Cause::Data, "follow", why).on(name).contract("C502").hint(hint)
             })?;
             let binary = column.facts.charset.is_none() && is_binary(&column.facts);
-            let decode = Decode::of(cell_type(map), binary, map.zero_date);
+            let decode = Decode::of(cell_type(map), binary, map);
             places.push(Place { at, name: map.source.clone(), meaning, decode });
         }
         let referring = || found.keys.iter().filter(|key| key.parent == *name && !derived(key));
@@ -307,7 +307,9 @@ pub(super) fn meaning(map: &ColumnMap, column: &PresentColumn) -> Result<Meaning
         ));
     }
     let labels = || match types::parse(&column.printed) {
-        Type::Enum { labels, .. } | Type::Set { labels } => Meaning::Labels(labels),
+        Type::Enum { labels, .. } | Type::Set { labels } => {
+            Meaning::Labels { labels, null: map.error_value_null }
+        }
         _ => Meaning::Bytes,
     };
     Ok(match column.facts.data_type.as_str() {

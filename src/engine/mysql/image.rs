@@ -57,7 +57,11 @@ pub(super) enum Meaning {
     Inet4,
     Inet6,
     Json,
-    Labels(Vec<String>),
+    Labels {
+        labels: Vec<String>,
+        /// The error value is null.
+        null: bool,
+    },
 }
 
 /// Type codes of a table map.
@@ -205,13 +209,16 @@ impl Stored {
                 json::print(field, &mut spare).ok_or(Refused::Class)?;
                 Value::Bytes(spare)
             }
-            (Self::Label(_), Meaning::Labels(labels)) => {
-                // Index 0 is what is kept of a value that was none of the labels.
-                let index = (little(field) as usize).checked_sub(1).ok_or(Refused::NoLabel)?;
-                spare.extend_from_slice(labels.get(index).ok_or(Refused::NoLabel)?.as_bytes());
-                Value::Bytes(spare)
-            }
-            (Self::Set(_), Meaning::Labels(labels)) => {
+            (Self::Label(_), Meaning::Labels { labels, null }) => match little(field) as usize {
+                // What is kept of a value that was none of the labels.
+                0 if *null => Value::NULL,
+                index => {
+                    let label = index.checked_sub(1).and_then(|at| labels.get(at));
+                    spare.extend_from_slice(label.ok_or(Refused::NoLabel)?.as_bytes());
+                    Value::Bytes(spare)
+                }
+            },
+            (Self::Set(_), Meaning::Labels { labels, .. }) => {
                 let mask = little(field);
                 if u64::BITS - mask.leading_zeros() > labels.len() as u32 {
                     return Err(Refused::NoLabel);
@@ -234,10 +241,10 @@ impl Stored {
             Self::Whole(_) => matches!(meaning, Meaning::Signed | Meaning::Unsigned),
             Self::Bytes(_) => {
                 use Meaning::{Json, Labels, Plain, Signed, Unsigned};
-                !matches!(meaning, Signed | Unsigned | Plain | Json | Labels(_))
+                !matches!(meaning, Signed | Unsigned | Plain | Json | Labels { .. })
             }
             Self::Json(_) => *meaning == Meaning::Json,
-            Self::Label(_) | Self::Set(_) => matches!(meaning, Meaning::Labels(_)),
+            Self::Label(_) | Self::Set(_) => matches!(meaning, Meaning::Labels { .. }),
             _ => *meaning == Meaning::Plain,
         }
     }
@@ -535,11 +542,14 @@ mod tests {
 
     #[test]
     fn m_12_sets_in_the_order_of_their_members() {
-        let labels = Meaning::Labels(vec!["a".into(), "b".into(), "c".into()]);
+        let labels = |null| Meaning::Labels { labels: ["a", "b", "c"].map(String::from).to_vec(), null };
+        let (labels, nulls) = (labels(false), labels(true));
         let set = |mask| Stored::Set(1).value(&labels, &[mask], Vec::new());
         assert_eq!(set(0b101), Ok(Value::Bytes(b"a,c".to_vec())));
         assert_eq!(set(0), Ok(Value::Bytes(Vec::new())));
         assert_eq!(set(8), Err(Refused::NoLabel));
         assert_eq!(Stored::Label(1).value(&labels, &[0], Vec::new()), Err(Refused::NoLabel));
+        assert_eq!(Stored::Label(1).value(&nulls, &[0], Vec::new()), Ok(Value::NULL));
+        assert_eq!(Stored::Label(1).value(&nulls, &[4], Vec::new()), Err(Refused::NoLabel));
     }
 }

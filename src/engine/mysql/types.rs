@@ -36,9 +36,11 @@ impl<'a> Parts<'a> {
 
 /// The parenthesis that closes the one at `open`, past the ones in strings.
 fn closing(text: &str, open: usize) -> Option<usize> {
-    let mut quoted = false;
+    let (mut quoted, mut escaped) = (false, false);
     text[open..].char_indices().find_map(|(at, c)| {
-        quoted ^= c == '\'';
+        let plain = !std::mem::take(&mut escaped);
+        escaped = plain && quoted && c == '\\';
+        quoted ^= plain && c == '\'';
         (c == ')' && !quoted).then_some(open + at)
     })
 }
@@ -155,29 +157,54 @@ fn list(labels: &[String], set: bool) -> Option<String> {
         let odd = label.is_empty() || label.ends_with(' ') || label.contains('\0');
         !(parted || odd) && label.chars().count() <= 255
     };
-    let quoted: Vec<_> = labels.iter().map(|label| format!("'{}'", label.replace('\'', "''"))).collect();
+    let quoted: Vec<_> = labels.iter().map(|label| quoted(label)).collect();
     (!labels.is_empty() && labels.len() <= 65_535 && labels.iter().all(held)).then(|| quoted.join(","))
 }
 
-/// Labels as they are printed: in quotes, a quote doubled, and nothing else escaped.
+/// A label as both servers print it, whatever the SQL mode (`append_unescaped` in their sources).
+fn quoted(label: &str) -> String {
+    let mut out = String::with_capacity(label.len() + 2);
+    out.push('\'');
+    for c in label.chars() {
+        match c {
+            '\'' => out.push_str("''"),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\0' => out.push_str("\\0"),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// Labels as they are printed, or as a user writes them: string literals ("String Literals" in the manuals).
 fn labels(inside: &str) -> Option<Vec<String>> {
     let mut all = Vec::new();
     let mut rest = inside.trim();
     while !rest.is_empty() {
         rest = rest.strip_prefix('\'')?;
         let mut label = String::new();
+        let mut letters = rest.chars();
         loop {
-            let quote = rest.find('\'')?;
-            label.push_str(&rest[..quote]);
-            rest = &rest[quote + 1..];
-            match rest.strip_prefix('\'') {
-                Some(more) => {
-                    label.push('\'');
-                    rest = more;
-                }
-                None => break,
+            match letters.next()? {
+                '\'' if letters.as_str().starts_with('\'') => label.extend(letters.next()),
+                '\'' => break,
+                '\\' => match letters.next()? {
+                    '0' => label.push('\0'),
+                    'b' => label.push('\u{8}'),
+                    'n' => label.push('\n'),
+                    'r' => label.push('\r'),
+                    't' => label.push('\t'),
+                    'Z' => label.push('\u{1a}'),
+                    wild @ ('%' | '_') => label.extend(['\\', wild]),
+                    other => label.push(other),
+                },
+                letter => label.push(letter),
             }
         }
+        rest = letters.as_str();
         all.push(label);
         rest = rest.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
@@ -259,6 +286,7 @@ mod tests {
             ("binary(16)", Type::Binary { length: 16 }),
             ("varbinary(20)", Type::Blob),
             ("enum('a','it''s','(x),y')", Type::Enum { name: None, labels: labels(&["a", "it's", "(x),y"]) }),
+            (r"enum('a\\b','\\','c\nd')", Type::Enum { name: None, labels: labels(&["a\\b", "\\", "c\nd"]) }),
             ("set('A','b')", Type::Set { labels: labels(&["A", "b"]) }),
             ("date", Type::Date),
             ("time(3)", Type::Time { precision: 3, zone: false }),

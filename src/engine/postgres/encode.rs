@@ -5,6 +5,7 @@
 
 use super::form::{BinaryForm, CopyForm, Digits, Fit, TextForm, shortest};
 use super::{strict, types};
+use crate::catalog::members;
 use crate::catalog::{Cell, ColumnMap, Form, Projection, RowBatch, Type};
 use crate::change::Datum;
 
@@ -59,6 +60,8 @@ enum Put {
     Json {
         binary: bool,
     },
+    /// Members by commas, as an array.
+    Members,
     /// Text that the server checks and keeps as it is meant.
     Verbatim,
 }
@@ -82,6 +85,7 @@ impl Put {
             Type::TimestampTz { precision } => Self::TimestampTz { precision: *precision, zone: zone() },
             Type::Uuid => Self::Uuid,
             Type::Json { binary } => Self::Json { binary: *binary },
+            Type::Array { .. } if matches!(column.source_type, Type::Set { .. }) => Self::Members,
             _ => Self::Verbatim,
         }
     }
@@ -91,7 +95,7 @@ impl Put {
     fn is_binary(&self, column: &ColumnMap) -> bool {
         let known = match self {
             Self::Bit | Self::Time { zone: true, .. } | Self::TimestampTz { zone: Some(_), .. } => false,
-            Self::Verbatim => false,
+            Self::Members | Self::Verbatim => false,
             // "char" and name are no texts.
             Self::Text { characters: Some(_) } => column.target_native.starts_with("character"),
             _ => true,
@@ -285,6 +289,11 @@ fn put_text<F: CopyForm>(put: &Put, text: &str, out: &mut Vec<u8>) -> Fit {
             }
             F::text(text, out)
         }
+        Put::Members => {
+            let mut array = String::new();
+            members::append_array(text, &mut array);
+            F::text(&array, out)
+        }
         Put::Verbatim => F::text(text, out),
         Put::Json { binary } => F::json(text, *binary, out),
         Put::Bool => put_bool::<F>(put, strict::boolean(text)?, out),
@@ -336,6 +345,7 @@ mod tests {
             target_native: String::new(),
             not_null: false,
             zero_date: Default::default(),
+            error_value_null: false,
             cast: None,
         };
         Projection {
@@ -360,6 +370,7 @@ mod tests {
                 target_native: native.to_string(),
                 not_null: false,
                 zero_date: Default::default(),
+                error_value_null: false,
                 cast: None,
             };
             let mut projection = projection(vec![]);

@@ -168,6 +168,7 @@ mod tests {
             target_native: "integer".into(),
             not_null: false,
             zero_date: Default::default(),
+            error_value_null: false,
             cast: None,
         }
     }

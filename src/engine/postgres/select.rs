@@ -200,6 +200,7 @@ mod tests {
             target_native: "text".into(),
             not_null: false,
             zero_date: Default::default(),
+            error_value_null: false,
             cast,
         }
     }

@@ -129,6 +129,7 @@ impl Resolver<'_> {
             ty: None,
             zone: None,
             zero_date: None,
+            error_value: None,
         };
         if let Some(skip) = self.skip(node) {
             rule.skip = skip?;
@@ -140,6 +141,7 @@ impl Resolver<'_> {
         rule.ty = fields.get("type").and_then(|node| self.walker.spanned(node));
         rule.zone = fields.get("zone").and_then(|node| self.walker.spanned(node));
         rule.zero_date = fields.get("zero_date").and_then(|node| self.walker.null(node));
+        rule.error_value = fields.get("error_value").and_then(|node| self.walker.null(node));
         if let Some((to, span)) = &rule.to {
             self.walker.look(to, *span);
         }

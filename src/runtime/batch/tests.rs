@@ -26,6 +26,7 @@ fn column(name: &str) -> ColumnMap {
         target_native: String::new(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::catalog::members;
 use crate::catalog::{Cell, ColumnMap, Projection, RowBatch, Type};
 use crate::engine::source::Zone;
 
@@ -28,6 +29,8 @@ enum Meaning {
     Padded,
     /// Text byte by byte; a number is its decimal text.
     Text,
+    /// The members of a set by commas, or an array of them.
+    Members,
     /// Bytes; text is its bytes.
     Bytes,
     /// 32 hexadecimal digits, however they are grouped or wrapped; 16 bytes are the same.
@@ -130,6 +133,7 @@ fn meaning(column: &ColumnMap, zones: &Zones) -> Result<Meaning, String> {
     let textual = matches!(column.target_type, Type::Text | Type::VarChar { .. } | Type::Any);
     let zoned = matches!(column.source_type, Type::TimestampTz { .. });
     let own = match &column.source_type {
+        Type::Set { .. } if matches!(column.target_type, Type::Array { .. }) => Meaning::Members,
         Type::TimestampTz { .. } | Type::Time { zone: true, .. } | Type::Float { .. } if textual => {
             meaning_of(&column.source_type)
         }
@@ -243,6 +247,10 @@ fn canonical(to: &mut Vec<u8>, meaning: &Meaning, rows: &RowBatch, cell: Cell) -
             let text = text()?;
             to.extend_from_slice(text.trim_end_matches(' ').as_bytes());
         }
+        Meaning::Members => match text()? {
+            array if array.starts_with('{') => members::append_members(array, to)?,
+            set => to.extend_from_slice(set.as_bytes()),
+        },
         Meaning::Text => return Some(plain_text(to, rows, cell)),
         Meaning::Bytes => match cell {
             Cell::Text { .. } | Cell::Bytes { .. } => to.extend_from_slice(rows.data(cell)),

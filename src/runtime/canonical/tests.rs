@@ -41,6 +41,7 @@ fn projection(source: &Type, target: &Type, columns: usize) -> Projection {
         target_native: String::new(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     };
     Projection {

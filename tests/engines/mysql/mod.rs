@@ -49,6 +49,7 @@ fn projection(database: &Database, table: &str, columns: &[(&str, &str)]) -> Pro
         target_native: (*native).into(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     };
     Projection {

@@ -41,6 +41,7 @@ fn projection(database: &Database, native: &str, ty: Type) -> Projection {
             target_native: native.into(),
             not_null: false,
             zero_date: Default::default(),
+            error_value_null: false,
             cast: None,
         }],
         filter: None,

@@ -79,6 +79,7 @@ fn map(name: &str, ty: &Type, native: &str) -> ColumnMap {
         target_native: native.into(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     }
 }

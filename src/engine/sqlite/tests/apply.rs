@@ -23,6 +23,7 @@ pub(in super::super) fn column(name: &str, native: &str) -> ColumnMap {
         target_native: native.into(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     }
 }

@@ -225,6 +225,7 @@ async fn load_one(ty: Type, native: &str, fill: impl FnOnce(&mut RowBatch)) -> R
         target_native: native.into(),
         not_null: false,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     };
     let (source, target) = (name("t"), name("t"));

@@ -83,6 +83,7 @@ pub(super) fn projection(table: &Table, form: Form) -> Projection {
         target_native: column.native.clone(),
         not_null: column.not_null,
         zero_date: Default::default(),
+        error_value_null: false,
         cast: None,
     };
     let parts = table.primary_key().map(|key| key.parts.clone()).unwrap_or_default();
