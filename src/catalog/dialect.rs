@@ -1,9 +1,10 @@
 //! How an engine writes SQL and types: pure, sync, no connection. SQL text is made behind this
 //! trait only; every identifier is quoted there and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::mentions::mentions;
 use super::{
     Catalog, Check, Column, Expr, Extension, ForeignKey, Index, Key, Name, Probe, Schema, Sequence, Table,
     Type, UserType,
@@ -188,6 +189,14 @@ pub trait Dialect: Send + Sync {
     }
     fn create_type(&self, _user_type: &UserType) -> Vec<String> {
         Vec::new()
+    }
+    /// Qualified names in a text that the engine prints, and whether an opening parenthesis follows.
+    fn mentions(&self, native: &str) -> HashSet<(Name, bool)> {
+        mentions(native)
+    }
+    /// Whether this database can be given a sequence that is an object of its own.
+    fn makes_sequences(&self, _catalog: &Catalog) -> bool {
+        self.features().sequences
     }
     /// A sequence that stands alone or belongs to a `serial` column; identity ones come with the
     /// table. Ownership is set by [`Self::own_sequence`] once the table is there.

@@ -4,6 +4,7 @@
 pub mod dialect;
 pub mod expr;
 pub mod members;
+pub mod mentions;
 pub mod name;
 pub mod noun;
 pub mod probe;

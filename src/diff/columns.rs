@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::difference::{Change, Difference};
 use super::found::Found;
 use super::hazard::{Level, Verdict};
-use super::road::{MOST_NESTED, Road, mentions};
+use super::road::{MOST_NESTED, Road};
 use super::typemap::{self, Fit};
 use super::{definition, values};
 use crate::catalog::expr::Op;
@@ -15,7 +15,7 @@ use crate::catalog::members;
 use crate::catalog::name::show;
 use crate::catalog::table::{Default as ColumnDefault, Generated};
 use crate::catalog::{
-    Cast, Check, Column, ColumnMap, Expr, Identity, Name, Question, Table, Type, UserTypeKind,
+    Cast, Check, Column, ColumnMap, Expr, Identity, IndexPart, Name, Question, Table, Type, UserTypeKind,
 };
 use crate::plan::{ColumnRule, Load, Problem, Span, TableIntent};
 
@@ -212,7 +212,7 @@ fn user_type<'a>(road: &Road<'a>, column: &Column) -> Option<&'a UserTypeKind> {
     if column.native.ends_with(']') {
         return None;
     }
-    let names = mentions(&column.native);
+    let names = road.from.mentions(&column.native);
     let mut types = names.iter().filter_map(|(name, _)| road.user_type(name));
     types.next().map(|user_type| &user_type.kind)
 }
@@ -336,6 +336,11 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
         }
         return;
     };
+    if road.same && !road.makes_sequences() && draws(road, default) {
+        want.default = None;
+        lost(work, basis, None, "its default draws from a sequence, and the target has none", out, found);
+        return;
+    }
     let native = if road.same {
         road.reword_bare(&default.native).ok()
     } else {
@@ -371,6 +376,11 @@ fn defaults(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     }
 }
 
+fn draws(road: &Road<'_>, default: &ColumnDefault) -> bool {
+    let names = || road.from.mentions(&default.native).into_iter().map(|(name, _)| name);
+    default.sequence.is_some() || names().any(|name| road.source.sequence(&name).is_some())
+}
+
 /// What stays of a column that another engine, or another type, cannot set to the present moment.
 pub(super) const ON_UPDATE: &str = "on update clause";
 
@@ -391,11 +401,13 @@ fn count_up(work: &Work<'_, '_>, basis: &Column, want: &mut Column, out: &mut Co
     want.default = None;
     want.identity = None;
     let whole = matches!(work.road.to.parse_type(&want.native), Type::Int { .. });
-    let alone = work.intent.policy.keys.primary
-        && work.table.primary_key().is_some_and(|key| {
-            key.parts.len() == 1 && key.parts[0].column.as_deref() == Some(basis.name.as_str())
-        });
-    if whole && (alone || work.road.to.features().sequences) {
+    let primary = work.table.primary_key().filter(|_| work.intent.policy.keys.primary);
+    let own = |part: &IndexPart| part.column.as_deref() == Some(basis.name.as_str());
+    let keyed = primary.is_some_and(|key| key.parts.iter().any(own));
+    let alone = keyed && primary.is_some_and(|key| key.parts.len() == 1);
+    // An identity column holds no nulls.
+    let filled = basis.not_null || basis.identity.is_some() || keyed;
+    if whole && (alone || filled && work.road.to.features().sequences) {
         want.identity = Some(basis.identity.unwrap_or(Identity::ByDefault));
         return;
     }

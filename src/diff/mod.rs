@@ -41,7 +41,7 @@ pub use difference::{Difference, State};
 pub use following::Finding;
 pub use hazard::{Asked, Hazard, Level};
 pub use keys::orphans_of;
-pub use road::{mentions, shown};
+pub use road::shown;
 pub use settle::{Settled, settle};
 
 use road::Road;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::found::Found;
-use super::road::{Road, mentions};
+use super::road::Road;
 use crate::catalog::{Catalog, Extension, Name, OtherObject, Schema, Table, UserType, UserTypeKind};
 use crate::plan::{Problem, Selection};
 
@@ -58,11 +58,12 @@ fn idle_types<'t>(road: &Road<'_>, tables: impl Iterator<Item = &'t Table>) -> B
         return idle;
     }
     let texts: HashSet<&str> = tables.flat_map(texts).collect();
-    let mut queue: Vec<Name> = texts.into_iter().flat_map(mentions).map(|(name, _)| name).collect();
+    let mut queue: Vec<Name> =
+        texts.into_iter().flat_map(|text| road.from.mentions(text)).map(|(name, _)| name).collect();
     while let Some(name) = queue.pop() {
         if idle.remove(&name) {
             let texts = road.user_type(&name).map(type_texts).unwrap_or_default();
-            queue.extend(texts.into_iter().flat_map(mentions).map(|(name, _)| name));
+            queue.extend(texts.into_iter().flat_map(|text| road.from.mentions(text)).map(|(name, _)| name));
         }
     }
     idle
@@ -114,7 +115,7 @@ impl<'a, 'r> World<'a, 'r> {
     }
 
     fn look(&self, text: &str, used: &mut Used, place: &Name, found: &mut Found) {
-        for (name, _) in mentions(text) {
+        for (name, _) in self.road.from.mentions(text) {
             if self.road.user_type(&name).is_some() {
                 used.types.insert(name);
             } else if self.sequences.contains(&name) {
@@ -206,7 +207,7 @@ fn place_type<'a>(road: &Road<'_>, used: &'a Used, name: &'a Name, order: &mut V
         return;
     }
     for text in road.user_type(name).map(type_texts).unwrap_or_default() {
-        let mut below: Vec<_> = mentions(text).into_iter().map(|(name, _)| name).collect();
+        let mut below: Vec<_> = road.from.mentions(text).into_iter().map(|(name, _)| name).collect();
         below.sort();
         for inner in below.iter().filter(|inner| *inner != name) {
             if let Some(inner) = used.types.get(inner) {

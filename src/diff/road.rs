@@ -11,8 +11,9 @@ use super::meaning;
 use super::needed::Used;
 use super::typemap::fit;
 use crate::catalog::dialect::{Renames, Unspeakable};
+use crate::catalog::mentions::PRINTED;
 use crate::catalog::name::show;
-use crate::catalog::token::{Rules, tokenize};
+use crate::catalog::token::tokenize;
 use crate::catalog::{Catalog, Column, Dialect, Expr, Name, Table, Type, UserType, UserTypeKind};
 use crate::plan::{Plan, Selection, Span, TableIntent, TypeRule};
 
@@ -165,9 +166,11 @@ impl<'a> Road<'a> {
     pub fn basis_type(&self, column: &Column) -> Type {
         let mut at = (column.native.clone(), column.ty.clone());
         for _ in 0..MOST_NESTED {
-            let base = mentions(&at.0).into_iter().find_map(|(name, _)| match &self.user_type(&name)?.kind {
-                UserTypeKind::Domain { base, .. } => Some(base.clone()),
-                _ => None,
+            let base = self.from.mentions(&at.0).into_iter().find_map(|(name, _)| {
+                match &self.user_type(&name)?.kind {
+                    UserTypeKind::Domain { base, .. } => Some(base.clone()),
+                    _ => None,
+                }
             });
             match base {
                 Some(base) => at = (base.clone(), self.from.parse_type(&base)),
@@ -238,6 +241,11 @@ impl<'a> Road<'a> {
             Some(rule) => Some(rule.to.as_ref().map_or(column, |(to, _)| to).to_string()),
             None => Some(column.to_string()),
         }
+    }
+
+    /// True where sequences of the source become the same on the target.
+    pub fn makes_sequences(&self) -> bool {
+        self.same && self.to.makes_sequences(self.target)
     }
 
     /// True where such a column may hold dates that no calendar has.
@@ -319,7 +327,7 @@ impl<'a> Road<'a> {
         if let Some(expr) = self.from.parse_expr(native) {
             return expr.columns().into_iter().find(|name| columns.contains(*name)).map(str::to_string);
         }
-        match tokenize(native, &RULES) {
+        match tokenize(native, &PRINTED) {
             Ok(tokens) => {
                 let mut names = tokens.iter().filter_map(|token| token.name());
                 names.find(|name| columns.contains(name.as_ref())).map(|name| name.into_owned())
@@ -341,41 +349,6 @@ fn is_date(ty: &Type) -> bool {
 /// A table of a source in the plan file's spelling.
 pub fn shown(source: &Catalog, table: &Name) -> String {
     if table.schema == source.default_schema { show(&table.name) } else { table.to_string() }
-}
-
-/// Printers of catalogs quote in the standard way; only words are looked for.
-const RULES: Rules = Rules {
-    backticks: true,
-    brackets: false,
-    escapes: true,
-    dollar_quotes: true,
-    nested_comments: false,
-    open_operators: true,
-    named_params: false,
-};
-
-/// Qualified names in a printed text, those in its strings (`'app.s'::regclass`) among them, and
-/// whether an opening parenthesis follows.
-pub fn mentions(native: &str) -> HashSet<(Name, bool)> {
-    let mut found = HashSet::new();
-    collect_mentions(native, true, &mut found);
-    found
-}
-
-fn collect_mentions(native: &str, strings: bool, found: &mut HashSet<(Name, bool)>) {
-    let Ok(tokens) = tokenize(native, &RULES) else { return };
-    for (at, token) in tokens.iter().enumerate() {
-        if let Some(text) = token.string().filter(|_| strings) {
-            collect_mentions(&text, false, found);
-        }
-        let next = tokens.get(at + 1).is_some_and(|next| next.is("."));
-        if let (Some(schema), true, Some(name)) =
-            (token.name(), next, tokens.get(at + 2).and_then(|t| t.name()))
-        {
-            let call = tokens.get(at + 3).is_some_and(|next| next.is("("));
-            found.insert((Name::new(schema, name), call));
-        }
-    }
 }
 
 /// Schemas that move as a whole: the source's default one to the target's, and where the target
@@ -401,22 +374,4 @@ fn moved_schemas(
         moved.insert(source.default_schema.clone(), schema.clone());
     }
     moved
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s_14_sequences_are_seen_in_strings_and_calls_are_told_from_types() {
-        let found = mentions("app.f(nextval('app.\"Odd s\"'::regclass)) || 'x'::app.status");
-        let names = |call: bool| {
-            let mut names: Vec<_> =
-                found.iter().filter(|(_, is)| *is == call).map(|(name, _)| name.to_string()).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(names(true), ["app.f"]);
-        assert_eq!(names(false), ["app.\"Odd s\"", "app.status"]);
-    }
 }

@@ -35,7 +35,8 @@ pub(super) fn map_sequences(
         shared(road, sequence, drawn, found);
         near_limit(road, sequence, drawn, found);
         let numbers = numbers(road, sequence, drawn, found);
-        if road.same && road.to.features().sequences {
+        // Where only some databases of an engine have such objects, their counters are none.
+        if road.makes_sequences() && (road.to.features().sequences || sequence.owner.is_none()) {
             let (source, want) = (sequence.name.clone(), moved(road, sequence));
             pairs.push(SequencePair { source, want, drawn: numbers });
         } else {
@@ -49,7 +50,7 @@ pub(super) fn map_sequences(
 /// A sequence that nothing owns shares its name space with tables: the patterns that choose
 /// tables choose it too.
 fn comes_alone(road: &Road<'_>, sequence: &Sequence) -> bool {
-    if !road.same || !road.to.features().sequences || sequence.owner.is_some() {
+    if !road.makes_sequences() || sequence.owner.is_some() {
         return false;
     }
     let (schema, folds) = (&road.source.default_schema, road.from.features().folds_case);

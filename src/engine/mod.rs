@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod source;
 pub mod sqlite;
+pub mod stand;
 pub mod target;
 pub mod url;
 

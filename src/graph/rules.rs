@@ -13,7 +13,7 @@ use super::step::{Action, Estimate, Phase, Step};
 use super::{digest, pace};
 use crate::catalog::dialect::Inline;
 use crate::catalog::{Check, Column, Dialect, Name, Sequence, Table};
-use crate::diff::{State, TableDiff, Wanted, id, mentions};
+use crate::diff::{State, TableDiff, Wanted, id};
 use crate::plan::Load;
 
 /// What rules look things up in.
@@ -178,7 +178,7 @@ impl<'a> Rules<'a> {
             self.inputs.diff.sequences.iter().map(|pair| &pair.want.want.name).collect();
         for table in &self.inputs.diff.tables {
             for default in table.want.columns.iter().filter_map(|column| column.default.as_ref()) {
-                let named = mentioned(&default.native).into_iter().chain(default.sequence.clone());
+                let named = self.mentioned(&default.native).into_iter().chain(default.sequence.clone());
                 for name in named.filter(|name| known.contains(name)) {
                     self.drawers.entry(name).or_default().insert(&table.want.name);
                 }
@@ -235,7 +235,7 @@ impl<'a> Rules<'a> {
             let mut draft = Draft::sql(id::user_type(&want.name), Phase::Schema, statements.clone());
             draft.needs.insert(id::schema(&want.name.schema));
             draft.needs.extend(self.extension_ids());
-            for name in statements.iter().flat_map(|text| mentioned(text)) {
+            for name in statements.iter().flat_map(|text| self.mentioned(text)) {
                 if self.types.contains(&name) && name != want.name {
                     draft.needs.insert(id::user_type(&name));
                 }
@@ -333,7 +333,7 @@ impl<'a> Rules<'a> {
             .chain(defaults.map(|default| default.native.as_str()))
             .chain(generated.map(|generated| generated.native.as_str()))
             .chain(want.checks.iter().map(|check| check.native.as_str()));
-        for name in texts.filter(|text| text.contains('.')).flat_map(mentioned) {
+        for name in texts.filter(|text| text.contains('.')).flat_map(|text| self.mentioned(text)) {
             if self.types.contains(&name) {
                 needs.insert(id::user_type(&name));
             } else if self.sequences.contains_key(&name) {
@@ -341,6 +341,11 @@ impl<'a> Rules<'a> {
             }
         }
         needs
+    }
+
+    /// Objects that a text of the target names.
+    fn mentioned(&self, text: &str) -> Vec<Name> {
+        self.to.mentions(text).into_iter().map(|(name, _)| name).collect()
     }
 
     fn loads(&self, table: &TableDiff) -> bool {
@@ -384,9 +389,4 @@ impl<'a> Rules<'a> {
         let tree = self.tree(table);
         tree.iter().flat_map(|table| [id::create(&table.want.name), id::copy(&table.want.name)]).collect()
     }
-}
-
-/// Names in a text, without whether they are called.
-fn mentioned(text: &str) -> Vec<Name> {
-    mentions(text).into_iter().map(|(name, _)| name).collect()
 }

@@ -24,6 +24,7 @@ mod pg_schema;
 mod repair;
 mod resume;
 mod runs;
+mod sequences;
 mod servers;
 mod serving;
 mod silence;

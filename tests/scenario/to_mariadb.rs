@@ -196,6 +196,7 @@ fn mariadb_to_mariadb_odd_tables() {
         "m_24_generated",
         "k_301_mail",
         "s_01_keyless",
+        "s_15_drawn",
         "s_16_parts",
         "s_35_defaults",
     ];
@@ -210,12 +211,12 @@ fn mariadb_to_mariadb_odd_tables() {
     }
     assert_eq!(target.value("SELECT ST_AsText(p) FROM m_21_place"), "POINT(1 2)");
     // The rows of a table that is in no transaction may change while they are read.
-    for (table, exit, code) in [("s_37_myisam", 3, "C501"), ("s_15_drawn", 65, "E125")] {
+    for (table, code) in [("s_37_myisam", "C501"), ("m_13_dates", "V202")] {
         job.write_plan(&format!("tables:\n  {table}: {{}}\n"));
-        job.run(&["plan"]).expect(exit).says(code).says(table);
+        job.run(&["plan"]).expect(3).says(code).says(table);
     }
-    // Days that a month has not are refused where they are read.
-    job.write_plan("tables:\n  m_13_dates: {}\n");
+    // Days that a month has not are refused where they are read, whatever is accepted.
+    job.write_plan("tables:\n  m_13_dates: {}\naccept: [{ hazard: V202, reason: \"seen\" }]\n");
     job.apply().expect(6).says("m_13_dates").says("a day that its month does not have");
 }
 

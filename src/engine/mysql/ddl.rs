@@ -6,7 +6,9 @@ use super::quote::{identifier, literal, name};
 use super::types;
 use crate::catalog::dialect::Inline;
 use crate::catalog::table::PARTITION_BY;
-use crate::catalog::{Action, Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Name, Table, Type};
+use crate::catalog::{
+    Action, Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Name, Sequence, Table, Type,
+};
 
 const OPTIONS: &str = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT";
 
@@ -32,6 +34,20 @@ pub(super) fn create_table(table: &Table, inline: Inline) -> String {
         collation(table.collation.as_ref()),
         comment.unwrap_or_default(),
         partitions.unwrap_or_default()
+    )
+}
+
+/// A sequence of MariaDB ("CREATE SEQUENCE" in its manual).
+pub(super) fn create_sequence(sequence: &Sequence) -> String {
+    let Sequence { start, increment, min, max, .. } = sequence;
+    let cache = if sequence.cache > 1 { format!("CACHE {}", sequence.cache) } else { "NOCACHE".to_string() };
+    let cycle = if sequence.cycle { "CYCLE" } else { "NOCYCLE" };
+    let comment = sequence.comment.as_ref().map(|text| format!(" COMMENT = {}", literal(text)));
+    format!(
+        "CREATE SEQUENCE {} START WITH {start} MINVALUE {min} MAXVALUE {max} INCREMENT BY {increment} {cache} {cycle} \
+         ENGINE = InnoDB{}",
+        name(&sequence.name),
+        comment.unwrap_or_default()
     )
 }
 
@@ -83,7 +99,7 @@ fn column_line(table: &Table, column: &Column) -> String {
         (true, None) => line.push_str(" NOT NULL"),
         (false, None) => line.push_str(" NULL"),
     }
-    if let Some(default) = column.default.as_ref().filter(|default| default.sequence.is_none()) {
+    if let Some(default) = &column.default {
         line.push_str(&format!(" DEFAULT {}", default_text(column, &default.native)));
     }
     if column.stamped {

@@ -1,12 +1,15 @@
 //! How MySQL and MariaDB write things down: names, types, expressions and questions. DDL is in
 //! `ddl.rs`, what has no place there in `refuse.rs`. Pure.
 
+use std::collections::HashSet;
+
 use crate::catalog::dialect::{ChangeLog, Holds, Inline, Length, Renames, Unspeakable, family};
 use crate::catalog::{
     Catalog, Check, Column, Dialect, Expr, Features, ForeignKey, Index, Key, Name, Probe, Sequence, Table,
     Type,
 };
 
+use super::connect::Flavor;
 use super::{ddl, probe, quote, refuse, rename, select, text, types};
 
 /// The dialect.
@@ -129,6 +132,18 @@ impl Dialect for MysqlDialect {
 
     fn check_condition(&self, text: &str) -> Result<(), String> {
         text::check_condition(text)
+    }
+
+    fn mentions(&self, native: &str) -> HashSet<(Name, bool)> {
+        rename::mentions(native)
+    }
+
+    fn makes_sequences(&self, catalog: &Catalog) -> bool {
+        catalog.version.starts_with(Flavor::MariaDb.name())
+    }
+
+    fn create_sequence(&self, sequence: &Sequence) -> Vec<String> {
+        vec![ddl::create_sequence(sequence)]
     }
 
     fn create_table(&self, table: &Table, _identity: &[&Sequence], inline: Inline) -> Vec<String> {

@@ -62,6 +62,11 @@ impl Intent {
             let (table, _) = table(rest)?;
             return made("table", table, String::new());
         }
+        // It is a table, too.
+        if let Some(rest) = statement.strip_prefix("CREATE SEQUENCE ") {
+            let (table, _) = table(rest)?;
+            return made("table", table, String::new());
+        }
         if let Some(rest) = statement.strip_prefix("ALTER TABLE ") {
             let (table, rest) = table(rest)?;
             let rest = rest.strip_prefix(" ADD ")?;
@@ -141,9 +146,10 @@ pub(super) async fn hide(conn: &mut Conn, state: &State, catalog: &mut Catalog) 
     for (kind, table, name) in noted {
         if kind == "table" {
             catalog.tables.retain(|other| other.name.name != table);
-            catalog
-                .sequences
-                .retain(|sequence| sequence.owner.as_ref().is_none_or(|owner| owner.table.name != table));
+            catalog.sequences.retain(|sequence| match &sequence.owner {
+                Some(owner) => owner.table.name != table,
+                None => sequence.name.name != table,
+            });
             continue;
         }
         for other in catalog.tables.iter_mut().filter(|other| other.name.name == table) {
@@ -173,6 +179,7 @@ mod tests {
         let read = |text: &str| Intent::of(text).map(|made| (made.kind, made.table, made.name));
         let some = |kind, name: &str| Some((kind, "t`x".to_string(), name.to_string()));
         assert_eq!(read("CREATE TABLE `d`.`t``x` (\n `a` int)"), some("table", ""));
+        assert_eq!(read("CREATE SEQUENCE `d`.`t``x` START WITH 1"), some("table", ""));
         assert_eq!(read("ALTER TABLE `d`.`t``x` ADD PRIMARY KEY (`a`)"), some("index", "PRIMARY"));
         assert_eq!(read("ALTER TABLE `d`.`t``x` ADD UNIQUE KEY `u` (`a`)"), some("index", "u"));
         assert_eq!(read("CREATE UNIQUE INDEX `i` ON `d`.`t``x` (`a`)"), some("index", "i"));

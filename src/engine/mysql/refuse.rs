@@ -21,9 +21,14 @@ pub(super) fn key(table: &Table, key: &Key) -> Option<Unspeakable> {
         key if key.kind == KeyKind::Exclusion => refused("an exclusion constraint"),
         key if key.nulls_not_distinct => refused("a unique key that takes one null only"),
         key if key.deferrable => refused("a deferrable key"),
-        key if key.parts.iter().any(|part| part.column.is_none()) => refused("an expression in a key"),
+        key if key.parts.iter().any(is_expression) => refused("an expression in a key"),
         key => parts(table, &key.parts),
     }
+}
+
+/// The beginning of a column is none.
+fn is_expression(part: &IndexPart) -> bool {
+    part.column.is_none() && part.expression.as_deref().is_none_or(|text| ddl::prefix(text).is_none())
 }
 
 pub(super) fn index(table: &Table, index: &Index) -> Option<Unspeakable> {
@@ -134,14 +139,13 @@ pub(super) fn leaves_option(key: &str, value: &str) -> Option<(String, String)> 
 }
 
 pub(super) fn column(table: &Table, column: &Column) -> Option<Unspeakable> {
-    if let Some(engine) = table.option("engine") {
+    let place = table.columns.iter().position(|other| other.name == column.name)?;
+    // Said of the first column, and meant of all.
+    if let Some(engine) = table.option("engine").filter(|_| place == 0) {
         return refused(format!(
             "a table of engine {engine}, which holds no rows of its own in transactions; skip it, or ALTER TABLE ... \
              ENGINE = InnoDB at the source"
         ));
-    }
-    if column.default.as_ref().is_some_and(|default| default.sequence.is_some()) {
-        return refused("a default from a sequence, which this target is not given in this version");
     }
     if column.native.to_ascii_lowercase().starts_with("vector(") {
         return refused(
@@ -154,7 +158,6 @@ pub(super) fn column(table: &Table, column: &Column) -> Option<Unspeakable> {
     if column.comment.as_ref().is_some_and(|text| text.chars().count() > COMMENT_CHARACTERS_MAX) {
         return refused(format!("a comment of more than {COMMENT_CHARACTERS_MAX} characters"));
     }
-    let place = table.columns.iter().position(|other| other.name == column.name)?;
     if place >= COLUMNS_MAX {
         return refused(format!("more than {COLUMNS_MAX} columns"));
     }

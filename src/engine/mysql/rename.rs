@@ -1,6 +1,8 @@
 //! Renames in a text that a server printed: names stand in backticks there, strings in quotes, and
 //! what is bare is a word of the language. Pure.
 
+use std::collections::HashSet;
+
 use super::quote::identifier;
 use crate::catalog::Name;
 use crate::catalog::dialect::Renames;
@@ -44,6 +46,31 @@ pub(super) fn rename(native: &str, renames: &Renames) -> String {
         rest = &rest[length..];
     }
     out
+}
+
+/// Qualified names in the text, and whether an opening parenthesis follows.
+pub(super) fn mentions(native: &str) -> HashSet<(Name, bool)> {
+    let mut found = HashSet::new();
+    let mut rest = native;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\'' => string_end(rest),
+            '`' => match name(rest) {
+                Some((one, length)) => match rest[length..].strip_prefix('.').and_then(name) {
+                    Some((two, more)) => {
+                        let length = length + 1 + more;
+                        found.insert((Name::new(one, two), rest[length..].starts_with('(')));
+                        length
+                    }
+                    None => length,
+                },
+                None => rest.len(),
+            },
+            c => c.len_utf8(),
+        };
+        rest = &rest[length..];
+    }
+    found
 }
 
 fn column<'a>(name: &'a str, renames: &'a Renames) -> &'a str {
@@ -100,6 +127,8 @@ mod tests {
         renames.columns.insert("a`b".into(), "c".into());
         renames.schemas = Arc::new([("old".to_string(), "new".to_string())].into());
         let text = "`a``b` > 'a`b''\\'' and `x` = 1 and nextval(`old`.`s`)";
+        assert_eq!(mentions(text), HashSet::from([(Name::new("old", "s"), false)]));
+        assert_eq!(mentions("'\\'' + `d`.`f`(`x`)"), HashSet::from([(Name::new("d", "f"), true)]));
         assert_eq!(rename(text, &renames), "`c` > 'a`b''\\'' and `x` = 1 and nextval(`new`.`s`)");
     }
 }

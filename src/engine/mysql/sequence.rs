@@ -1,23 +1,25 @@
-//! Counters of tables: set beyond what the source has handed out, never backwards.
+//! Counters of tables, and sequences of MariaDB: set beyond what the source has handed out, never backwards.
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::error::from_driver;
+use super::inspect;
 use super::quote::{literal, name};
 use crate::catalog::{Name, Sequence};
+use crate::engine::stand::{Stand, Unset, target};
 use crate::engine::{Cause, EngineError, SequenceValue};
 
 pub(super) const DOING: &str = "set the counter of";
 
-/// The statement that raises a table's counter and the value that it sets; none where it stands there.
+/// The statement that raises a counter or a sequence, and the value that it sets; none where it stands there.
 pub(super) async fn raise(
     conn: &mut Conn,
     sequence: &Sequence,
     value: &SequenceValue,
     margin: u64,
 ) -> Result<Option<(String, i64)>, EngineError> {
-    let Some(owner) = &sequence.owner else { return Ok(None) };
+    let Some(owner) = &sequence.owner else { return object(conn, sequence, value, margin).await };
     let next = next(sequence, value, margin).map_err(|why| {
         EngineError::new(Cause::Data, DOING, why)
             .on(&owner.table)
@@ -29,6 +31,42 @@ pub(super) async fn raise(
     }
     let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {next}", name(&owner.table));
     Ok(i64::try_from(next).ok().map(|next| (sql, next)))
+}
+
+async fn object(
+    conn: &mut Conn,
+    sequence: &Sequence,
+    value: &SequenceValue,
+    margin: u64,
+) -> Result<Option<(String, i64)>, EngineError> {
+    let quoted = name(&sequence.name);
+    let fail = |why: &str| EngineError::new(Cause::Data, "set the sequence", why).on(&sequence.name);
+    let last = inspect::next_of(conn, &sequence.name).await?;
+    let present =
+        Stand { last: last.ok_or_else(|| fail("its next value is beyond a bigint"))?, called: false };
+    let source = Stand { last: value.last, called: value.called };
+    let wanted = target(sequence, source, present, margin).map_err(|Unset::Outside| {
+        let why =
+            format!("the source stands at {}, outside {} to {}", value.last, sequence.min, sequence.max);
+        fail(&why).hint("widen the sequence on the target")
+    })?;
+    let Some(Stand { last, called }) = wanted else { return Ok(None) };
+    let sql = match sequence.cycle {
+        false => format!("SELECT SETVAL({quoted}, {last}, {})", u8::from(called)),
+        // Which SETVAL would not turn back.
+        true => format!("ALTER SEQUENCE {quoted} RESTART WITH {}", after(sequence, last, called)),
+    };
+    Ok(Some((sql, last)))
+}
+
+/// The next value of a sequence that begins again.
+fn after(sequence: &Sequence, last: i64, called: bool) -> i64 {
+    let next = last.checked_add(if called { sequence.increment } else { 0 });
+    match next.filter(|next| (sequence.min..=sequence.max).contains(next)) {
+        Some(next) => next,
+        None if sequence.increment > 0 => sequence.min,
+        None => sequence.max,
+    }
 }
 
 /// The value that the table hands out next.

@@ -16,12 +16,12 @@ use super::error::{self, ServerError};
 use super::marks;
 use super::quote;
 use super::select::copy_in;
-use super::sequence::{Stand, Unset, target};
 use super::wire::{Answer, Fault, Wire};
 use crate::catalog::{Form, Name, Projection, RowBatch, Sequence, name::show};
 use crate::change::{Followed, Net, Records};
 use crate::checkpoint::Checkpoint;
 use crate::engine::crash::{crash_point, fault_point};
+use crate::engine::stand::{Stand, Unset, target};
 use crate::engine::{
     Applied, Batch, BatchStream, Build, Cause, EngineError, Load, Loaded, SequenceValue, Session,
 };

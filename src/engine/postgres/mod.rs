@@ -44,7 +44,6 @@ mod replication;
 mod rows;
 mod same;
 mod select;
-mod sequence;
 mod slot;
 mod snapshot;
 mod streamed;

@@ -15,7 +15,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use sha2::{Digest, Sha256};
 
-pub(super) use sequences::values as sequence_values;
+pub(super) use sequences::{next_of, values as sequence_values};
 
 use super::connect::{Flavor, Link};
 use super::{error, marks, quote, source};
@@ -99,7 +99,7 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
         catalog.others.extend(periods::read(&mut asking, &found.tables).await?);
     }
     catalog.others.extend(collations(&found.tables));
-    sequences::read(&mut asking, &found.sequences, &mut catalog).await?;
+    sequences::read(&mut asking, &found.sequences, &found.comments, &mut catalog).await?;
     others(&mut asking, &mut catalog, &database).await?;
     unseen(&mut asking, &mut catalog, &database).await?;
     let mut unread: BTreeSet<_> = unread.into_iter().collect();
@@ -133,6 +133,8 @@ struct Found {
     tables: Tables,
     /// Names of sequence objects.
     sequences: Vec<String>,
+    /// Their comments.
+    comments: BTreeMap<String, String>,
     /// Next values of tables that count up.
     counters: BTreeMap<String, u64>,
     /// Tables that are partitioned.
@@ -169,6 +171,8 @@ async fn tables(asking: &mut Asking<'_>, database: &str) -> Result<Found, Engine
                 continue;
             }
             "SEQUENCE" => {
+                let comment = row.maybe(7).filter(|text| !text.is_empty());
+                found.comments.extend(comment.map(|text| (name.clone(), text)));
                 found.sequences.push(name);
                 continue;
             }

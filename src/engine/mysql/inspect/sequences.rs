@@ -1,11 +1,14 @@
 //! Sequences: the objects that MariaDB has, and where counters of tables stand.
 
+use std::collections::BTreeMap;
+
 use super::{Asking, DOING};
 use crate::catalog::{Catalog, Name, OtherObject, Sequence};
-use crate::engine::mysql::connect::{Flavor, Link};
+use crate::engine::mysql::connect::Link;
 use crate::engine::mysql::{error, quote};
 use crate::engine::{Cause, EngineError, SequenceValue};
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 
 /// How many sequences one query asks.
 const AT_ONCE: usize = 100;
@@ -15,6 +18,7 @@ const AT_ONCE: usize = 100;
 pub(super) async fn read(
     asking: &mut Asking<'_>,
     names: &[String],
+    comments: &BTreeMap<String, String>,
     catalog: &mut Catalog,
 ) -> Result<(), EngineError> {
     let database = catalog.default_schema.clone();
@@ -29,6 +33,7 @@ pub(super) async fn read(
         let parts: Vec<_> = names.iter().enumerate().map(select).collect();
         let rows = asking.rows(&format!("{} ORDER BY 1", parts.join(" UNION ALL "))).await?;
         for (name, mut row) in names.iter().zip(rows) {
+            let comment = comments.get(name).cloned();
             let name = Name::new(&database, name);
             let mut beyond = false;
             let mut number = |at: usize| {
@@ -46,7 +51,7 @@ pub(super) async fn read(
                 cache: number(5).max(1),
                 cycle: number(6) != 0,
                 owner: None,
-                comment: None,
+                comment,
             });
             if beyond {
                 catalog.others.push(OtherObject { kind: BEYOND.into(), name, table: None });
@@ -80,10 +85,10 @@ pub(in crate::engine::mysql) async fn values(
         let gone = || EngineError::new(Cause::Stale, "read the sequence", "it is no longer there").on(name);
         let sequence = catalog.sequence(name).ok_or_else(gone)?;
         let next = match &sequence.owner {
-            Some(owner) => next.get(&owner.table.name).copied().unwrap_or(1),
-            None => object(&mut asking, name).await?,
+            Some(owner) => i64::try_from(next.get(&owner.table.name).copied().unwrap_or(1)).ok(),
+            None => next_of(asking.conn, name).await?,
         };
-        let last = i64::try_from(next).map_err(|_| {
+        let last = next.ok_or_else(|| {
             EngineError::new(Cause::Data, "read the sequence", "its next value is beyond 9223372036854775807")
                 .on(name)
                 .hint("carry the column without counting on: nothing there counts so far")
@@ -93,12 +98,14 @@ pub(in crate::engine::mysql) async fn values(
     Ok(found)
 }
 
-/// The next value of a sequence object that no session can have been given: a server hands out
-/// whole caches.
-async fn object(asking: &mut Asking<'_>, name: &Name) -> Result<u64, EngineError> {
-    debug_assert!(asking.flavor == Flavor::MariaDb);
-    let sql = format!("SELECT NEXT_NOT_CACHED_VALUE FROM {}", quote::name(name));
-    let row = asking.rows(&sql).await?.pop();
-    let value = row.and_then(|mut row| row.text(0).parse().ok());
-    value.ok_or_else(|| error::from_io(DOING, &std::io::Error::other("the server sent no number")).on(name))
+/// The next value of a sequence object of MariaDB that no session can have been given: a server hands out
+/// whole caches. None where it is beyond a bigint.
+pub(in crate::engine::mysql) async fn next_of(
+    conn: &mut Conn,
+    name: &Name,
+) -> Result<Option<i64>, EngineError> {
+    let sql = format!("SELECT CAST(NEXT_NOT_CACHED_VALUE AS CHAR) FROM {}", quote::name(name));
+    let found: Result<Option<String>, _> = conn.query_first(sql).await;
+    let found = found.map_err(|error| error::from_driver(DOING, error).on(name))?;
+    Ok(found.and_then(|text| text.parse().ok()))
 }

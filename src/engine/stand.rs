@@ -31,9 +31,10 @@ pub fn target(
     let step = i128::from(sequence.increment);
     let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
     let inside = |value: i128| (min..=max).contains(&value);
-    // A counter of MySQL that has given out its last value stands behind it.
+    // A counter of MySQL, or sequence of MariaDB, that has given out its last value stands behind it.
     let source = match i128::from(source.last) {
         last if !source.called && step > 0 && last > max => Stand { last: sequence.max, called: true },
+        last if !source.called && step < 0 && last < min => Stand { last: sequence.min, called: true },
         _ => source,
     };
     if !inside(source.last.into()) {
