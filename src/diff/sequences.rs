@@ -40,7 +40,15 @@ pub(super) fn map_sequences(
             let (source, want) = (sequence.name.clone(), moved(road, sequence));
             pairs.push(SequencePair { source, want, drawn: numbers });
         } else {
-            pairs.extend(counters(sequence, drawn, &numbers));
+            let made = counters(sequence, drawn, &numbers);
+            if made.is_empty() && sequence.owner.is_none() {
+                found.left(
+                    "sequence",
+                    sequence.name.clone(),
+                    "the target is given no sequence and no counter for it",
+                );
+            }
+            pairs.extend(made);
         }
     }
     left_over(road, &carried, &by_name, found);
