@@ -104,6 +104,33 @@ pub fn from_postgresql_and_back(maria: &Server) {
     assert_eq!(state_tables(&new), "0");
 }
 
+/// Sequences of MariaDB count on there, and back here.
+#[test]
+fn s_14_sequences_from_mariadb_to_mariadb_and_back() {
+    let maria = need_mariadb!();
+    let (old, new) = (maria.database("old"), maria.database("new"));
+    old.execute(
+        "CREATE SEQUENCE shared INCREMENT BY 10; CREATE SEQUENCE down MINVALUE -100 MAXVALUE -1 START WITH -1 INCREMENT BY -1 NOCACHE;
+         CREATE TABLE a (id bigint DEFAULT nextval(shared) PRIMARY KEY, d bigint DEFAULT nextval(down));
+         CREATE TABLE b (id bigint DEFAULT nextval(shared) PRIMARY KEY); INSERT INTO a VALUES (), (); INSERT INTO b VALUES ()",
+    );
+    let job = job(&old.url(), &new.url(), PLAN);
+    job.apply().expect(0);
+    old.execute("INSERT INTO a VALUES ()");
+    job.run(&["cutover", "--yes"]).expect(0);
+    new.execute("INSERT INTO a VALUES (), (); INSERT INTO b VALUES ()");
+    job.run(&["follow", "--back", "--until-lag", "0s"]).expect(0);
+    job.run(&["cutover", "--back", "--yes"]).expect(0);
+    old.execute("INSERT INTO a VALUES (); INSERT INTO b VALUES ()");
+    assert_eq!(old.value("SELECT GROUP_CONCAT(d ORDER BY d DESC) FROM a"), "-1,-2,-3,-4,-5,-6");
+    let all =
+        "SELECT COUNT(*), COUNT(DISTINCT id) FROM (SELECT id FROM a UNION ALL SELECT id FROM b) AS every";
+    assert_eq!(old.rows(all), [[Some("9".to_string()), Some("9".to_string())]]);
+    job.run(&["clean", "--back", "--open-source"]).expect(0);
+    job.run(&["clean"]).expect(0);
+    assert_eq!(state_tables(&old), "0");
+}
+
 /// Killed around the point of no return, and in the middle of a change that comes back: nothing of
 /// what Towpath wrote itself comes back, and nothing is doubled.
 #[test]
