@@ -5,6 +5,7 @@
 mod literal;
 mod normal;
 mod parse;
+mod settled;
 mod spell;
 #[cfg(test)]
 mod tests;

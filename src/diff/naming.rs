@@ -158,7 +158,7 @@ impl Taken {
 }
 
 /// A name within the limit: cut, with eight digits of the whole name's hash to tell it from others.
-fn shorten(name: &str, most: Option<Length>) -> String {
+pub(super) fn shorten(name: &str, most: Option<Length>) -> String {
     let Some(most) = most.filter(|most| most.cut(name, 0).len() < name.len()) else {
         return name.to_string();
     };

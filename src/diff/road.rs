@@ -314,7 +314,8 @@ impl<'a> Road<'a> {
         if a == b || self.to.same_expr(a, b) {
             return Some(true);
         }
-        Some(self.to.parse_expr_of(a, table)? == self.to.parse_expr_of(b, table)?)
+        let (a, b) = (self.to.parse_expr_of(a, table)?, self.to.parse_expr_of(b, table)?);
+        Some(a == b || a.settled() == b.settled())
     }
 
     /// The first of these columns that a native text of the source names. A text that cannot be

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::found::Found;
 use super::hazard::{Level, Verdict};
+use super::naming::shorten;
 use super::needed::Used;
 use super::road::Road;
 use super::typemap;
 use super::{SequencePair, TableDiff};
+use crate::catalog::dialect::Length;
 use crate::catalog::{Name, Question, Sequence, SequenceOwner, Type};
 use crate::plan::pattern::Pattern;
 use crate::plan::{Load, Rule, SequencesFrom};
@@ -40,7 +42,7 @@ pub(super) fn map_sequences(
             let (source, want) = (sequence.name.clone(), moved(road, sequence));
             pairs.push(SequencePair { source, want, drawn: numbers });
         } else {
-            let made = counters(sequence, drawn, &numbers);
+            let made = counters(sequence, drawn, &numbers, road.to.features().identifier_max);
             if made.is_empty() && sequence.owner.is_none() {
                 found.left(
                     "sequence",
@@ -137,6 +139,7 @@ fn counters(
     sequence: &Sequence,
     drawn: &[(&TableDiff, String)],
     numbers: &[(Name, String)],
+    most: Option<Length>,
 ) -> Vec<SequencePair> {
     let counter = |(table, column): &(&TableDiff, String)| {
         let map = table.projection.columns.iter().find(|map| map.source == *column)?;
@@ -151,7 +154,7 @@ fn counters(
             want: Sequence {
                 name: Name::new(
                     &table.want.name.schema,
-                    format!("{}_{}_seq", table.want.name.name, want.name),
+                    shorten(&format!("{}_{}_seq", table.want.name.name, want.name), most),
                 ),
                 data_type: want.native.clone(),
                 min: fits(sequence.min),

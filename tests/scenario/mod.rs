@@ -17,6 +17,7 @@ mod mariadb;
 mod mariadb_follow;
 mod mysql;
 mod mysql_follow;
+mod odd_sources;
 mod page;
 mod pairs;
 mod pg_probe;

@@ -249,7 +249,8 @@ impl Kept {
         let found = followed::read(conn, &self.link, spec.tables).await?;
         let layouts = Layout::all(spec.tables, &found, spec.cascades)?;
         let endless = locked(&self.shared.endless).clone();
-        let decoder = Decoder::new(self.link.server.flavor, layouts, &from, &starts, endless)?;
+        let mut decoder = Decoder::new(self.link.server.flavor, layouts, &from, &starts, endless)?;
+        decoder.folds = self.link.server.folds;
         let log = replication::open(&self.link, spec.plan, &from).await?;
         Ok(Reading::new(log, decoder, Arc::clone(&self.shared), (Arc::clone(&self.link), spec.plan)))
     }

@@ -121,6 +121,8 @@ pub(super) struct Server {
     pub version: Version,
     /// What tells this server from any other.
     pub identity: String,
+    /// Names of tables are the same in any case (`lower_case_table_names`).
+    pub folds: bool,
 }
 
 /// An address that was tried, and the server found there.
@@ -354,7 +356,7 @@ fn refused(error: Error, address: &Address) -> EngineError {
 /// What tells this server from any other, and what else it says of itself.
 async fn identity(conn: &mut Conn) -> Result<(String, Vec<(String, String)>), EngineError> {
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid', 'hostname', 'port', \
-               'datadir', 'version', 'version_comment', 'aurora_version', 'tidb_config')";
+               'datadir', 'version', 'version_comment', 'aurora_version', 'tidb_config', 'lower_case_table_names')";
     let facts: Vec<(String, String)> =
         conn.query(sql).await.map_err(|error| error::from_driver(DOING, error))?;
     let fact = |name: &str| facts.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -389,7 +391,8 @@ async fn greet(conn: &mut Conn, address: &Address) -> Result<Server, EngineError
         )
         .hint("check the spelling: on many servers upper and lower case differ"));
     }
-    Ok(Server { flavor, version, identity })
+    let folds = fact("lower_case_table_names") != "0";
+    Ok(Server { flavor, version, identity, folds })
 }
 
 /// Flavor and version; other products and too old ones are refused by name.

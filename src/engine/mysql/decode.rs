@@ -56,6 +56,8 @@ pub(super) enum Refused {
     YearZero,
     /// Index 0 of an ENUM.
     NoLabel,
+    /// A label of which the catalog may not have all characters.
+    Unprinted,
     /// Bytes that are no text.
     NotText,
     /// A number that the neutral type does not hold.
@@ -79,6 +81,10 @@ impl Refused {
             Self::NoSuchDay => "a date names a day that its month does not have",
             Self::YearZero => "a date lies in the year 0, which the two ends count differently",
             Self::NoLabel => "an ENUM holds the error value (index 0), which is none of its labels",
+            Self::Unprinted => {
+                "an ENUM or SET has a label that the server prints with a question mark, which may stand for another \
+                 character"
+            }
             Self::NotText => "a text holds bytes that are not valid in its character set",
             Self::Range => "a number is outside the range of the column's type",
             Self::Class => "the value is not of the class that the column's type has",
@@ -97,6 +103,9 @@ impl Refused {
             )),
             Self::YearZero => find(format!("YEAR({column}) = 0")),
             Self::NoLabel => find(format!("{column} + 0 = 0")),
+            Self::Unprinted => {
+                "rename the label, or write cdc: false for this table: it is copied once".to_string()
+            }
             Self::NotText => {
                 "mend those rows, or read the column as bytes by a type of its own in the plan".to_string()
             }

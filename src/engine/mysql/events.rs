@@ -21,7 +21,7 @@ use super::gtids::{Gtids, Prior, Set};
 use super::place::{self, At, Prepared, digest, split};
 use super::relation::{Input, Map, Relation};
 use super::row::{Field, Keys, Row, RowsHead, read_fields};
-use super::statement::{self, Logged, Said};
+use super::statement::{Logged, Said};
 use super::{inflate, kind};
 use crate::catalog::{Name, RowBatch};
 use crate::change::{Changes, RowKind};
@@ -59,6 +59,8 @@ const PREPARED_MAX: usize = 1_000;
 pub(super) struct Decoder {
     tables: Vec<Layout>,
     names: Vec<Name>,
+    /// They are the same in any case.
+    pub folds: bool,
     places: HashMap<(Vec<u8>, Vec<u8>), usize>,
     /// Where the stream of each table begins.
     starts: Vec<(u64, u64)>,
@@ -127,6 +129,7 @@ impl Decoder {
         let number = |at: &At| split(&at.file).map_or(0, |(_, number)| number);
         let gtids = Gtids::parse(&from.gtid).unwrap_or_else(|| Gtids::Set(Set::default()));
         Ok(Self {
+            folds: false,
             names: tables.iter().map(|table| table.name.clone()).collect(),
             places: tables
                 .iter()
@@ -436,7 +439,7 @@ impl Decoder {
             }
             false => logged.text,
         };
-        let said = statement::read(text, &String::from_utf8_lossy(logged.schema), &self.names);
+        let said = logged.said(text, &self.names, self.folds);
         let standalone = self.transaction.as_ref().is_some_and(|transaction| transaction.standalone);
         match said {
             Said::Begin => {
@@ -451,7 +454,7 @@ impl Decoder {
                 if self.transaction.as_ref().is_some_and(|transaction| transaction.told) {
                     return Err(stopped(
                         "a transaction was rolled back after its rows were logged, because it also wrote to a table \
-                         of a storage engine without transactions",
+                         of a storage engine without transactions, or made or dropped a temporary one",
                         "`towpath apply --recopy` copies the tables again and follows them from there",
                     ));
                 }

@@ -308,7 +308,12 @@ pub(super) fn meaning(map: &ColumnMap, column: &PresentColumn) -> Result<Meaning
     }
     let labels = || match types::parse(&column.printed) {
         Type::Enum { labels, .. } | Type::Set { labels } => {
-            Meaning::Labels { labels, null: map.error_value_null }
+            // A catalog prints characters of the basic plane only.
+            let plain = matches!(
+                column.facts.charset.as_deref(),
+                Some("utf8mb3" | "utf8" | "latin1" | "ascii" | "ucs2")
+            );
+            Meaning::Labels { labels, null: map.error_value_null, doubted: !plain }
         }
         _ => Meaning::Bytes,
     };
@@ -319,6 +324,7 @@ pub(super) fn meaning(map: &ColumnMap, column: &PresentColumn) -> Result<Meaning
                 false => Meaning::Signed,
             }
         }
+        "year" if column.printed.starts_with("year(2)") => Meaning::ShortYear,
         "float" | "double" | "decimal" | "bit" | "year" | "date" | "time" | "datetime" | "timestamp" => {
             Meaning::Plain
         }

@@ -61,7 +61,11 @@ pub(super) enum Meaning {
         labels: Vec<String>,
         /// The error value is null.
         null: bool,
+        /// A question mark may stand for what the catalog cannot print.
+        doubted: bool,
     },
+    /// A year of which the last two digits are shown.
+    ShortYear,
 }
 
 /// Type codes of a table map.
@@ -169,6 +173,7 @@ impl Stored {
                 0 => 0,
                 years => 1900 + i64::from(years),
             }),
+            (Self::Year, Meaning::ShortYear) => Value::Int(i64::from(field[0]) % 100),
             (Self::Date, Meaning::Plain) => {
                 let packed = little(field) as u32;
                 Value::Date((packed >> 9) as u16, (packed >> 5 & 15) as u8, (packed & 31) as u8, 0, 0, 0, 0)
@@ -209,21 +214,29 @@ impl Stored {
                 json::print(field, &mut spare).ok_or(Refused::Class)?;
                 Value::Bytes(spare)
             }
-            (Self::Label(_), Meaning::Labels { labels, null }) => match little(field) as usize {
+            (Self::Label(_), Meaning::Labels { labels, null, doubted }) => match little(field) as usize {
                 // What is kept of a value that was none of the labels.
                 0 if *null => Value::NULL,
                 index => {
                     let label = index.checked_sub(1).and_then(|at| labels.get(at));
-                    spare.extend_from_slice(label.ok_or(Refused::NoLabel)?.as_bytes());
+                    let label = label.ok_or(Refused::NoLabel)?;
+                    if *doubted && label.contains('?') {
+                        return Err(Refused::Unprinted);
+                    }
+                    spare.extend_from_slice(label.as_bytes());
                     Value::Bytes(spare)
                 }
             },
-            (Self::Set(_), Meaning::Labels { labels, .. }) => {
+            (Self::Set(_), Meaning::Labels { labels, doubted, .. }) => {
                 let mask = little(field);
+                // Of more than 64, which some servers take and print, those behind are never in a value.
                 if u64::BITS - mask.leading_zeros() > labels.len() as u32 {
                     return Err(Refused::NoLabel);
                 }
-                for (at, label) in labels.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1) {
+                for (at, label) in labels.iter().enumerate().take(64).filter(|(at, _)| mask >> at & 1 == 1) {
+                    if *doubted && label.contains('?') {
+                        return Err(Refused::Unprinted);
+                    }
                     if mask & ((1 << at) - 1) != 0 {
                         spare.push(b',');
                     }
@@ -240,11 +253,12 @@ impl Stored {
         match self {
             Self::Whole(_) => matches!(meaning, Meaning::Signed | Meaning::Unsigned),
             Self::Bytes(_) => {
-                use Meaning::{Json, Labels, Plain, Signed, Unsigned};
-                !matches!(meaning, Signed | Unsigned | Plain | Json | Labels { .. })
+                use Meaning::{Json, Labels, Plain, ShortYear, Signed, Unsigned};
+                !matches!(meaning, Signed | Unsigned | Plain | ShortYear | Json | Labels { .. })
             }
             Self::Json(_) => *meaning == Meaning::Json,
             Self::Label(_) | Self::Set(_) => matches!(meaning, Meaning::Labels { .. }),
+            Self::Year => matches!(meaning, Meaning::Plain | Meaning::ShortYear),
             _ => *meaning == Meaning::Plain,
         }
     }
@@ -542,8 +556,9 @@ mod tests {
 
     #[test]
     fn m_12_sets_in_the_order_of_their_members() {
-        let labels = |null| Meaning::Labels { labels: ["a", "b", "c"].map(String::from).to_vec(), null };
-        let (labels, nulls) = (labels(false), labels(true));
+        let list = || ["a", "b?", "c"].map(String::from).to_vec();
+        let labels = |null, doubted| Meaning::Labels { labels: list(), null, doubted };
+        let (labels, nulls, doubted) = (labels(false, false), labels(true, false), labels(false, true));
         let set = |mask| Stored::Set(1).value(&labels, &[mask], Vec::new());
         assert_eq!(set(0b101), Ok(Value::Bytes(b"a,c".to_vec())));
         assert_eq!(set(0), Ok(Value::Bytes(Vec::new())));
@@ -551,5 +566,15 @@ mod tests {
         assert_eq!(Stored::Label(1).value(&labels, &[0], Vec::new()), Err(Refused::NoLabel));
         assert_eq!(Stored::Label(1).value(&nulls, &[0], Vec::new()), Ok(Value::NULL));
         assert_eq!(Stored::Label(1).value(&nulls, &[4], Vec::new()), Err(Refused::NoLabel));
+        // What the catalog could not print may be another label.
+        assert_eq!(Stored::Label(1).value(&doubted, &[2], Vec::new()), Err(Refused::Unprinted));
+        assert_eq!(Stored::Set(1).value(&doubted, &[0b111], Vec::new()), Err(Refused::Unprinted));
+        assert_eq!(Stored::Label(1).value(&doubted, &[3], Vec::new()), Ok(Value::Bytes(b"c".to_vec())));
+        // Some servers print more members than a value has.
+        let many = (0..70).map(|at| format!("m{at}")).collect();
+        let many = Meaning::Labels { labels: many, null: false, doubted: false };
+        assert!(Stored::Set(8).value(&many, &[0xFF; 8], Vec::new()).is_ok());
+        assert_eq!(Stored::Year.value(&Meaning::ShortYear, &[99], Vec::new()), Ok(Value::Int(99)));
+        assert_eq!(Stored::Year.value(&Meaning::ShortYear, &[101], Vec::new()), Ok(Value::Int(1)));
     }
 }

@@ -2,6 +2,7 @@
 //! as a statement although rows are wanted. Read only as far as it takes to see which followed
 //! table is concerned; in doubt it is.
 
+use super::charset::Charset;
 use super::relation::Input;
 use crate::catalog::Name;
 
@@ -73,24 +74,62 @@ impl<'a> Logged<'a> {
         !written.into_iter().any(holds)
     }
 
+    /// Classifies the text of it, which names tables in the character set of the client. Of one that is not
+    /// read here, whatever may name a followed table does.
+    pub fn said(&self, text: &[u8], tables: &[Name], folds: bool) -> Said {
+        let schema = String::from_utf8_lossy(self.schema);
+        let said = |text: &str| classify(text, &schema, tables, folds);
+        let plain = said(&String::from_utf8_lossy(text));
+        if plain != Said::Other || text.is_ascii() {
+            return plain;
+        }
+        match self.client() {
+            Some(Charset::Utf8) => plain,
+            Some(charset) => {
+                let mut other = Vec::new();
+                match charset.put(text, &mut other) {
+                    Ok(()) => said(&String::from_utf8_lossy(&other)),
+                    Err(_) => doubted(text, &schema, tables),
+                }
+            }
+            None => doubted(text, &schema, tables),
+        }
+    }
+
+    /// The client's character set, by the number of its collation.
+    fn client(&self) -> Option<Charset> {
+        let number = self.variable(4)?.number(2)?;
+        // MariaDB has each with and without PAD.
+        match if (1024..2048).contains(&number) { number - 1024 } else { number } {
+            33 | 45 | 46 | 76 | 83 | 192..=247 | 254..=323 | 576..=579 | 608..=611 | 2048..=2559 => {
+                Some(Charset::Utf8)
+            }
+            11 | 65 => Some(Charset::Utf8),
+            5 | 8 | 15 | 31 | 47 | 48 | 49 | 94 => Some(Charset::Latin1),
+            _ => None,
+        }
+    }
+
     /// The databases that it wrote to; none where the server does not say.
     fn written(&self) -> Option<Vec<&'a [u8]>> {
+        let mut input = self.variable(12)?;
+        // Another number says that there are more of them than it lists.
+        let count = input.number(1)?;
+        (1..=16).contains(&count).then(|| (0..count).map(|_| ended(&mut input)).collect())?
+    }
+
+    /// What begins with the variable of this code; none where it is not told.
+    fn variable(&self, wanted: u64) -> Option<Input<'a>> {
         let mut input = Input(self.variables);
         while !input.0.is_empty() {
             match input.number(1)? {
+                code if code == wanted => return Some(input),
                 0 | 3 => input.take(4)?,
                 1 | 9 => input.take(8)?,
                 4 => input.take(6)?,
                 7 | 8 => input.take(2)?,
                 5 | 6 => counted(&mut input)?,
                 11 => counted(&mut input).and_then(|_| counted(&mut input))?,
-                12 => {
-                    // Another number says that there are more of them than it lists.
-                    let count = input.number(1)?;
-                    return (1..=16)
-                        .contains(&count)
-                        .then(|| (0..count).map(|_| ended(&mut input)).collect())?;
-                }
                 _ => return None,
             };
         }
@@ -112,10 +151,34 @@ fn ended<'a>(input: &mut Input<'a>) -> Option<&'a [u8]> {
     Some(found)
 }
 
-/// Classifies a statement that ran in the database `schema`.
-pub(super) fn read(query: &[u8], schema: &str, tables: &[Name]) -> Said {
-    let text = String::from_utf8_lossy(query);
-    let mut statement = Statement { tokens: tokens(&text), schema, tables };
+/// A statement whose names cannot be read: one that makes, changes or empties tables or databases is taken
+/// for one about a followed table that it may name.
+fn doubted(text: &[u8], schema: &str, tables: &[Name]) -> Said {
+    let lossy = String::from_utf8_lossy(text);
+    let statement = Statement { tokens: tokens(&lossy), schema: "", tables, folds: true };
+    let kind = |at| matches!(statement.word(at).as_str(), "TABLE" | "TABLES" | "DATABASE" | "SCHEMA");
+    let changes = match statement.word(0).as_str() {
+        "TRUNCATE" => true,
+        "CREATE" | "ALTER" | "DROP" | "RENAME" => (1..6).any(kind),
+        _ => false,
+    };
+    let lower = lossy.to_lowercase();
+    let named = |name: &str| !name.is_ascii() || has_word(&lower, &name.to_lowercase());
+    let may_be = |table: &Name| (same(&table.schema, schema) || named(&table.schema)) && named(&table.name);
+    tables.iter().position(may_be).filter(|_| changes).map_or(Said::Other, Said::Structure)
+}
+
+/// Whether a text holds a word, which may be parted from others by what is no letter of ASCII.
+fn has_word(text: &str, word: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(letter) && !text[at + word.len()..].starts_with(letter))
+}
+
+/// Classifies a statement that ran in the database `schema`; `folds`: names of tables are the same in any
+/// case.
+fn classify(text: &str, schema: &str, tables: &[Name], folds: bool) -> Said {
+    let mut statement = Statement { tokens: tokens(text), schema, tables, folds };
     statement.strip_settings();
     let word = |at| statement.word(at);
     match word(0).as_str() {
@@ -158,6 +221,7 @@ struct Statement<'a> {
     tokens: Vec<Token>,
     schema: &'a str,
     tables: &'a [Name],
+    folds: bool,
 }
 
 /// Objects whose structure changes without any row image changing.
@@ -278,7 +342,8 @@ impl Statement<'_> {
 
     /// The followed table of this name.
     fn followed(&self, schema: &str, name: &str) -> Option<usize> {
-        self.tables.iter().position(|table| same(&table.schema, schema) && same(&table.name, name))
+        let like = |a: &str, b: &str| if self.folds { same(a, b) } else { a == b };
+        self.tables.iter().position(|table| like(&table.schema, schema) && like(&table.name, name))
     }
 
     /// The followed table that is named at a place.
@@ -343,14 +408,14 @@ impl Statement<'_> {
     }
 }
 
-/// Whether two names are one. Case says nothing: on some servers it is no difference.
+/// Whether two names are one where case is no difference.
 fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }
 
 /// The parser of a full-text index, in the line of a table's statement that makes the index.
 pub(super) fn parser(line: &str) -> Option<(String, String)> {
-    let statement = Statement { tokens: tokens(line), schema: "", tables: &[] };
+    let statement = Statement { tokens: tokens(line), schema: "", tables: &[], folds: true };
     let (fulltext, key) = (statement.word(0), statement.word(1));
     if fulltext != "FULLTEXT" || key != "KEY" {
         return None;
@@ -430,7 +495,42 @@ mod tests {
 
     fn said(query: &str) -> Said {
         let tables = [Name::new("shop", "orders"), Name::new("shop", "it`s")];
-        read(query.as_bytes(), "shop", &tables)
+        classify(query, "shop", &tables, true)
+    }
+
+    #[test]
+    fn s_22_names_that_differ_by_case_are_two_where_the_server_says_so() {
+        let tables = [Name::new("shop", "Orders"), Name::new("shop", "orders")];
+        let said = |query| classify(query, "shop", &tables, false);
+        assert_eq!(said("TRUNCATE orders"), Said::Truncate(1));
+        assert_eq!(said("TRUNCATE `Orders`"), Said::Truncate(0));
+        assert_eq!(said("DROP TABLE ORDERS"), Said::Other);
+        assert_eq!(classify("DROP TABLE ORDERS", "shop", &tables[1..], true), Said::Structure(0));
+    }
+
+    #[test]
+    fn s_22_names_in_the_character_set_of_the_client() {
+        let tables = [Name::new("shop", "orders"), Name::new("shop", "Ä")];
+        let said = |collation: u16, text: &[u8]| {
+            let mut variables = vec![0, 0, 0, 0, 0, 4];
+            variables.extend_from_slice(&collation.to_le_bytes());
+            variables.extend_from_slice(&[45, 0, 45, 0]);
+            Logged { schema: b"shop", text, variables: &variables }.said(text, &tables, false)
+        };
+        assert_eq!(said(45, "TRUNCATE `Ä`".as_bytes()), Said::Truncate(1));
+        assert_eq!(said(8, b"TRUNCATE `\xc4`"), Said::Truncate(1));
+        assert_eq!(said(1032, b"DROP TABLE `\xc4`"), Said::Structure(1));
+        assert_eq!(said(8, b"DROP TABLE `\xd6`"), Said::Other);
+        // Of a character set that is not read (sjis) what may be meant is.
+        assert_eq!(said(13, b"TRUNCATE `\x83\x5c`"), Said::Structure(1));
+        assert_eq!(said(13, b"INSERT INTO x VALUES ('\x83\x5c')"), Said::Rows(None));
+        assert_eq!(said(13, b"CREATE VIEW `\x83\x5c` AS SELECT 1"), Said::Other);
+        assert_eq!(said(13, b"DROP TABLE `\x83\x5c`, orders"), Said::Structure(0));
+        let other = Logged { schema: b"elsewhere", text: b"", variables: &[] };
+        let elsewhere =
+            |text: &[u8]| other.said(text, &[Name::new("shop", "t"), Name::new("shop", "Ä")], false);
+        assert_eq!(elsewhere(b"TRUNCATE `\x83\x5c`"), Said::Other);
+        assert_eq!(elsewhere(b"TRUNCATE shop.`\x83\x5c`"), Said::Structure(1));
     }
 
     #[test]
@@ -553,6 +653,9 @@ mod tests {
         ] {
             assert_eq!(said(query), Said::Other, "{query}");
         }
-        assert_eq!(read(b"UPDATE pulse SET a = 1", "mysql", &[Name::new("shop", "orders")]), Said::Other);
+        assert_eq!(
+            classify("UPDATE pulse SET a = 1", "mysql", &[Name::new("shop", "orders")], true),
+            Said::Other
+        );
     }
 }

@@ -237,6 +237,8 @@ pub(super) fn normal(native: &str) -> Option<String> {
         parts.inside.split(',').map(str::trim).filter(|number| !number.is_empty()).collect();
     let numbers = match (name, numbers.as_slice()) {
         ("tinyint", ["1"]) if !parts.has("unsigned") => "(1)".to_string(),
+        // It shows and takes two digits.
+        ("year", ["2"]) => "(2)".to_string(),
         (_, _) if width => String::new(),
         ("decimal", []) => "(10,0)".to_string(),
         ("decimal", [precision]) => format!("({precision},0)"),
