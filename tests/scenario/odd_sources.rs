@@ -98,6 +98,29 @@ fn m_11_labels_beyond_the_basic_plane_stop_the_stream() {
     }
 }
 
+/// U-901: what the catalog does not print is listed by the column or check that has it.
+#[test]
+fn u_901_texts_that_the_catalog_does_not_print_are_listed() {
+    let server = need_mariadb!();
+    let (source, target) = (server.database("texts"), server.database("target"));
+    source.execute(
+        "SET NAMES utf8mb4; CREATE TABLE t (id int PRIMARY KEY, e varchar(20) CHARACTER SET utf8mb4 DEFAULT 'plain', g varchar(40) CHARACTER SET utf8mb4 AS (concat(e, '😀')),
+           d varchar(20) CHARACTER SET utf8mb4 DEFAULT '😀', ok varchar(20) DEFAULT 'ж', CONSTRAINT faces CHECK (e <> '😁'));
+         CREATE TABLE plain (id int PRIMARY KEY, v varchar(9) DEFAULT 'x', CHECK (v <> 'y'))",
+    );
+    let job = Job::new(&source.url(), &target.url(), EVERYTHING);
+    let said = job.run(&["plan", "--all"]);
+    let said = said
+        .says("text with characters that the catalog does not print")
+        .says("default with a question mark");
+    for name in ["t.g", "t.faces", "t.d"] {
+        assert!(said.both().contains(&format!("{}.\"{name}\"", source.name)), "{name}\n{said}");
+    }
+    for name in ["t.ok", "t.e", "plain."] {
+        assert!(!said.both().contains(&format!("{}.\"{name}", source.name)), "{name}\n{said}");
+    }
+}
+
 /// M-12: a server that is not strict takes more members than a value has.
 #[test]
 fn m_12_more_than_64_members() {

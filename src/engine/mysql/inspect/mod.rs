@@ -8,6 +8,7 @@ mod parsers;
 mod partitions;
 mod periods;
 mod sequences;
+mod unprinted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +99,7 @@ pub(super) async fn inspect(conn: &mut Conn, link: &Link) -> Result<Catalog, Eng
     if asking.flavor == Flavor::MariaDb {
         catalog.others.extend(periods::read(&mut asking, &found.tables).await?);
     }
+    catalog.others.extend(unprinted::read(&mut asking, &found.tables).await?);
     catalog.others.extend(collations(&found.tables));
     sequences::read(&mut asking, &found.sequences, &found.comments, &mut catalog).await?;
     others(&mut asking, &mut catalog, &database).await?;
