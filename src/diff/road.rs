@@ -309,13 +309,24 @@ impl<'a> Road<'a> {
         Ok(expr)
     }
 
-    /// True when two texts of a table of the target mean the same; none where that cannot be told.
+    /// True when two texts of a table of the target mean the same; none where that cannot be told. One that is
+    /// about columns of dates and times only has those as its literals.
     pub fn same_text(&self, a: &str, b: &str, table: &Table) -> Option<bool> {
+        self.same_value(a, b, table, None)
+    }
+
+    /// As [`Self::same_text`], of texts whose value has this type.
+    pub fn same_value(&self, a: &str, b: &str, table: &Table, ty: Option<&Type>) -> Option<bool> {
         if a == b || self.to.same_expr(a, b) {
             return Some(true);
         }
         let (a, b) = (self.to.parse_expr_of(a, table)?, self.to.parse_expr_of(b, table)?);
-        Some(a == b || a.settled() == b.settled())
+        let timed = |name: &&str| table.column(name).is_some_and(|column| is_timed(&column.ty));
+        let moments = match ty {
+            Some(ty) => is_timed(ty),
+            None => !a.columns().is_empty() && a.columns().iter().all(timed),
+        };
+        Some(a == b || a.settled(moments) == b.settled(moments))
     }
 
     /// The first of these columns that a native text of the source names. A text that cannot be
@@ -345,6 +356,10 @@ fn left_collations(source: &Catalog) -> HashSet<&Name> {
 
 fn is_date(ty: &Type) -> bool {
     matches!(ty, Type::Date | Type::Timestamp { .. } | Type::TimestampTz { .. })
+}
+
+fn is_timed(ty: &Type) -> bool {
+    is_date(ty) || matches!(ty, Type::Time { .. })
 }
 
 /// A table of a source in the plan file's spelling.

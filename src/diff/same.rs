@@ -6,7 +6,7 @@ use super::definition;
 use super::road::Road;
 use crate::catalog::table::PARTITION_BY;
 use crate::catalog::{
-    Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, UserType,
+    Check, Column, ForeignKey, Index, IndexPart, Key, KeyKind, Sequence, Table, TableKind, Type, UserType,
     UserTypeKind,
 };
 
@@ -114,16 +114,26 @@ impl Same<'_, '_> {
             && have.collation == want.collation
             // An engine without such a thing may be given one in place of its triggers.
             && (have.stamped == want.stamped || !self.road.same)
-            && self.maybe(
+            && self.value(
                 have.default.as_ref().map(|default| default.native.as_str()),
                 want.default.as_ref().map(|default| default.native.as_str()),
-                &Table::default(),
+                (&Table::default(), &have.ty),
             )
-            && self.maybe(
+            && self.value(
                 have.generated.as_ref().map(|generated| generated.native.as_str()),
                 want.generated.as_ref().map(|generated| generated.native.as_str()),
-                table,
+                (table, &have.ty),
             )
+    }
+
+    /// Texts whose values are of a column's type.
+    fn value(&self, have: Option<&str>, want: Option<&str>, (table, ty): (&Table, &Type)) -> bool {
+        match (have, want) {
+            (Some(have), Some(want)) => {
+                self.road.same_value(have, want, table, Some(ty)).unwrap_or(self.lenient)
+            }
+            (have, want) => have.is_none() && want.is_none(),
+        }
     }
 
     fn native(&self, have: &str, want: &str) -> bool {

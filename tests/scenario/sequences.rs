@@ -95,7 +95,7 @@ fn f_12_killed_between_a_sequence_and_its_mark() {
             let died =
                 job.towpath.clone().env("FAILPOINTS", &told).run(&["apply", "p.json", "--expect", &digest]);
             assert!(
-                died.code.is_none() || point == "sequence::set",
+                died.code.is_none() || point == "sequence::set" && skipped > 0,
                 "{told} was not reached: {}",
                 died.stderr
             );

@@ -6,21 +6,19 @@ use super::Expr;
 const DIGITS_MAX: i32 = 400;
 
 impl Expr {
-    /// Numbers without exponents and needless zeros, moments and times of day with all their parts and
-    /// in UTC. A text that looks like one is one: both sides of a comparison are settled alike.
-    pub fn settled(mut self) -> Self {
+    /// Numbers without exponents and needless zeros; with `moments`, texts that are moments or times of day
+    /// with all their parts and in UTC. Other texts are what they are.
+    pub fn settled(mut self, moments: bool) -> Self {
         let mut rest = vec![&mut self];
         while let Some(expr) = rest.pop() {
             match expr {
-                Self::Number(text) | Self::Text(text) => {
-                    if let Some(settled) = number(text).or_else(|| moment(text)).or_else(|| clock(text)) {
-                        *expr = Self::Text(settled);
-                        continue;
-                    }
+                Self::Number(text) => *text = number(text).unwrap_or_else(|| text.clone()),
+                Self::Text(text) if moments => {
+                    let settled = moment(text).or_else(|| clock(text));
+                    *text = settled.unwrap_or_else(|| text.clone());
                 }
-                _ => {}
+                other => rest.extend(other.parts_mut()),
             }
-            rest.extend(expr.parts_mut());
         }
         self
     }
@@ -93,28 +91,40 @@ mod tests {
 
     #[test]
     fn one_value_has_one_spelling() {
-        for (a, b) in [
-            ("1e15", "1000000000000000"),
-            ("-1.5e-5", "-0.000015"),
-            ("007.50", "7.5"),
-            ("-0.0", "0"),
-            ("2020-01-01", "2020-01-01 00:00:00+00"),
-            ("2020-01-01 10:00:00.120", "2020-01-01T10:00:00.12"),
-            ("10:00", "10:00:00.000"),
-        ] {
-            assert_eq!(Expr::Text(a.into()).settled(), Expr::Text(b.into()).settled(), "{a} {b}");
+        let number = |text: &str| Expr::Number(text.into()).settled(false);
+        for (a, b) in
+            [("1e15", "1000000000000000"), ("-1.5e-5", "-0.000015"), ("007.50", "7.5"), ("-0.0", "0")]
+        {
+            assert_eq!(number(a), number(b), "{a} {b}");
         }
         for (a, b) in [
             ("1e15", "1e14"),
             ("0.10000000000000000001", "0.1"),
-            ("2020-01-01 00:00:00+01", "2020-01-01 00:00:00"),
-            ("10:00:01", "10:00"),
             ("1e9999999999", "1"),
             ("e", "0"),
             (".", "0"),
-            ("1.2.3", "1.23"),
         ] {
-            assert_ne!(Expr::Text(a.into()).settled(), Expr::Text(b.into()).settled(), "{a} {b}");
+            assert_ne!(number(a), number(b), "{a} {b}");
+        }
+        let moment = |text: &str| Expr::Text(text.into()).settled(true);
+        for (a, b) in [
+            ("2020-01-01", "2020-01-01 00:00:00+00"),
+            ("2020-01-01 10:00:00.120", "2020-01-01T10:00:00.12"),
+            ("10:00", "10:00:00.000"),
+        ] {
+            assert_eq!(moment(a), moment(b), "{a} {b}");
+        }
+        for (a, b) in [("2020-01-01 00:00:00+01", "2020-01-01 00:00:00"), ("10:00:01", "10:00"), ("007", "7")]
+        {
+            assert_ne!(moment(a), moment(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_what_it_is() {
+        let text = |text: &str| Expr::Text(text.into()).settled(false);
+        for (a, b) in [("007", "7"), ("10:00", "10:00:00"), ("2020-01-01", "2020-01-01 00:00:00")] {
+            assert_ne!(text(a), text(b), "{a} {b}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! and foreign keys are added to it. Every statement ends the transaction that it is in, so that
 //! each step is one. Pure.
 
-use super::quote::{identifier, literal, name};
+use super::quote::{identifier, label, literal, name};
 use super::types;
 use crate::catalog::dialect::Inline;
 use crate::catalog::table::PARTITION_BY;
@@ -63,7 +63,7 @@ pub(super) fn counts(table: &Table, column: &Column) -> bool {
 
 /// The type as a statement takes it, which the executable comments in some are not part of.
 fn type_text(column: &Column) -> String {
-    let labels = |labels: &[String]| labels.iter().map(|label| literal(label)).collect::<Vec<_>>().join(",");
+    let labels = |labels: &[String]| labels.iter().map(|of| label(of)).collect::<Vec<_>>().join(",");
     match types::parse(&column.native) {
         Type::Enum { labels: of, .. } => format!("enum({})", labels(&of)),
         Type::Set { labels: of } => format!("set({})", labels(&of)),

@@ -29,6 +29,12 @@ pub(super) fn literal(text: &str) -> String {
     out
 }
 
+/// A label of an ENUM or SET as both servers print it, whatever the SQL mode (`append_unescaped` in their
+/// sources); a string literal, too.
+pub(super) fn label(text: &str) -> String {
+    literal(text).replace('\n', "\\n").replace('\r', "\\r")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,35 @@
 
 use std::collections::HashSet;
 
-use super::quote::identifier;
+use super::quote::{self, identifier};
 use crate::catalog::Name;
 use crate::catalog::dialect::Renames;
+
+/// What a printed text is made of.
+enum Piece<'a> {
+    Plain(&'a str),
+    Name(String),
+    /// A name behind a point belongs to the one before it.
+    Qualified(Name),
+}
+
+/// Takes the first piece; none at the end.
+fn piece(text: &str) -> Option<(Piece<'_>, &str)> {
+    let first = text.chars().next()?;
+    let plain = |length: usize| Some((Piece::Plain(&text[..length]), &text[length..]));
+    match first {
+        '\'' => plain(string_end(text)),
+        '`' => {
+            let Some((one, length)) = name(text) else { return plain(text.len()) };
+            let rest = &text[length..];
+            Some(match rest.strip_prefix('.').and_then(name) {
+                Some((two, more)) => (Piece::Qualified(Name::new(one, two)), &rest[1 + more..]),
+                None => (Piece::Name(one), rest),
+            })
+        }
+        c => plain(c.len_utf8()),
+    }
+}
 
 /// The text with columns and qualified objects under their new names.
 pub(super) fn rename(native: &str, renames: &Renames) -> String {
@@ -14,36 +40,13 @@ pub(super) fn rename(native: &str, renames: &Renames) -> String {
     }
     let mut out = String::with_capacity(native.len());
     let mut rest = native;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '\'' => string_end(rest),
-            '`' => match name(rest) {
-                Some((one, length)) => {
-                    // A name behind a point belongs to the one before it.
-                    let second = rest[length..].strip_prefix('.').and_then(name);
-                    match second {
-                        Some((two, more)) => {
-                            let object = renames.object(&Name::new(one, two));
-                            out.push_str(&format!(
-                                "{}.{}",
-                                identifier(&object.schema),
-                                identifier(&object.name)
-                            ));
-                            rest = &rest[length + 1 + more..];
-                        }
-                        None => {
-                            out.push_str(&identifier(column(&one, renames)));
-                            rest = &rest[length..];
-                        }
-                    }
-                    continue;
-                }
-                None => rest.len(),
-            },
-            c => c.len_utf8(),
-        };
-        out.push_str(&rest[..length]);
-        rest = &rest[length..];
+    while let Some((found, after)) = piece(rest) {
+        match found {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Name(name) => out.push_str(&identifier(column(&name, renames))),
+            Piece::Qualified(name) => out.push_str(&quote::name(&renames.object(&name))),
+        }
+        rest = after;
     }
     out
 }
@@ -52,23 +55,11 @@ pub(super) fn rename(native: &str, renames: &Renames) -> String {
 pub(super) fn mentions(native: &str) -> HashSet<(Name, bool)> {
     let mut found = HashSet::new();
     let mut rest = native;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '\'' => string_end(rest),
-            '`' => match name(rest) {
-                Some((one, length)) => match rest[length..].strip_prefix('.').and_then(name) {
-                    Some((two, more)) => {
-                        let length = length + 1 + more;
-                        found.insert((Name::new(one, two), rest[length..].starts_with('(')));
-                        length
-                    }
-                    None => length,
-                },
-                None => rest.len(),
-            },
-            c => c.len_utf8(),
-        };
-        rest = &rest[length..];
+    while let Some((piece, after)) = piece(rest) {
+        if let Piece::Qualified(name) = piece {
+            found.insert((name, after.starts_with('(')));
+        }
+        rest = after;
     }
     found
 }

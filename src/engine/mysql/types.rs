@@ -1,5 +1,6 @@
 //! Types: what a server prints for a column, and the neutral type it means (contract, 3.2).
 
+use super::quote;
 use crate::catalog::Type;
 
 /// A printed type taken apart: `int(10) unsigned` is `int`, `10`, `unsigned`.
@@ -157,26 +158,8 @@ fn list(labels: &[String], set: bool) -> Option<String> {
         let odd = label.is_empty() || label.ends_with(' ') || label.contains('\0');
         !(parted || odd) && label.chars().count() <= 255
     };
-    let quoted: Vec<_> = labels.iter().map(|label| quoted(label)).collect();
+    let quoted: Vec<_> = labels.iter().map(|label| quote::label(label)).collect();
     (!labels.is_empty() && labels.len() <= 65_535 && labels.iter().all(held)).then(|| quoted.join(","))
-}
-
-/// A label as both servers print it, whatever the SQL mode (`append_unescaped` in their sources).
-fn quoted(label: &str) -> String {
-    let mut out = String::with_capacity(label.len() + 2);
-    out.push('\'');
-    for c in label.chars() {
-        match c {
-            '\'' => out.push_str("''"),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\0' => out.push_str("\\0"),
-            c => out.push(c),
-        }
-    }
-    out.push('\'');
-    out
 }
 
 /// Labels as they are printed, or as a user writes them: string literals ("String Literals" in the manuals).
